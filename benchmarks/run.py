@@ -1,0 +1,225 @@
+"""`make bench`: wsim beside a plain and a hand-stacked torch loop, and messages a second without arithmetic.
+
+CPU seconds on one thread, each measurement in a process of its own, the variants of a workload in turn, medians. Imports,
+the loading of the scenario and the first use of torch are not timed; the radio, the training and the evaluations are.
+Ratios carry over to other machines, seconds do not.
+
+    python -m benchmarks.run [--repeats 5] [--only fedavg] [--json FILE] [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+FOLDER = Path(__file__).parent
+WSIM = Path(sys.executable).with_name("wsim")
+WARM_UP = ["stop.rounds=1", "devices.0.count=20"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A scenario that trains, and the name of the same training in benchmarks/floor.py ("" where there is none)."""
+
+    scenario: str
+    floor: str = ""
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return ("plain", "stacked", "wsim") if self.floor else ("wsim",)
+
+
+TRAINING = {
+    "fedavg": Training("fedavg_100.toml", "fedavg"),
+    "dpsgd": Training("dpsgd_100.toml", "dpsgd"),
+    "dpsgd_one_step": Training("dpsgd_100.toml", "dpsgd_one_step", ("stop.rounds=100", "algorithm.local_steps=1")),
+    "gossip": Training("gossip_100.toml"),
+}
+ESTIMATES = ("estimate_ideal_100", "estimate_ideal_5000", "estimate_fluid_100", "estimate_fluid_5000")
+
+Medians = dict[str, dict[str, float]]  # "workload variant" -> quantity -> median
+
+
+@dataclass(frozen=True)
+class Goal:
+    """`value` of the medians has to be at least, or at most, `bound`."""
+
+    name: str
+    needs: tuple[str, ...]
+    value: Callable[[Medians], float]
+    bound: float
+    at_least: bool
+
+    def met(self, medians: Medians) -> bool:
+        value = self.value(medians)
+        return value >= self.bound if self.at_least else value <= self.bound
+
+
+def cpu_ratio(over: str, under: str) -> Callable[[Medians], float]:
+    return lambda medians: medians[over]["cpu_s"] / medians[under]["cpu_s"]
+
+
+def accuracy_gap(one: str, other: str) -> Callable[[Medians], float]:
+    return lambda medians: abs(medians[one]["accuracy"] - medians[other]["accuracy"])
+
+
+def rate(workload: str) -> Callable[[Medians], float]:
+    return lambda medians: medians[f"{workload} wsim"]["messages_per_s"]
+
+
+GOALS = [
+    *(
+        goal
+        for name, times in (("fedavg", 6.0), ("dpsgd", 4.0))
+        for goal in (
+            Goal(
+                f"{name}: plain / wsim, CPU",
+                (f"{name} plain", f"{name} wsim"),
+                cpu_ratio(f"{name} plain", f"{name} wsim"),
+                times,
+                True,
+            ),
+            Goal(
+                f"{name}: accuracy, wsim against plain",
+                (f"{name} plain", f"{name} wsim"),
+                accuracy_gap(f"{name} plain", f"{name} wsim"),
+                0.01,
+                False,
+            ),
+        )
+    ),
+    Goal(
+        "fedavg: wsim / stacked, CPU",
+        ("fedavg stacked", "fedavg wsim"),
+        cpu_ratio("fedavg wsim", "fedavg stacked"),
+        2.5,
+        False,
+    ),
+    Goal("gossip / dpsgd, CPU", ("gossip wsim", "dpsgd wsim"), cpu_ratio("gossip wsim", "dpsgd wsim"), 2.0, False),
+    *(
+        Goal(f"{name}: messages a CPU second", (f"{name} wsim",), rate(name), bound, True)
+        for name, bound in zip(ESTIMATES, (20_000, 10_000, 5_000, 1_000), strict=True)
+    ),
+    Goal("wsim --help, wall s", ("help wsim",), lambda medians: medians["help wsim"]["wall_s"], 0.5, False),
+]
+
+
+# -- one measurement, in a process of its own -------------------------------------------------------------------------
+
+
+def measure_wsim(scenario: str, overrides: tuple[str, ...], executor: str) -> dict[str, float]:
+    import sklearn.datasets  # noqa: F401  imported late by the data set, so it would count as running time
+    import torch.func
+    import torch.utils.flop_counter  # noqa: F401
+
+    from wsim.engine import simulate
+    from wsim.scenario import load
+
+    path = FOLDER / scenario
+    simulate(load(path, [*overrides, *WARM_UP]), executor=executor, window=None, progress=None)
+    loaded = load(path, overrides)
+    start = time.process_time()
+    record = simulate(loaded, executor=executor, window=None, progress=None)
+    cpu_s = time.process_time() - start
+    result = {"cpu_s": cpu_s, "messages": record.messages_sent, "messages_per_s": record.messages_sent / cpu_s}
+    result |= {"lost": sum(record.messages_lost.values()), "simulated_s": record.simulated_s}
+    return result | ({} if record.estimated else {"accuracy": float(record.accuracy[-1])})
+
+
+def measure(workload: str, variant: str) -> dict[str, float]:
+    if workload in ESTIMATES:
+        return measure_wsim(f"{workload}.toml", (), "null")
+    training = TRAINING[workload]
+    if variant == "wsim":
+        return measure_wsim(training.scenario, training.overrides, "batched")
+    from benchmarks import floor
+
+    cpu_s, accuracy = floor.measure(training.floor, variant)
+    return {"cpu_s": cpu_s, "accuracy": accuracy}
+
+
+def measure_apart(workload: str, variant: str) -> dict[str, float]:
+    """The measurement in a fresh process. Raises RuntimeError with its output where it fails."""
+    if workload == "help":
+        start = time.perf_counter()
+        subprocess.run([WSIM, "--help"], check=True, stdout=subprocess.DEVNULL)
+        return {"wall_s": time.perf_counter() - start}
+    command = [sys.executable, "-m", "benchmarks.run", "--one", workload, variant]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=FOLDER.parent, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{workload} {variant} failed:\n{done.stderr}")
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+def medians_of(workload: str, variants: tuple[str, ...], repeats: int) -> Medians:
+    """Medians of `repeats` measurements of each variant, the variants in turn."""
+    runs: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
+    for _ in range(repeats):
+        for variant in variants:
+            runs[variant].append(measure_apart(workload, variant))
+    return {
+        f"{workload} {variant}": {key: median(run[key] for run in each) for key in each[0]}
+        for variant, each in runs.items()
+    }
+
+
+def print_row(name: str, values: dict[str, float]) -> None:
+    shown = [f"{values['cpu_s']:8.2f} CPU s"] if "cpu_s" in values else [f"{values['wall_s']:8.2f} s"]
+    if "accuracy" in values:
+        shown.append(f"accuracy {values['accuracy']:.4f}")
+    if "messages" in values:
+        shown.append(f"{values['messages']:9,.0f} messages, {values['messages_per_s']:9,.0f} a CPU second")
+    print(f"{name:26}", "   ".join(shown), flush=True)
+
+
+def print_goals(medians: Medians) -> bool:
+    """The goals that the measured workloads decide; whether all of them are met."""
+    decided = [goal for goal in GOALS if all(need in medians for need in goal.needs)]
+    print()
+    for goal in decided:
+        sign, verdict = (">=" if goal.at_least else "<="), ("met" if goal.met(medians) else "MISSED")
+        print(f"{goal.name:44} {goal.value(medians):12,.3f}   goal {sign} {goal.bound:<9,g} {verdict}")
+    return all(goal.met(medians) for goal in decided)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="wsim beside a plain and a hand-stacked loop")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", action="append", choices=[*TRAINING, *ESTIMATES, "help"], help="repeatable")
+    parser.add_argument("--json", type=Path, help="write the medians to this file")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a goal is missed")
+    parser.add_argument("--one", nargs=2, metavar=("WORKLOAD", "VARIANT"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(measure(*arguments.one)))
+        return
+    medians: Medians = {}
+    for workload in arguments.only or [*TRAINING, *ESTIMATES, "help"]:
+        variants = TRAINING[workload].variants if workload in TRAINING else ("wsim",)
+        found = medians_of(workload, variants, arguments.repeats)
+        for name, values in found.items():
+            print_row(name, values)
+        medians |= found
+    all_met = print_goals(medians)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(medians, indent=2) + "\n", encoding="utf-8")
+    if arguments.check and not all_met:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

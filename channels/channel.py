@@ -1,0 +1,291 @@
+"""The radio channel of all links: antenna gains, path loss, shadowing and fading, as a function of (link, time).
+
+    gain(tx, rx, t) = 10^(local mean in dB / 10) x sum over the receiver's antennas of |h(t)|^2        |h|^2 = 1 without fading
+
+How the simulator builds one:
+
+    positions = Positions([Static((40.0, 0.0, 1.5)), RandomWaypoint(Area("disc", 300.0), (1.0, 2.0)).path(rng), ...])
+    channel = Channel(
+        positions, carrier_hz=3.5e9,
+        path_loss=UmiStreetCanyon(los="field"),     # PATH_LOSS[kind](**keys): FreeSpace, LogDistance, UmiStreetCanyon
+        shadowing=UMI_SHADOWING,                    # SHADOWING[name], or Shadowing(sigma_db=8.0, correlation_m=50.0), or None
+        fading=Rayleigh(correlation="block"),       # FADING[kind](**keys): Rayleigh, Rician; or None
+        antenna_gain_dbi=[0.0, 0.0, 8.0], rx_antennas=[1, 1, 2],
+        key=key,                                    # 64 bits from the run's radio seed and the carrier
+        base_station=2,                             # index of the server, the last node; None without one
+        reciprocal=False,                           # False in FDD: the two directions of a pair fade apart
+    )
+    snr = power_w * channel.gain(tx, rx, first_cell, num_cells) / (noise_w_per_hz(7.0) * bandwidth_hz)
+
+Everything is a pure function of (key, links, time): the same bits whoever asks, in whatever order, for one link or many, for
+one cell or a thousand. What is cached changes the cost only. The base station is known by its role and not by its index, so
+that adding a device changes nothing for the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .counter import hash_int
+from .fading import BlockFading, Branches, DopplerFading, Ends, Rayleigh
+from .local_mean import LinkMeans, LocalMean
+from .path_loss import PathLoss
+from .positions import Positions
+from .shadowing import NUM_WAVES, LosShadowing, Shadowing
+from .units import db_to_linear, wavelength_m
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+STATION_ID = 1 << 40  # the base station in hash keys, above every device's index
+REACH_SIGMAS = 3.5
+_SEARCHED_REACH_M = (1e-3, 1e7)
+_LINKS_KEPT_PER_NODE = 32
+_LEAST_LINKS_KEPT = 1 << 14
+_SET_OVERHEAD_LINKS = 4  # a cached set weighs as much as this many links
+_FADING_TAG, _MEAN_TAG = 1, 2
+
+
+@dataclass
+class _LinkSet:
+    """What does not depend on time, for one set of links in one order."""
+
+    means: LinkMeans
+    ends: Ends
+    branches: Branches | None
+    constant_gain: Floats | None  # [L, 1] linear mean of links that never move
+    weight: int
+    constant_power: Floats | None = None  # [L, 1] the same with fading, where that is constant as well
+
+
+class Channel:
+    """Power gains of all links; see the module.
+
+    cell_s: the declared grid of the small-scale variation, math.inf when nothing varies in time
+    large_scale_s: the grid of the local mean, math.inf when no node moves
+    """
+
+    cell_s: float
+    large_scale_s: float
+
+    def __init__(
+        self,
+        positions: Positions,
+        carrier_hz: float,
+        path_loss: PathLoss,
+        shadowing: Shadowing | LosShadowing | None,
+        fading: Rayleigh | None,
+        antenna_gain_dbi: Sequence[float] | Floats,
+        rx_antennas: Sequence[int] | Ints,
+        key: int,
+        base_station: int | None = None,
+        reciprocal: bool = True,
+    ) -> None:
+        """antenna_gain_dbi, rx_antennas: [num_nodes]; the rest in the module. Raises ValueError for values out of range."""
+        num_nodes = positions.num_nodes
+        self._antenna_gain_dbi = np.asarray(antenna_gain_dbi, dtype=np.float64)
+        self._rx_antennas = np.asarray(rx_antennas, dtype=np.int64)
+        if not (math.isfinite(carrier_hz) and carrier_hz > 0):
+            raise ValueError(f"carrier_hz = {carrier_hz}: a positive frequency in Hz is needed")
+        for name, array in (("antenna_gain_dbi", self._antenna_gain_dbi), ("rx_antennas", self._rx_antennas)):
+            if array.shape != (num_nodes,):
+                raise ValueError(
+                    f"{name} has shape {array.shape}: one value for each of the {num_nodes} nodes is needed"
+                )
+        if num_nodes and self._rx_antennas.min() < 1:
+            raise ValueError(f"rx_antennas = {self._rx_antennas.min()}: every node needs at least one")
+        if base_station is not None and not 0 <= base_station < num_nodes:
+            raise ValueError(f"base_station = {base_station}: an index from 0 to {num_nodes - 1} is needed")
+        self._positions = positions
+        self._carrier_hz = carrier_hz
+        self._path_loss = path_loss
+        self._shadowing = shadowing
+        self._config = fading
+        self._reciprocal = reciprocal
+        self._ids = np.arange(num_nodes, dtype=np.int64)
+        if base_station is not None:
+            self._ids[base_station] = STATION_ID
+        self._mean = LocalMean(
+            positions, carrier_hz, path_loss, shadowing, self._antenna_gain_dbi, hash_int(key, _MEAN_TAG), base_station
+        )
+        self.large_scale_s = self._mean.step_s
+        self._block: BlockFading | None = None
+        self._doppler: DopplerFading | None = None
+        self.cell_s = self.large_scale_s
+        if fading is not None and fading.correlation == "block":
+            self._block = BlockFading(fading, hash_int(key, _FADING_TAG))
+            self.cell_s = self._block.cell_s
+        elif fading is not None:
+            speed_sum = self._largest_speed_sum(base_station)
+            self._doppler = DopplerFading(
+                fading, hash_int(key, _FADING_TAG), wavelength_m(carrier_hz), speed_sum, positions
+            )
+            self.cell_s = self._doppler.cell_s
+        self._sets: dict[tuple[bytes, bytes], _LinkSet] = {}
+        self._weight = 0
+        self._largest_weight = max(_LEAST_LINKS_KEPT, _LINKS_KEPT_PER_NODE * num_nodes)
+
+    # -- questions -----------------------------------------------------------------------------------------------------
+
+    def gain(self, tx: Ints, rx: Ints, first_cell: int, num_cells: int) -> Floats:
+        """Linear power gains over consecutive cells, everything included.
+
+        tx, rx: [L] transmitting and receiving nodes
+        Returns [L, num_cells]; cell k stands for [k, k + 1) x cell_s and is taken at its midpoint. Where nothing varies in
+        time (cell_s infinite) every cell is the same. The array may be a cached one: it is not to be written into.
+        """
+        links = self._links(tx, rx)
+        branches = links.branches
+        if self._block is not None and branches is not None:
+            power = self._block.power_of_blocks(branches, np.arange(first_cell, first_cell + num_cells))
+            if links.constant_gain is not None:
+                power *= links.constant_gain
+            else:
+                power *= self._mean_gain(links, self._midpoints_s(first_cell, num_cells))
+            return power
+        if links.constant_gain is not None and (self._doppler is None or self.cell_s == math.inf):
+            constant = links.constant_power
+            if constant is None:
+                constant = links.constant_power = self._unit_power(links, np.zeros(1)) * links.constant_gain
+                constant.flags.writeable = False
+            return constant if num_cells == 1 else np.repeat(constant, num_cells, axis=1)
+        t_s = self._midpoints_s(first_cell, num_cells)
+        power = self._unit_power(links, t_s)
+        power *= self._mean_gain(links, t_s)
+        return power
+
+    def exact_gain(self, tx: Ints, rx: Ints, t_s: Any) -> Floats:
+        """The continuous model at times t_s [k], linear: [L, k]. `gain` is this at the cells' midpoints."""
+        links = self._links(tx, rx)
+        times = np.atleast_1d(np.asarray(t_s, dtype=np.float64))
+        power = self._unit_power(links, times)
+        power *= self._mean_gain(links, times)
+        return power
+
+    def mean_gain_db(self, tx: Any, rx: Any, t_s: Any) -> Floats:
+        """The local mean in dB: antenna gains - path loss - shadowing, without fading and receiver combining.
+
+        tx, rx: [...] nodes, broadcast against each other
+        Returns [...] at one time, [..., k] at times t_s [k].
+        """
+        tx, rx = np.broadcast_arrays(np.asarray(tx, dtype=np.int64), np.asarray(rx, dtype=np.int64))
+        links = self._links(np.ravel(tx), np.ravel(rx))
+        times = np.atleast_1d(np.asarray(t_s, dtype=np.float64))
+        mean = self._mean.mean_db(links.means, times)
+        if np.ndim(t_s) == 0:
+            return mean[:, 0].reshape(tx.shape)
+        if mean.shape[1] != times.size:
+            mean = np.repeat(mean, times.size, axis=1)
+        return mean.reshape(*tx.shape, times.size)
+
+    def reach_m(self, min_gain_db: float) -> float:
+        """The largest distance at which a local mean of min_gain_db is possible: with the two largest antenna gains of the
+        network, the least path loss (line of sight), and shadowing of 3.5 standard deviations in favor.
+
+        Returns 0 where it is possible nowhere, at most 1e7 m.
+        """
+        antennas = float(np.sort(self._antenna_gain_dbi)[-2:].sum())
+        allowed_db = antennas + REACH_SIGMAS * self._mean.max_sigma_db - min_gain_db
+        low, high = _SEARCHED_REACH_M
+
+        def loss_db(distance_m: float) -> float:
+            return float(self._path_loss.least_loss_db(np.array(distance_m), self._carrier_hz))
+
+        if loss_db(low) > allowed_db:
+            return 0.0
+        if loss_db(high) <= allowed_db:
+            return high
+        while high > low * (1 + 1e-9):
+            middle = math.sqrt(low * high)
+            if loss_db(middle) <= allowed_db:
+                low = middle
+            else:
+                high = middle
+        return high
+
+    def provenance(self) -> dict[str, str]:
+        """What the channel is made of, for the result file."""
+        shadowing, fading = self._shadowing, self._config
+        if fading is None:
+            generator = "none"
+        elif self._block is not None:
+            generator = "independent blocks, counter-based"
+        else:
+            generator = f"sum of {fading.num_sinusoids} sinusoids over travelled distance (Xiao-Zheng-Beaulieu)"
+        return {
+            "carrier_hz": repr(float(self._carrier_hz)),
+            "path_loss": repr(self._path_loss),
+            "shadowing": "none" if shadowing is None else repr(shadowing),
+            "shadowing_generator": "none" if shadowing is None else f"sum of {NUM_WAVES} plane waves",
+            "fading": "none" if fading is None else repr(fading),
+            "fading_generator": generator,
+            "reciprocal": str(self._reciprocal).lower(),
+            "cell_s": repr(self.cell_s),
+            "large_scale_s": repr(self.large_scale_s),
+        }
+
+    # -- links ---------------------------------------------------------------------------------------------------------
+
+    def _midpoints_s(self, first_cell: int, num_cells: int) -> Floats:
+        t_s = np.arange(first_cell, first_cell + num_cells, dtype=np.float64)
+        t_s += 0.5
+        t_s *= self.cell_s
+        return t_s
+
+    def _unit_power(self, links: _LinkSet, t_s: Floats) -> Floats:
+        """Power of the fading alone, [L, k], summed over the receive antennas (their number without fading)."""
+        if self._block is not None and links.branches is not None:
+            return self._block.power(links.branches, t_s)
+        if self._doppler is not None and links.branches is not None:
+            return self._doppler.power(links.ends, links.branches, t_s)
+        return np.repeat(links.ends.rx_antennas[:, None].astype(np.float64), t_s.size, axis=1)
+
+    def _mean_gain(self, links: _LinkSet, t_s: Floats) -> Floats:
+        if links.constant_gain is not None:
+            return links.constant_gain
+        mean: Floats = db_to_linear(self._mean.mean_db(links.means, t_s))
+        return mean
+
+    def _links(self, tx: Ints, rx: Ints) -> _LinkSet:
+        tx = np.asarray(tx, dtype=np.int64)
+        rx = np.asarray(rx, dtype=np.int64)
+        content = (tx.tobytes(), rx.tobytes())
+        links = self._sets.pop(content, None)
+        if links is None:
+            links = self._new_links(np.array(tx), np.array(rx))
+            self._weight += links.weight
+            while self._weight > self._largest_weight and self._sets:
+                self._weight -= self._sets.pop(next(iter(self._sets))).weight
+        self._sets[content] = links  # the last one asked for is the last one dropped
+        return links
+
+    def _new_links(self, tx: Ints, rx: Ints) -> _LinkSet:
+        if tx.shape != rx.shape or tx.ndim != 1:
+            raise ValueError(f"links need as many transmitters as receivers, [L] each: got {tx.shape} and {rx.shape}")
+        if (tx == rx).any():
+            raise ValueError(f"node {tx[np.argmax(tx == rx)]} has no link to itself")
+        forward = self._ids[tx] < self._ids[rx]
+        near, far = np.where(forward, tx, rx), np.where(forward, rx, tx)
+        direction = np.zeros(tx.size, dtype=np.int64) if self._reciprocal else (~forward).astype(np.int64)
+        ends = Ends(near, far, self._ids[near], self._ids[far], direction, ~forward, self._rx_antennas[rx])
+        model = self._block or self._doppler
+        branches = model.prepare(ends) if model else None
+        means = self._mean.links(near, far)
+        constant = None
+        if means.never_moves:
+            constant = np.ascontiguousarray(db_to_linear(self._mean.mean_db(means, np.zeros(1))))
+            constant.flags.writeable = False
+        return _LinkSet(means, ends, branches, constant, tx.size + _SET_OVERHEAD_LINKS)
+
+    def _largest_speed_sum(self, base_station: int | None) -> float:
+        """Largest sum of the speeds of the two ends of a link."""
+        speeds = self._positions.max_speeds_mps
+        if base_station is not None and self._path_loss.needs_station:
+            return float(np.delete(speeds, base_station).max(initial=0.0) + speeds[base_station])
+        return float(np.sort(speeds)[-2:].sum())

@@ -1,0 +1,1 @@
+"""Codecs: what a payload becomes on the air, one codec a file."""

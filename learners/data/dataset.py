@@ -1,0 +1,67 @@
+"""A labelled data set, split into training and test samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """train_inputs, test_inputs: float [num_samples, *input_shape]; train_labels, test_labels: int64 [num_samples],
+    classes 0 .. num_classes - 1."""
+
+    name: str
+    train_inputs: np.ndarray
+    train_labels: np.ndarray
+    test_inputs: np.ndarray
+    test_labels: np.ndarray
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            inputs, labels = getattr(self, f"{part}_inputs"), getattr(self, f"{part}_labels")
+            if labels.ndim != 1 or len(inputs) != len(labels) or len(labels) == 0:
+                raise ValueError(
+                    f"data set {self.name}: {part} inputs {inputs.shape} and labels {labels.shape} need the same "
+                    "positive number of samples"
+                )
+            if labels.min() < 0 or labels.max() >= self.num_classes:
+                raise ValueError(f"data set {self.name}: {part} labels must lie in 0 .. {self.num_classes - 1}")
+        if self.train_inputs.shape[1:] != self.test_inputs.shape[1:]:
+            raise ValueError(f"data set {self.name}: training and test samples differ in shape")
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return self.train_inputs.shape[1:]
+
+
+def stratified_split(
+    labels: np.ndarray, test_fraction: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of training and test samples, ascending: of every class the nearest number to `test_fraction` is held
+    out, at least one, and at least one is left to train on.
+
+    labels: int [num_samples]. Raises ValueError for a fraction outside (0, 1) or a class with a single sample.
+    """
+    if not 0 < test_fraction < 1:
+        raise ValueError(f"test_fraction = {test_fraction}: between 0 and 1, both excluded")
+    train, test = [], []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        if len(members) < 2:
+            raise ValueError(f"class {label} has one sample: a split needs at least two")
+        num_test = min(max(1, round(test_fraction * len(members))), len(members) - 1)
+        test.append(members[:num_test])
+        train.append(members[num_test:])
+    return np.sort(np.concatenate(train)), np.sort(np.concatenate(test))
+
+
+def split(
+    name: str, inputs: np.ndarray, labels: np.ndarray, num_classes: int, test_fraction: float, rng: np.random.Generator
+) -> Dataset:
+    """A `Dataset` of all the samples, split by `stratified_split`."""
+    train, test = stratified_split(labels, test_fraction, rng)
+    return Dataset(name, inputs[train], labels[train], inputs[test], labels[test], num_classes)

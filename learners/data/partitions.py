@@ -1,0 +1,188 @@
+"""How a training set is divided between devices.
+
+Every function takes the labels (int [num_samples]), the number of devices and a generator, and returns one ascending
+index array (int64) a device. Without `samples_per_device` the arrays are an exact partition: every sample belongs to
+one device, and every device has at least one. With it, devices draw independently of each other: two devices may hold
+the same sample, so that any number of devices can be served from a small set; within a device samples repeat only
+where a class has fewer than are asked for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+Parts = list[np.ndarray]
+
+
+def iid(
+    labels: np.ndarray, num_devices: int, rng: np.random.Generator, *, samples_per_device: int | None = None
+) -> Parts:
+    """Equal shares of a shuffled set, sizes equal up to one sample."""
+    _check(labels, num_devices, samples_per_device)
+    if samples_per_device is None:
+        return _sorted(np.array_split(rng.permutation(len(labels)), num_devices))
+    return _sorted([_draw(rng, np.arange(len(labels)), samples_per_device) for _ in range(num_devices)])
+
+
+def dirichlet(
+    labels: np.ndarray,
+    num_devices: int,
+    rng: np.random.Generator,
+    *,
+    alpha: float,
+    min_samples: int = 1,
+    samples_per_device: int | None = None,
+) -> Parts:
+    """Label skew: small alpha gives each device few classes (and unequal sizes), large alpha the mix of the whole set.
+
+    Partition: the samples of each class are divided in proportions ~ Dirichlet(alpha) over the devices (Yurochkin et
+    al., "Bayesian nonparametric federated learning of neural networks", ICML 2019). Their code redraws until every
+    device has enough; here a device short of `min_samples` takes random samples of the then largest device, which
+    always ends.
+    With samples_per_device: each device has its own class mix ~ Dirichlet(alpha * num_classes * share of the class)
+    and draws that many samples (Hsu, Qi and Brown, arXiv 1909.06335, whose concentration is alpha * num_classes).
+    """
+    _check(labels, num_devices, samples_per_device)
+    if not (np.isfinite(alpha) and alpha > 0):
+        raise ValueError(f"alpha = {alpha}: a positive finite number")
+    members = _by_class(labels)
+    if samples_per_device is not None:
+        shares = np.array([len(indices) for indices in members]) / len(labels)
+        mixes = _dirichlet_rows(rng, alpha * len(members) * shares, num_devices)
+        counts = rng.multinomial(samples_per_device, mixes)
+        return _sorted(
+            [
+                np.concatenate([_draw(rng, indices, n) for indices, n in zip(members, row, strict=True)])
+                for row in counts
+            ]
+        )
+    if not 1 <= min_samples <= len(labels) // num_devices:
+        raise ValueError(
+            f"min_samples = {min_samples}: at least 1, and at most {len(labels) // num_devices}, an equal share of "
+            f"{len(labels)} samples between {num_devices} devices"
+        )
+    parts: list[list[int]] = [[] for _ in range(num_devices)]
+    for indices in members:
+        shares = _dirichlet_rows(rng, np.full(num_devices, alpha), 1)[0]
+        cuts = np.round(np.cumsum(shares)[:-1] * len(indices)).astype(int)
+        for part, piece in zip(parts, np.split(rng.permutation(indices), cuts), strict=True):
+            part.extend(piece.tolist())
+    for part in parts:
+        while len(part) < min_samples:
+            largest = max(parts, key=len)
+            part.append(largest.pop(int(rng.integers(len(largest)))))
+    return _sorted([np.array(part) for part in parts])
+
+
+def classes_per_device(
+    labels: np.ndarray,
+    num_devices: int,
+    rng: np.random.Generator,
+    *,
+    classes: int,
+    samples_per_device: int | None = None,
+) -> Parts:
+    """Each device holds exactly `classes` classes; the holders of a class divide its samples evenly.
+
+    Classes are dealt one device after another, the least dealt first and ties at random, so that the numbers of holders
+    of two classes differ by one at most. The pathological split of McMahan et al. (AISTATS 2017) deals shards of the
+    label-sorted set instead, where a shard may straddle two classes.
+    """
+    _check(labels, num_devices, samples_per_device)
+    members = _by_class(labels)
+    if not 1 <= classes <= len(members):
+        raise ValueError(f"classes = {classes}: between 1 and {len(members)}, the number of classes in the data")
+    held = np.empty((num_devices, classes), dtype=int)
+    dealt = np.zeros(len(members), dtype=int)
+    for device in range(num_devices):
+        order = np.lexsort((rng.random(len(members)), dealt))
+        held[device] = order[:classes]
+        dealt[held[device]] += 1
+    if samples_per_device is not None:
+        if samples_per_device < classes:
+            raise ValueError(f"samples_per_device = {samples_per_device}: at least one for each of {classes} classes")
+        sizes = [len(piece) for piece in np.array_split(np.arange(samples_per_device), classes)]
+        return _sorted(
+            [np.concatenate([_draw(rng, members[c], n) for c, n in zip(row, sizes, strict=True)]) for row in held]
+        )
+    if dealt.min() == 0:
+        raise ValueError(
+            f"classes = {classes}: {num_devices} devices cannot hold all {len(members)} classes; "
+            f"at least {-(-len(members) // num_devices)} classes a device"
+        )
+    pieces: list[list[np.ndarray]] = [[] for _ in range(num_devices)]
+    for c, indices in enumerate(members):
+        holders = np.flatnonzero((held == c).any(axis=1)).tolist()
+        if len(indices) < len(holders):
+            raise ValueError(
+                f"classes = {classes}: class {c} has {len(indices)} samples for {len(holders)} devices; "
+                "fewer devices, fewer classes a device, or samples_per_device"
+            )
+        for device, piece in zip(holders, np.array_split(rng.permutation(indices), len(holders)), strict=True):
+            pieces[device].append(piece)
+    return _sorted([np.concatenate(piece) for piece in pieces])
+
+
+def quantity_skew(
+    labels: np.ndarray,
+    num_devices: int,
+    rng: np.random.Generator,
+    *,
+    exponent: float,
+    samples_per_device: int | None = None,
+) -> Parts:
+    """Unequal amounts of identically distributed data: sizes follow a power law.
+
+        n_i ~ r_i^-exponent,   r_i: the device's rank, a random permutation of 1 .. num_devices
+
+    exponent: 0 gives equal sizes, 1 Zipf's law. Sizes are rounded to a sum of exactly all samples, at least one each.
+    samples_per_device: the mean size instead, drawn as the module says.
+    """
+    _check(labels, num_devices, samples_per_device)
+    if not (np.isfinite(exponent) and exponent >= 0):
+        raise ValueError(f"exponent = {exponent}: a finite number, at least 0")
+    total = len(labels) if samples_per_device is None else samples_per_device * num_devices
+    shares = (1.0 + rng.permutation(num_devices)) ** -exponent
+    exact = (total - num_devices) * shares / shares.sum()  # beyond the one sample that everybody gets
+    sizes = 1 + np.floor(exact).astype(int)
+    remainder = total - int(sizes.sum())
+    sizes[np.argsort(np.floor(exact) - exact, kind="stable")[:remainder]] += 1
+    if samples_per_device is not None:
+        return _sorted([_draw(rng, np.arange(len(labels)), int(size)) for size in sizes])
+    return _sorted(np.split(rng.permutation(len(labels)), np.cumsum(sizes)[:-1]))
+
+
+def _check(labels: np.ndarray, num_devices: int, samples_per_device: int | None) -> None:
+    if num_devices < 1:
+        raise ValueError(f"num_devices = {num_devices}: at least 1")
+    if len(labels) == 0:
+        raise ValueError("the training set is empty")
+    if samples_per_device is None and len(labels) < num_devices:
+        raise ValueError(
+            f"{num_devices} devices cannot share {len(labels)} samples: fewer devices, or samples_per_device "
+            "(devices may then hold the same sample)"
+        )
+    if samples_per_device is not None and samples_per_device < 1:
+        raise ValueError(f"samples_per_device = {samples_per_device}: at least 1")
+
+
+def _by_class(labels: np.ndarray) -> Parts:
+    """Indices of the samples of each class that occurs."""
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
+
+
+def _dirichlet_rows(rng: np.random.Generator, alphas: np.ndarray, num_rows: int) -> np.ndarray:
+    """Rows ~ Dirichlet(alphas), [num_rows, len(alphas)]; also for alphas so small that every gamma variate
+    underflows, where the limit is one winner with probability in proportion to alphas."""
+    log_gamma = np.log(rng.standard_gamma(alphas + 1, size=(num_rows, len(alphas))))
+    log_gamma += np.log(rng.random((num_rows, len(alphas)))) / alphas  # gamma(a) = gamma(a + 1) * u^(1 / a)
+    shares = np.exp(log_gamma - log_gamma.max(axis=1, keepdims=True))
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def _draw(rng: np.random.Generator, indices: np.ndarray, num_samples: int) -> np.ndarray:
+    return rng.choice(indices, num_samples, replace=num_samples > len(indices))
+
+
+def _sorted(parts: Parts) -> Parts:
+    return [np.sort(part).astype(np.int64) for part in parts]

@@ -1,0 +1,94 @@
+"""D-PSGD: decentralized parallel SGD.
+
+Lian et al., "Can decentralized algorithms outperform centralized algorithms?", NeurIPS 2017, Algorithm 1
+(arXiv 1705.09056). In every round, with neighbors j and mixing weights W:
+
+    x_i <- sum_j W_ij x_j - lr * g_i(x_i)          gradient at the old model, overlapped with the exchange
+
+Sends, per round and device: its model to every neighbor, 32 * num_params bits with float32 (one transmission for all of
+them with exchange = "broadcast", one each with "unicast").
+
+The paper's: one minibatch a round, W given. Ours: Metropolis weights from the degrees in the message headers; several
+local steps x_i -> x_i' from the old model, whose sum takes the place of the one step,
+
+    x_i <- sum_j W_ij x_j + (x_i' - x_i)           one local step: exactly the line above
+
+and a deadline. The weight of a neighbor whose model is missing returns to x_i (coordinate by coordinate where the
+transport delivers parts of a message); this keeps the average only if both ends miss each other. The neighborhood may
+change from round to round: a round is with those who were present when it began.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from learners.averaging import full_masks, mix, mix_masked
+from learners.compression.codec import Codec
+from learners.fields import check_choice, check_count, check_local_work, check_number
+from learners.mixing import MIXING_WEIGHTS
+from learners.protocol import Compute, Node, Program, Receive, Received, Report, Send, Value, rounds
+from learners.task import Task
+
+
+@dataclass(frozen=True)
+class Dpsgd:
+    """local_steps or local_epochs: the work of a round, one step (the paper's) if neither is given.
+    deadline_s: of a round, from the device's own send; None waits for all neighbors.
+    mixing_weights: "metropolis" or "uniform", see `learners.mixing`."""
+
+    task: Task
+    codec: Codec
+    num_rounds: int | None
+    learning_rate: float = 0.1
+    batch_size: int = 16
+    local_steps: int | None = None
+    local_epochs: int | None = None
+    deadline_s: float | None = None
+    exchange: str = "broadcast"
+    mixing_weights: str = "metropolis"
+
+    uses_server: ClassVar[bool] = False
+    synchronous: ClassVar[bool] = True
+    value_dependent: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_count("num_rounds", self.num_rounds, optional=True)
+        check_number("learning_rate", self.learning_rate)
+        check_count("batch_size", self.batch_size)
+        if self.local_steps is None and self.local_epochs is None:
+            object.__setattr__(self, "local_steps", 1)
+        check_local_work(self.local_steps, self.local_epochs)
+        check_number("deadline_s", self.deadline_s, optional=True)
+        check_choice("exchange", self.exchange, ("broadcast", "unicast"))
+        check_choice("mixing_weights", self.mixing_weights, MIXING_WEIGHTS)
+
+    def program(self, node: Node) -> Program:
+        x = node.initial_parameters  # [num_params]
+        for k in rounds(self.num_rounds):
+            neighbors = node.neighbors
+            if neighbors:
+                yield Send(
+                    neighbors,
+                    "model",
+                    k,
+                    self.codec.payload(x),
+                    broadcast=self.exchange == "broadcast",
+                    expires_s=self.deadline_s,
+                )
+            batches = node.batches(self.batch_size, steps=self.local_steps, epochs=self.local_epochs)
+            trained = yield Compute(self.task.sgd_step.scan, (x, batches.steps, self.learning_rate), work=batches.work)
+            received = Received(())
+            if neighbors:
+                received = yield Receive(neighbors, "model", k, timeout_s=self.deadline_s)
+            x = (yield self._mix(node, trained, x, received, len(neighbors))) if received.messages else trained
+            yield Report("model", x)
+
+    def _mix(self, node: Node, trained: Value, x: Value, received: Received, degree: int) -> Compute:
+        """sum_j W_ij x_j + (x' - x), over the models that arrived."""
+        degrees = [message.degree for message in received.messages]
+        weights = node.tensor(MIXING_WEIGHTS[self.mixing_weights](degree, degrees))
+        masks = full_masks(received)
+        if masks is None:
+            return Compute(mix, (trained, x, received.data, weights))
+        return Compute(mix_masked, (trained, x, received.data, weights, masks))

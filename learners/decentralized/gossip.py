@@ -1,0 +1,167 @@
+"""Gossip learning: every device on its own clock.
+
+Ormandi, Hegedus and Jelasity, "Gossip learning with linear models on fully distributed data", Concurrency and
+Computation: Practice and Experience 25 (2013), Algorithm 1 (arXiv 1109.1396). Each device repeats, every `period_s`:
+
+    train      x_i <- local SGD on own data
+    send       x_i to one random present neighbor
+    merge      x_i <- average of x_i and all that has arrived since the last time
+
+Sends, per cycle: one model to one neighbor, 32 * num_params bits with float32, and 32 bits more for the age with
+merge = "age".
+
+The paper's: the loop, the uniform choice of a peer, the periods that start out of step. Its devices merge and train
+at each arrival; here, on a device with a finite processor, at each cycle, with everything that came in meanwhile.
+Merging:
+
+    "mean"   all models alike
+    "age"    x_i <- sum_j a_j x_j / sum_j a_j,  a_i <- max_j a_j,  a: the number of local steps behind a model
+
+after Hegedus, Danner and Jelasity, "Decentralized learning works", J. Parallel Distrib. Comput. 148 (2021); their
+merge is of two models, the sum over several is ours. A device sends its next model when the fate of the last one is
+known (where the transport tells), so that a slow link holds its device back instead of filling a queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from learners.averaging import full_masks, mix, mix_masked
+from learners.compression.codec import Codec, values_received
+from learners.fields import check_choice, check_count, check_local_work, check_number
+from learners.protocol import (
+    Compute,
+    Node,
+    Observe,
+    Outcome,
+    Payload,
+    Program,
+    Receive,
+    Received,
+    Report,
+    Send,
+    Sleep,
+    Ticket,
+    Value,
+    rounds,
+)
+from learners.task import Task
+
+AGE_BITS = 32
+
+
+@dataclass(frozen=True)
+class Gossip:
+    """num_rounds: cycles of each device. local_steps or local_epochs: the work of a cycle, one step if neither is
+    given.
+    period_s: a cycle starts at the next multiple of it (from a random start within the first) and takes as many as it
+    needs; 0 starts the next cycle at once. merge: "mean" or "age"."""
+
+    task: Task
+    codec: Codec
+    num_rounds: int | None
+    learning_rate: float = 0.1
+    batch_size: int = 16
+    local_steps: int | None = None
+    local_epochs: int | None = None
+    period_s: float = 0.0
+    merge: str = "mean"
+
+    uses_server: ClassVar[bool] = False
+    synchronous: ClassVar[bool] = False
+    value_dependent: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_count("num_rounds", self.num_rounds, optional=True)
+        check_number("learning_rate", self.learning_rate)
+        check_count("batch_size", self.batch_size)
+        if self.local_steps is None and self.local_epochs is None:
+            object.__setattr__(self, "local_steps", 1)
+        check_local_work(self.local_steps, self.local_epochs)
+        check_number("period_s", self.period_s, zero=True)
+        check_choice("merge", self.merge, ("mean", "age"))
+
+    def program(self, node: Node) -> Program:
+        x, age = node.initial_parameters, 0  # [num_params], number of local steps behind x
+        sent: Ticket | None = None
+        start_s = yield from self._first_start(node)
+        for k in rounds(self.num_rounds):
+            batches = node.batches(self.batch_size, steps=self.local_steps, epochs=self.local_epochs)
+            x = yield Compute(self.task.sgd_step.scan, (x, batches.steps, self.learning_rate), work=batches.work)
+            age += batches.num_steps
+            if sent is not None:
+                yield Outcome(sent)
+                sent = None
+            neighbors = node.neighbors
+            if neighbors:
+                peer = neighbors[int(node.rng.integers(len(neighbors)))]
+                sent = yield Send(peer, "model", k, self._payload(node, x, age))
+            received = yield Receive(None, "model", timeout_s=0)
+            if received.messages:
+                x, age = yield from self._merge(node, x, age, received)
+            yield Report("model", x)
+            if self.period_s:
+                start_s = yield from self._next_start(start_s)
+
+    def _payload(self, node: Node, x: Value, age: int) -> Payload:
+        payload = self.codec.payload(x)
+        if self.merge == "mean":
+            return payload
+        return replace(
+            payload,
+            data=(payload.data, node.tensor(age)),
+            num_bits=AGE_BITS + payload.num_bits,
+            codec=AgeFirst(payload.num_bits // payload.num_values),
+        )
+
+    def _merge(self, node: Node, x: Value, age: int, received: Received) -> Generator[Any, Any, tuple[Value, int]]:
+        """The merged model and its age."""
+        messages = sorted(received.messages, key=lambda message: message.sender)
+        received = replace(received, messages=tuple(messages))
+        if self.merge == "mean":
+            models = received.data
+            weights = [1 / (1 + len(models))] * len(models)
+        else:
+            models = [model for model, _ in received.data]
+            ages = [float(sent_age) for _, sent_age in received.data]
+            weights = [sent_age / (age + sum(ages)) for sent_age in ages]
+            age = int(max(age, *ages))
+        masks = full_masks(received)
+        if masks is None:
+            merged = yield Compute(mix, (x, x, models, node.tensor(weights)))
+        else:
+            merged = yield Compute(mix_masked, (x, x, models, node.tensor(weights), masks))
+        return merged, age
+
+    def _first_start(self, node: Node) -> Generator[Any, Any, float]:
+        """A random point of the first period, so that the devices' cycles are out of step. Returns the time, s."""
+        if not self.period_s:
+            return 0.0
+        offset_s = float(node.rng.uniform(0, self.period_s))
+        yield Sleep(offset_s)
+        return (yield Observe("time"))
+
+    def _next_start(self, start_s: float) -> Generator[Any, Any, float]:
+        """Sleeps until the first start_s + n * period_s, n >= 1, that has not passed. Returns that time, s."""
+        now_s = yield Observe("time")
+        next_s = start_s + self.period_s * max(1, int(np.ceil((now_s - start_s) / self.period_s)))
+        if next_s > now_s:
+            yield Sleep(next_s - now_s)
+        return next_s
+
+
+@dataclass(frozen=True)
+class AgeFirst:
+    """Packet losses of a message that starts with its age: the values of a fixed width follow after `AGE_BITS`. A
+    model whose age is lost cannot be weighed and counts as lost."""
+
+    bits_per_value: int
+
+    def received_mask(self, arrived: np.ndarray, packet_payload_bits: int, num_values: int) -> np.ndarray:
+        age_arrived = values_received(arrived, packet_payload_bits, 1, AGE_BITS)
+        values = values_received(arrived, packet_payload_bits, num_values, self.bits_per_value, AGE_BITS)
+        return values & age_arrived

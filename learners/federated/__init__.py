@@ -1,0 +1,1 @@
+"""Algorithms with a server, one a file."""

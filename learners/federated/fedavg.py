@@ -1,0 +1,109 @@
+"""FedAvg: federated averaging.
+
+McMahan et al., "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017, Algorithm 1
+(arXiv 1602.05629). In round k the server samples K clients S_k; each trains from the server's model, and
+
+    w_i <- w,  then local SGD steps  w_i <- w_i - lr * g_i(w_i; batch)
+    w   <- sum_{i in S_k} p_i w_i,   p_i = n_i / sum_{j in S_k} n_j          n_i: samples of client i
+
+Sends, per round: the model from the server to each sampled client and back, 32 * num_params bits each way with float32
+(one transmission to all of them with downlink = "broadcast"). The server knows the n_i from registration.
+
+The paper's: sampling without replacement, E local epochs in minibatches of B, weights by samples.
+Ours: a deadline, after which the server renormalizes p over the updates that arrived (none: it keeps w); a number of
+local steps instead of epochs; uniform weights; and, where the transport delivers parts of a message, missing
+coordinates of an update count as the server's own, missing coordinates of a download stay as in the client's last
+copy of the global model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from learners.averaging import average, average_masked, fill, full_masks
+from learners.compression.codec import Codec
+from learners.fields import check_choice, check_count, check_local_work, check_number
+from learners.protocol import SERVER, Compute, Node, Program, Receive, Received, Report, Send, Service, Value, rounds
+from learners.task import Task
+
+
+@dataclass(frozen=True)
+class FedAvg:
+    """local_epochs, local_steps: exactly one, E passes over the client's samples or a number of minibatches.
+    clients_per_round: K, None for all. deadline_s: of a round, from the server's send; None waits for everyone.
+    server_weights: "samples" (p above) or "uniform". downlink: "unicast" or "broadcast"."""
+
+    task: Task
+    codec: Codec
+    num_rounds: int | None
+    learning_rate: float = 0.1
+    batch_size: int = 16
+    local_epochs: int | None = None
+    local_steps: int | None = None
+    clients_per_round: int | None = None
+    deadline_s: float | None = None
+    server_weights: str = "samples"
+    downlink: str = "unicast"
+
+    uses_server: ClassVar[bool] = True
+    synchronous: ClassVar[bool] = True
+    value_dependent: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_count("num_rounds", self.num_rounds, optional=True)
+        check_number("learning_rate", self.learning_rate)
+        check_count("batch_size", self.batch_size)
+        check_local_work(self.local_steps, self.local_epochs)
+        check_count("clients_per_round", self.clients_per_round, optional=True)
+        check_number("deadline_s", self.deadline_s, optional=True)
+        check_choice("server_weights", self.server_weights, ("samples", "uniform"))
+        check_choice("downlink", self.downlink, ("unicast", "broadcast"))
+
+    def program(self, node: Node) -> Program | Service:
+        return self._server(node) if node.id == SERVER else Service(self._client(node))
+
+    def _server(self, node: Node) -> Program:
+        w = node.initial_parameters  # [num_params]
+        for k in rounds(self.num_rounds):
+            clients = self._sample(node)
+            yield Send(
+                clients,
+                "model",
+                k,
+                self.codec.payload(w),
+                broadcast=self.downlink == "broadcast",
+                expires_s=self.deadline_s,
+            )
+            updates = yield Receive(clients, "update", k, timeout_s=self.deadline_s)
+            if updates.messages:
+                w = yield self._aggregate(node, w, updates)
+            yield Report("model", w)
+
+    def _client(self, node: Node) -> Program:
+        w = node.initial_parameters  # the last copy of the global model
+        while True:
+            received = yield Receive([SERVER], "model", count=1)
+            model = max(received.messages, key=lambda message: message.round)
+            w = model.data if model.mask is None else (yield Compute(fill, (model.data, model.mask, w)))
+            yield Report("model", w)
+            batches = node.batches(self.batch_size, steps=self.local_steps, epochs=self.local_epochs)
+            trained = yield Compute(self.task.sgd_step.scan, (w, batches.steps, self.learning_rate), work=batches.work)
+            yield Send([SERVER], "update", model.round, self.codec.payload(trained), expires_s=self.deadline_s)
+
+    def _sample(self, node: Node) -> list[int]:
+        """K clients without replacement, ascending."""
+        devices = node.devices
+        if self.clients_per_round is None:
+            return sorted(devices)
+        if self.clients_per_round > len(devices):
+            raise ValueError(f"clients_per_round = {self.clients_per_round}: there are {len(devices)} devices")
+        return sorted(node.rng.choice(devices, self.clients_per_round, replace=False).tolist())
+
+    def _aggregate(self, node: Node, w: Value, updates: Received) -> Compute:
+        by_samples = self.server_weights == "samples"
+        shares = node.tensor([node.samples_of[sender] if by_samples else 1 for sender in updates.senders])
+        masks = full_masks(updates)
+        if masks is None:
+            return Compute(average, (updates.data, shares))
+        return Compute(average_masked, (updates.data, shares, masks, w))

@@ -1,0 +1,48 @@
+"""Multilayer perceptron: linear layers with ReLU between them.
+
+    h_0 = x,   h_l = max(0, W_l h_(l-1) + b_l),   logits = W_L h_(L-1) + b_L
+
+Start: He normal in hidden layers, Glorot normal in the last, biases zero (see `flat.initial_layers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from learners.models.flat import Shapes, initial_layers
+
+
+class Mlp:
+    """input_shape: shape of one sample, flattened at the input. hidden: widths of the hidden layers (none: a linear
+    model).
+
+    An input of 64 numbers, hidden = [64] and 10 classes make 4,810 parameters.
+    """
+
+    has_convolution = False
+
+    def __init__(self, input_shape: Sequence[int], num_classes: int, hidden: Sequence[int] = (64,)) -> None:
+        widths = (prod(input_shape), *hidden, num_classes)
+        if any(width < 1 for width in widths):
+            raise ValueError(
+                f"mlp widths = {widths}: the input, every hidden layer and the output need at least 1 unit"
+            )
+        self.input_shape: tuple[int, ...] = (widths[0],)
+        self.num_classes = num_classes
+        layers = [((after, before), (after,)) for before, after in zip(widths, widths[1:], strict=False)]
+        self.shapes: Shapes = tuple(shape for layer in layers for shape in layer)
+
+    def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
+        h = inputs
+        for i in range(0, len(parameters) - 2, 2):
+            h = torch.relu(F.linear(h, parameters[i], parameters[i + 1]))
+        return F.linear(h, parameters[-2], parameters[-1])
+
+    def initial(self, rng: np.random.Generator) -> np.ndarray:
+        return initial_layers(rng, self.shapes)

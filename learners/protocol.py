@@ -1,0 +1,271 @@
+"""The seam between a learning algorithm and whatever runs it.
+
+An algorithm is a frozen dataclass of hyper-parameters whose `program(node)` is a generator of the plain, frozen requests
+below. The simulator (`wsim.driver`) answers them in simulated time; `learners.loopback` answers them at once. An algorithm
+never sees a clock, an event or another node's state: only its own `Node` and what it received.
+
+    request                       answered with
+    Compute(op, args)             the op's result (a tensor or a `Deferred`), after the processor's time
+    Send(to, kind, round, p)      a `Ticket`, at once; the message travels while the program goes on
+    Receive(senders, kind, round) a `Received`, when complete or timed out
+    Outcome(ticket)               "delivered" | "lost" | "unknown", when the sender learns it
+    Sleep(duration_s)             None, later
+    Read(value)                   the value itself, as a tensor (forces deferred work; costs batching)
+    Report(name, value, metric)   None, at once; the engine evaluates it at the scenario's evaluation times
+    Observe(what, peer)           position | battery | gain | rate | time | membership, at the scenario's stated cost
+    Actuate(what, value)          None, at once: transmit power (dBm) or channel index, from the next transmission on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+Value = Any  # a tensor, a Deferred, or a tuple of them
+Program = Generator[Any, Any, None]
+
+SERVER = -1
+"""The id of the server where the scenario has one; devices are 0 .. num_devices - 1."""
+
+
+# -- what travels -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What a message carries. `data` is what the receiver will hold (decoded), `num_bits` the exact length of the codec's
+    encoding, `codec` what turns packet losses into coordinate masks (None: the payload is all or nothing)."""
+
+    data: Value
+    num_bits: int
+    codec: Any = None
+    num_values: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One received message. `mask` is None when all of it arrived, else a bool tensor [num_values], True where it did.
+    `degree` is the number of neighbors the sender had when it sent, in the header (16 bits). `coefficient` is the
+    amplitude gain of an analog send, else None."""
+
+    sender: int
+    kind: str
+    round: int
+    data: Value
+    mask: Any = None
+    degree: int = 0
+    coefficient: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """The answer to `Receive`: messages ordered by sender id where senders were named, by arrival otherwise."""
+
+    messages: tuple[Message, ...]
+    missing: tuple[int, ...] = ()
+    combined: Value = None
+    noise: Any = None  # analog only: unit-variance noise tensor [num_values], drawn by the receiver's stream
+
+    @property
+    def data(self) -> list[Value]:
+        return [message.data for message in self.messages]
+
+    @property
+    def senders(self) -> list[int]:
+        return [message.sender for message in self.messages]
+
+    @property
+    def masks(self) -> list[Any] | None:
+        """Per-message masks, or None if every message is whole."""
+        if all(message.mask is None for message in self.messages):
+            return None
+        return [message.mask for message in self.messages]
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Names a sent message, for `Outcome`."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """`node` came into the present neighborhood."""
+
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """`node` left the present neighborhood."""
+
+    node: int
+
+
+# -- requests ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Run an op (or its `.scan`) on the node's processor: FLOPs / effective FLOP/s of simulated time.
+
+    work: fraction of the counted FLOPs that is real work (padding is not charged)."""
+
+    op: Callable[..., Value]
+    args: tuple[Any, ...] = ()
+    work: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send `payload` to `to` (an id or several). broadcast: one transmission for all of them, else one unicast each.
+    expires_s: what has not arrived by then is dropped (None: the scenario's transport default).
+    analog: an uncoded over-the-air transmission of num_values real numbers instead of packets."""
+
+    to: int | Sequence[int]
+    kind: str
+    round: int
+    payload: Payload
+    broadcast: bool = False
+    expires_s: float | None = None
+    analog: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Wait for messages of `kind` and `round` (None: any round) from `senders` (None: anyone).
+
+    Complete when all of `senders`, or `count` of them, have arrived; at `timeout_s` it is answered with what there is.
+    senders=None needs a count or a timeout. combine: fold messages as they arrive, `state = combine(state, message)`
+    from `initial`, instead of keeping them (then `Received.messages` holds them without data)."""
+
+    senders: Sequence[int] | None
+    kind: str
+    round: int | None = None
+    count: int | None = None
+    timeout_s: float | None = None
+    combine: Callable[[Any, Message], Any] | None = None
+    initial: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a sent message; "unknown" at once where the transport gives no feedback."""
+
+    ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Offer a value for evaluation. `metric`: an op (value, inputs, labels) -> accuracy, instead of the task's own."""
+
+    name: str
+    value: Value
+    metric: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observe:
+    """what: "position" [3] m | "battery" J left | "gain" dB to peer | "rate" bit/s to peer | "time" s |
+    "membership" (a tuple of Joined and Left since last asked)."""
+
+    what: str
+    peer: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Actuate:
+    """what: "power" (dBm, at most the device's maximum) | "channel" (index)."""
+
+    what: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Marks a program that may wait for ever (a federated client): its waiting is no deadlock."""
+
+    program: Program
+
+
+# -- what a program is given ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Padded minibatches of one device: `indices` int64 [num_steps, batch_size] into the training set, `weights`
+    [num_steps, batch_size] 1 for real samples and 0 for padding. `work` is the real fraction of the samples."""
+
+    indices: Any
+    weights: Any
+    num_steps: int
+    work: float = 1.0
+
+    @property
+    def steps(self) -> tuple[Any, Any]:
+        return self.indices, self.weights
+
+
+class Node(Protocol):
+    """A node as its own program sees it."""
+
+    id: int
+    num_samples: int
+    rng: np.random.Generator  # the algorithm's own decisions (client sampling, peer choice); one stream a node
+    state: dict[str, Any]
+
+    @property
+    def neighbors(self) -> tuple[int, ...]:
+        """The present neighborhood, ascending ids (fixed graph, or who is in radio range now)."""
+
+    @property
+    def devices(self) -> tuple[int, ...]:
+        """All device ids (what a server knows of its clients)."""
+
+    @property
+    def samples_of(self) -> Sequence[int]:
+        """Sample counts by device id, as registered with the server (server only)."""
+
+    @property
+    def initial_parameters(self) -> Value:
+        """Flat initial parameters [num_params]."""
+
+    def batches(self, batch_size: int, *, steps: int | None = None, epochs: int | None = None) -> Batches:
+        """Draw minibatches from the node's own data stream: `steps` with reshuffled passes, or `epochs` full passes."""
+
+    def tensor(self, values: Any) -> torch.Tensor:
+        """Numbers as a tensor of the run's dtype (what differs between devices enters ops as tensors)."""
+
+
+class Learner(Protocol):
+    """What the engine needs of an algorithm. `uses_server`: programs run at SERVER and at every device, else at devices
+    only. `synchronous`: it waits for named messages. `value_dependent`: its timing depends on learned values."""
+
+    uses_server: bool
+    synchronous: bool
+    value_dependent: bool
+
+    def program(self, node: Node) -> Program | Service | Sequence[Program | Service]: ...
+
+
+def rounds(num_rounds: int | None) -> Iterable[int]:
+    """0 .. num_rounds - 1, or without end where the scenario stops by time, bits or joules."""
+    return count() if num_rounds is None else range(num_rounds)

@@ -1,0 +1,62 @@
+"""What a scenario may name: visible lists, loaded on demand.
+
+Each entry is "module:attribute", so that listing the names imports no algorithm and no torch.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+LEARNERS = {
+    "fedavg": "learners.federated.fedavg:FedAvg",
+    "dpsgd": "learners.decentralized.dpsgd:Dpsgd",
+    "gossip": "learners.decentralized.gossip:Gossip",
+}
+
+CODECS = {
+    "float32": "learners.compression.float32:Float32",
+    "float16": "learners.compression.float16:Float16",
+}
+
+MODELS = {
+    "mlp": "learners.models.mlp:Mlp",
+    "lenet": "learners.models.lenet:LeNet",
+}
+
+DATASETS = {
+    "digits": "learners.data.digits:digits",
+    "gaussian_mixture": "learners.data.gaussian_mixture:gaussian_mixture",
+}
+
+PARTITIONS = {
+    "iid": "learners.data.partitions:iid",
+    "dirichlet": "learners.data.partitions:dirichlet",
+    "classes_per_device": "learners.data.partitions:classes_per_device",
+    "quantity_skew": "learners.data.partitions:quantity_skew",
+}
+
+REGISTRIES = {
+    "learner": LEARNERS,
+    "codec": CODECS,
+    "model": MODELS,
+    "dataset": DATASETS,
+    "partition": PARTITIONS,
+}
+
+
+def load(kind: str, name: str) -> Any:
+    """The class or function registered as `name` among the `kind` (a key of `REGISTRIES`).
+
+    Raises ValueError for an unknown kind or name, with the nearest known name.
+    """
+    if kind not in REGISTRIES:
+        raise ValueError(f"registry kind = {kind!r}: one of {', '.join(REGISTRIES)}")
+    entries = REGISTRIES[kind]
+    if name not in entries:
+        near = get_close_matches(str(name), entries, n=1)
+        hint = f" ({near[0]!r}?)" if near else ""
+        raise ValueError(f"{kind} {name!r} is not known: one of {', '.join(entries)}{hint}")
+    module, attribute = entries[name].split(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,34 @@
+"""Tensors for callers that know arrays only, and torch's process-wide settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def set_threads(num_threads: int) -> None:
+    """Threads of torch's own kernels in this process; one makes results independent of the machine's load."""
+    torch.set_num_threads(num_threads)
+
+
+def from_numbers(values: Any, dtype: torch.dtype) -> Tensor:
+    """Numbers or an array as a tensor of `dtype`."""
+    return torch.as_tensor(values, dtype=dtype)
+
+
+def from_bools(values: np.ndarray) -> Tensor:
+    """A bool array as a bool tensor."""
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=bool))
+
+
+def standard_normal(rng: np.random.Generator, size: int, dtype: torch.dtype) -> Tensor:
+    """[size] standard normal numbers."""
+    return torch.as_tensor(rng.standard_normal(size), dtype=dtype)
+
+
+def to_floats(tensors: list[Tensor]) -> np.ndarray:
+    """Scalars as a float64 array."""
+    return np.array([float(tensor) for tensor in tensors])

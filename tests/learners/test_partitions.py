@@ -1,0 +1,141 @@
+"""Partitions: exact cover and the skew each one claims."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from learners.data.partitions import classes_per_device, dirichlet, iid, quantity_skew
+
+LABELS = np.random.default_rng(0).permutation(np.arange(1437) % 10)
+KINDS: list[tuple[Any, dict[str, Any]]] = [
+    (iid, {}),
+    (dirichlet, {"alpha": 0.05}),
+    (dirichlet, {"alpha": 1e6}),
+    (classes_per_device, {"classes": 2}),
+    (quantity_skew, {"exponent": 1.0}),
+]
+
+
+def class_counts(parts: list[np.ndarray]) -> np.ndarray:
+    """[num_devices, 10]"""
+    return np.array([np.bincount(LABELS[part], minlength=10) for part in parts])
+
+
+@pytest.mark.parametrize(("partition", "options"), KINDS)
+@pytest.mark.parametrize("num_devices", [7, 100])
+def test_every_sample_goes_to_exactly_one_device(partition: Any, options: dict[str, Any], num_devices: int) -> None:
+    parts = partition(LABELS, num_devices, np.random.default_rng(1), **options)
+    assert len(parts) == num_devices
+    assert min(map(len, parts)) >= 1
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(len(LABELS)))
+    assert all(part.dtype == np.int64 for part in parts)
+
+
+@pytest.mark.parametrize(("partition", "options"), KINDS)
+def test_samples_per_device_serves_more_devices_than_samples(partition: Any, options: dict[str, Any]) -> None:
+    parts = partition(LABELS, 2000, np.random.default_rng(1), samples_per_device=20, **options)
+    assert sum(map(len, parts)) == 2000 * 20
+    if partition is not quantity_skew:
+        assert {len(part) for part in parts} == {20}
+
+
+@pytest.mark.parametrize(("partition", "options"), KINDS)
+def test_one_generator_state_gives_one_partition(partition: Any, options: dict[str, Any]) -> None:
+    first, second = (partition(LABELS, 9, np.random.default_rng(3), **options) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_iid_sizes_differ_by_one_at_most() -> None:
+    sizes = {len(part) for part in iid(LABELS, 100, np.random.default_rng(1))}
+    assert sizes == {14, 15}
+
+
+def test_dirichlet_with_large_alpha_gives_everyone_the_mix_of_the_whole_set() -> None:
+    counts = class_counts(dirichlet(LABELS, 20, np.random.default_rng(1), alpha=1e7))
+    assert np.abs(counts - np.bincount(LABELS) / 20).max() <= 1.1  # shares deviate by 1e-3, the rest is rounding
+
+
+def test_dirichlet_with_small_alpha_gives_each_class_to_one_device() -> None:
+    """As alpha -> 0 a class goes to one winner whole; only samples that repair empty devices leave it."""
+    counts = class_counts(dirichlet(LABELS, 8, np.random.default_rng(1), alpha=1e-4))
+    assert (counts.max(axis=0) >= np.bincount(LABELS) - 8).all()
+
+
+def test_dirichlet_shares_have_the_stated_variance() -> None:
+    """A share of Dirichlet(a) over N devices has variance (1/N) (1 - 1/N) / (N a + 1). 300 partitions of 10 classes are
+    3,000 independent draws; tolerance 4 standard errors of the mean square, estimated from the same draws."""
+    labels = np.repeat(np.arange(10), 1000)
+    rng = np.random.default_rng(2)
+    fractions = []
+    for _ in range(300):
+        parts = dirichlet(labels, 4, rng, alpha=0.5)
+        fractions.append([np.bincount(labels[part], minlength=10) / 1000 for part in parts])
+    squares = (
+        np.array(fractions)[:, 0].ravel() - 0.25
+    ) ** 2  # one device: its shares of different classes are independent
+    standard_error = squares.std() / np.sqrt(len(squares))
+    assert squares.mean() == pytest.approx(0.25 * 0.75 / (4 * 0.5 + 1), abs=4 * standard_error)
+
+
+def test_dirichlet_draws_have_the_stated_class_mix() -> None:
+    """samples_per_device: a device's share of a class with p = 1/10 has variance p (1 - p) b, b = 1 / (10 a + 1), between
+    the mixes and p (1 - p) (1 - b) / n from the draw of n samples. 4,000 devices; tolerance 4 standard errors."""
+    labels = np.repeat(np.arange(10), 200)
+    parts = dirichlet(labels, 4000, np.random.default_rng(2), alpha=0.3, samples_per_device=50)
+    shares = np.array([np.bincount(labels[part], minlength=10) for part in parts]) / 50
+    between = 1 / (10 * 0.3 + 1)
+    expected = 0.1 * 0.9 * (between + (1 - between) / 50)
+    squares = (shares[:, 0] - 0.1) ** 2
+    assert squares.mean() == pytest.approx(expected, abs=4 * squares.std() / np.sqrt(len(squares)))
+
+
+def test_dirichlet_keeps_the_minimum() -> None:
+    parts = dirichlet(LABELS, 100, np.random.default_rng(1), alpha=0.01, min_samples=10)
+    assert min(map(len, parts)) >= 10
+
+
+@pytest.mark.parametrize("classes", [1, 2, 5, 10])
+def test_classes_per_device_holds_exactly_that_many(classes: int) -> None:
+    counts = class_counts(classes_per_device(LABELS, 30, np.random.default_rng(1), classes=classes))
+    assert ((counts > 0).sum(axis=1) == classes).all()
+    holders = (counts > 0).sum(axis=0)
+    assert holders.max() - holders.min() <= 1
+    for column in counts.T:
+        assert column[column > 0].max() - column[column > 0].min() <= 1
+
+
+def test_quantity_skew_follows_the_power_law() -> None:
+    sizes = np.sort([len(part) for part in quantity_skew(LABELS, 20, np.random.default_rng(1), exponent=1.0)])[::-1]
+    shares = 1 / np.arange(1, 21)
+    assert np.abs(sizes - (1 + 1417 * shares / shares.sum())).max() <= 1
+
+
+def test_quantity_skew_without_exponent_is_equal() -> None:
+    assert {len(part) for part in quantity_skew(LABELS, 20, np.random.default_rng(1), exponent=0.0)} == {71, 72}
+
+
+@pytest.mark.parametrize(
+    ("partition", "options", "message"),
+    [
+        (iid, {"num_devices": 0}, "num_devices = 0"),
+        (iid, {"num_devices": 1438}, "cannot share 1437 samples"),
+        (iid, {"samples_per_device": 0}, "samples_per_device = 0"),
+        (dirichlet, {"alpha": 0.0}, "alpha = 0.0"),
+        (dirichlet, {"alpha": float("nan")}, "alpha = nan"),
+        (dirichlet, {"alpha": 1.0, "min_samples": 144}, "min_samples = 144"),
+        (classes_per_device, {"classes": 11}, "classes = 11"),
+        (classes_per_device, {"classes": 1, "num_devices": 9}, "cannot hold all 10 classes"),
+        (classes_per_device, {"classes": 10, "num_devices": 200}, "samples for 200 devices"),
+        (classes_per_device, {"classes": 3, "samples_per_device": 2}, "samples_per_device = 2"),
+        (quantity_skew, {"exponent": -1.0}, "exponent = -1.0"),
+    ],
+)
+def test_a_bad_argument_is_named(partition: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        partition(LABELS, rng=np.random.default_rng(1), **({"num_devices": 10} | options))
+
+
+def test_an_empty_set_is_refused() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        iid(np.array([], dtype=int), 2, np.random.default_rng(1))

@@ -1,0 +1,133 @@
+"""The summary as an object and as a table."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tests.wsim.records import END_S, make_record
+from wsim.record import ENERGY_USES, RunRecord
+from wsim.report import seconds, si, summary_dict, summary_table, timeline_shares
+
+
+def rendered(record: RunRecord, width: int = 80) -> str:
+    file = io.StringIO()
+    Console(width=width, file=file).print(summary_table(record))
+    return file.getvalue()
+
+
+def test_summary_holds_what_scripts_rely_on() -> None:
+    record = make_record()
+    summary = summary_dict(record)
+    assert summary["accuracy"] == record.accuracy[-1]
+    assert summary["accuracy_worst"] == record.accuracy_worst[-1]
+    assert summary["simulated_s"] == END_S
+    assert summary["bits"] == {"payload": 370_000_000, "coded": 383_000_000, "on_air": 395_000_000}
+    assert summary["energy_j"] == pytest.approx(record.energy_j[:20].sum(), rel=1e-12)
+    assert list(summary["energy_by_use_j"]) == list(ENERGY_USES)
+    assert sum(summary["energy_by_use_j"].values()) == pytest.approx(summary["energy_j"], rel=1e-12)
+    assert summary["server_energy_j"] == pytest.approx(record.energy_j[20].sum(), rel=1e-12)
+    messages = summary["messages"]
+    assert messages["sent"] == messages["delivered"] + sum(messages["lost"].values()) + messages["in_flight"]
+    assert summary["exact"] is True
+    assert summary["rounds"] == 60
+    assert summary["targets"][0] == {"accuracy": 0.8, "time_s": 17.3, "on_air_bits": 5.8e7, "energy_j": 35.2}
+    assert summary["targets"][2] == {"accuracy": 0.97, "time_s": None, "on_air_bits": None, "energy_j": None}
+
+
+@pytest.mark.parametrize("changes", [{}, {"estimated": True}, {"num_evals": 0}, {"server": False, "num_devices": 1}])
+def test_summary_is_json_without_nan(changes: dict[str, Any]) -> None:
+    if changes.get("num_devices") == 1:
+        changes = changes | {"group": np.zeros(1, dtype=np.int64)}
+    summary = summary_dict(make_record(**changes))
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_an_estimate_has_no_accuracy() -> None:
+    summary = summary_dict(make_record(estimated=True))
+    assert summary["accuracy"] is None
+    assert summary["accuracy_worst"] is None
+    assert summary["exact"] is False
+    assert summary_dict(make_record(server=False))["server_energy_j"] is None
+
+
+def test_shares_sum_to_one_and_leave_the_server_out() -> None:
+    record = make_record()
+    before = timeline_shares(record)
+    for shares in before.values():
+        assert sum(shares.values()) == pytest.approx(1, rel=1e-12)
+    record.radio_s[-1] = 0
+    record.processor_s[-1] = 0
+    record.program_s[-1] = 0
+    assert timeline_shares(record) == before
+
+
+def test_shares_are_zero_where_no_time_has_passed() -> None:
+    record = make_record(processor_s=np.zeros((21, 2)))
+    assert timeline_shares(record)["processor"] == {"computing": 0, "idle": 0}
+
+
+@pytest.mark.parametrize("changes", [{}, {"server": False}, {"estimated": True}, {"num_evals": 0}])
+def test_table_fits_80_columns_and_cuts_nothing(changes: dict[str, Any]) -> None:
+    text = rendered(make_record(**changes))
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "…" not in text
+    assert rendered(make_record(**changes), width=200).split() == text.split()
+
+
+def test_table_says_what_was_reached() -> None:
+    text = rendered(make_record())
+    for words in (
+        "quickstart",
+        "118.4 s, 60 rounds, ended by stop.rounds",
+        "payload 370 Mbit · coded 383 Mbit · on the air 395 Mbit",
+        "2,400 sent",
+        "2,343 delivered (2,301 used, 42 unused)",
+        "37 lost (outage 6, deadline 31)",
+        "20 in flight",
+        "worst device",
+        "not reached",
+        "awaiting outcome",
+    ):
+        assert words in text, words
+    assert "not computed" in rendered(make_record(estimated=True))
+    assert "server" not in rendered(make_record(server=False, notes=[]))
+
+
+def test_table_shows_names_and_notes_as_they_are() -> None:
+    text = rendered(make_record(name="[red]run[/red]", notes=["[bold]slow[/x]"]))
+    assert "[red]run[/red]" in text
+    assert "[bold]slow[/x]" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0, "J", "0 J"),
+        (1, "bit", "1 bit"),
+        (999, "bit", "999 bit"),
+        (1000, "bit", "1.00 kbit"),
+        (999.7, "J", "1.00 kJ"),
+        (99.96, "J", "100 J"),
+        (9.996, "J", "10.0 J"),
+        (153_920, "bit", "154 kbit"),
+        (3.95e8, "bit", "395 Mbit"),
+        (0.0204, "J", "20.4 mJ"),
+        (1e-12, "J", "1e-12 J"),
+    ],
+)
+def test_three_digits_and_a_prefix(value: float, unit: str, text: str) -> None:
+    assert si(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 ms"), (0.0123, "12.3 ms"), (1, "1.0 s"), (118.4, "118.4 s"), (3599, "59 min 59 s"), (90000, "25 h 0 min")],
+)
+def test_durations_for_people(value: float, text: str) -> None:
+    assert seconds(value) == text

@@ -1,0 +1,5 @@
+"""`python -m wsim`."""
+
+from wsim.cli import main
+
+main()

@@ -1,0 +1,167 @@
+"""Where time and joules went: the three timelines of every node and the energy drawn in their states.
+
+Processor: computing or idle; it is a queue, so only its busy time and the end of the present job are kept.
+Radio: one state at a time. Between two changes a node's radio is on the air for a share `tx` of the time and receives for a
+share `rx` (fractions where a carrier is shared in time). A half-duplex radio never does both: tx + rx <= 1. In an FDD (full-duplex)
+radio shares overlap as independent ones. The rest is `accessing` while something waits to be sent, else `listening` (for a
+scheduled cell device: connected and idle). Transmit power is drawn only in `transmitting` and `both`.
+Program: what each generator waits for.
+
+Everything is integer nanoseconds held in float64 arrays (exact below 2^53 ns = 104 days), so every timeline closes exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wsim.clock import NS_PER_S
+from wsim.record import ENERGY_USES, PROCESSOR_STATES, RADIO_STATES
+
+TX, RX, BOTH, ACCESS, LISTEN = (
+    RADIO_STATES.index(s) for s in ("transmitting", "receiving", "both", "accessing", "listening")
+)
+_SHARE_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Power:
+    """Watts drawn in each state, [num_nodes] each (transmit power is kept by `Radios`). `rest_is_idle` says whether a
+    resting radio is billed as idle (scheduled by a base station) or as listening (a carrier it must sense)."""
+
+    compute_w: np.ndarray
+    rx_w: np.ndarray
+    listen_w: np.ndarray
+    idle_w: np.ndarray
+    counted: np.ndarray  # bool: False for a server whose energy is not counted
+    rest_is_idle: bool
+
+
+class Processors:
+    """The processor timeline: jobs of a node run one after the other."""
+
+    def __init__(self, num_nodes: int) -> None:
+        self.busy_ns = [0] * num_nodes
+        self.free_at_ns = [0] * num_nodes
+
+    def run(self, node: int, now_ns: int, duration_ns: int) -> int:
+        """Queue a job; returns when it will be done."""
+        start = self.free_at_ns[node]
+        if start < now_ns:
+            start = now_ns
+        self.busy_ns[node] += duration_ns
+        self.free_at_ns[node] = start + duration_ns
+        return start + duration_ns
+
+    def computing_ns(self, now_ns: int) -> np.ndarray:
+        """[num_nodes] time spent computing until now; what is queued behind now has not been spent."""
+        ahead = np.maximum(np.array(self.free_at_ns, dtype=np.float64) - now_ns, 0.0)
+        return np.array(self.busy_ns, dtype=np.float64) - ahead
+
+
+class Radios:
+    """The radio timeline of all nodes, in arrays; `settle` must be called before any share of a node changes."""
+
+    def __init__(self, full_duplex: np.ndarray, tx_w: np.ndarray) -> None:
+        """full_duplex: [num_nodes] bool; tx_w: [num_nodes] watts drawn while on the air (amplifier and circuit)."""
+        n = len(full_duplex)
+        self.full_duplex = full_duplex
+        self.tx_w = tx_w
+        self.tx_j = np.zeros(n)
+        self.state_ns = np.zeros((len(RADIO_STATES), n))
+        self.tx_share = np.zeros(n)
+        self.rx_share = np.zeros(n)
+        self.waiting = np.zeros(n, dtype=np.int64)  # transfers that wait for or are on the air
+        self.since_ns = np.zeros(n)
+
+    def settle(self, nodes: int | np.ndarray | slice, now_ns: int) -> None:
+        """Book the time since the last change at the present shares."""
+        elapsed = now_ns - self.since_ns[nodes]
+        if not np.any(elapsed):
+            return
+        tx, rx = np.minimum(self.tx_share[nodes], 1.0), np.minimum(self.rx_share[nodes], 1.0)
+        overlap = np.where(self.full_duplex[nodes], tx * rx, 0.0)
+        over = tx + rx - overlap
+        if np.any(over > 1.0 + _SHARE_TOLERANCE):
+            raise AssertionError("a half-duplex radio would send and receive at once")
+        both = np.rint(overlap * elapsed)
+        sending = np.rint((tx - overlap) * elapsed)
+        receiving = np.minimum(np.rint((rx - overlap) * elapsed), elapsed - both - sending)
+        rest = elapsed - both - sending - receiving
+        access = np.where(self.waiting[nodes] > 0, rest, 0.0)
+        self.tx_j[nodes] += (both + sending) * self.tx_w[nodes] / NS_PER_S
+        self.state_ns[BOTH, nodes] += both
+        self.state_ns[TX, nodes] += sending
+        self.state_ns[RX, nodes] += receiving
+        self.state_ns[ACCESS, nodes] += access
+        self.state_ns[LISTEN, nodes] += rest - access
+        self.since_ns[nodes] = now_ns
+
+    def settle_one(self, node: int, now_ns: int) -> None:
+        """`settle` for one node, without the overhead of arrays."""
+        elapsed = now_ns - float(self.since_ns[node])
+        if elapsed == 0.0:
+            return
+        tx, rx = min(float(self.tx_share[node]), 1.0), min(float(self.rx_share[node]), 1.0)
+        overlap = tx * rx if self.full_duplex[node] else 0.0
+        if tx + rx - overlap > 1.0 + _SHARE_TOLERANCE:
+            raise AssertionError("a half-duplex radio would send and receive at once")
+        both = round(overlap * elapsed)
+        sending = round((tx - overlap) * elapsed)
+        receiving = min(round((rx - overlap) * elapsed), elapsed - both - sending)
+        rest = elapsed - both - sending - receiving
+        state = self.state_ns
+        if both or sending:
+            self.tx_j[node] += (both + sending) * self.tx_w[node] / NS_PER_S
+        if both:
+            state[BOTH, node] += both
+        if sending:
+            state[TX, node] += sending
+        if receiving:
+            state[RX, node] += receiving
+        state[ACCESS if self.waiting[node] > 0 else LISTEN, node] += rest
+        self.since_ns[node] = now_ns
+
+    def change(self, node: int, now_ns: int, tx: float = 0.0, rx: float = 0.0, waiting: int = 0) -> None:
+        """Settle a node, then add to its shares and its count of waiting transfers."""
+        self.settle_one(node, now_ns)
+        if tx:
+            self.tx_share[node] = max(self.tx_share[node] + tx, 0.0)
+        if rx:
+            self.rx_share[node] = max(self.rx_share[node] + rx, 0.0)
+        if waiting:
+            self.waiting[node] += waiting
+
+    def stalled(self, node: int, stalled_ns: float) -> None:
+        """Part of booked transmit time in which the rate was zero: nothing was on the air, the node was accessing."""
+        moved = min(stalled_ns, float(self.state_ns[TX, node]))
+        self.state_ns[TX, node] -= moved
+        self.state_ns[ACCESS, node] += moved
+        self.tx_j[node] -= moved * self.tx_w[node] / NS_PER_S
+
+    def set_power(self, node: int, now_ns: int, tx_w: float) -> None:
+        """Change the watts drawn on the air from now on."""
+        self.settle_one(node, now_ns)
+        self.tx_w[node] = tx_w
+
+
+def energy_j(power: Power, processors: Processors, radios: Radios, observe_j: np.ndarray, now_ns: int) -> np.ndarray:
+    """[num_nodes, len(ENERGY_USES)] joules drawn until now, from the two timelines."""
+    state_s = radios.state_ns / NS_PER_S
+    rest_s = state_s[ACCESS] + state_s[LISTEN]
+    by_use = {
+        "compute": processors.computing_ns(now_ns) / NS_PER_S * power.compute_w,
+        "transmit": radios.tx_j,
+        "receive": (state_s[RX] + state_s[BOTH]) * power.rx_w,
+        "listen": rest_s * power.listen_w if not power.rest_is_idle else np.zeros_like(rest_s),
+        "idle": rest_s * power.idle_w if power.rest_is_idle else np.zeros_like(rest_s),
+        "observe": observe_j,
+    }
+    return np.stack([by_use[use] for use in ENERGY_USES], axis=1) * power.counted[:, None]
+
+
+def processor_s(processors: Processors, now_ns: int) -> np.ndarray:
+    """[num_nodes, len(PROCESSOR_STATES)] seconds."""
+    computing = processors.computing_ns(now_ns)
+    return np.stack([computing, now_ns - computing], axis=1)[:, : len(PROCESSOR_STATES)] / NS_PER_S

@@ -1,0 +1,421 @@
+"""Answers the requests of programs in simulated time.
+
+Every program is a generator that waits for one thing at a time; the driver resumes it when that thing happens. Tensor work
+is only recorded here (see `learners.deferred`): what moves the clock are FLOPs and bits, both known from shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from learners.protocol import (
+    SERVER,
+    Actuate,
+    Compute,
+    Message,
+    Observe,
+    Outcome,
+    Program,
+    Read,
+    Receive,
+    Received,
+    Report,
+    Send,
+    Service,
+    Sleep,
+    Ticket,
+)
+from wsim.accounts import Processors
+from wsim.clock import DEADLINE, NS_PER_S, Call, Clock, to_ns
+from wsim.errors import SimulationError
+from wsim.ledger import Ledger
+from wsim.node import SimNode
+from wsim.record import PROGRAM_STATES
+from wsim.transport import Flight, Transport
+
+COMPUTING, RECEIVING, SLEEPING, AWAITING, OBSERVING, FINISHED = range(len(PROGRAM_STATES))
+KEPT_OUTCOMES = 256
+
+
+class _Wait:
+    """What a handler returns when its program must wait."""
+
+
+WAIT = _Wait()
+
+
+class Runner:
+    """One program of one node."""
+
+    __slots__ = ("is_service", "node", "program", "since_ns", "state", "state_ns", "timer", "waiting")
+
+    def __init__(self, node: SimNode, program: Program, is_service: bool) -> None:
+        self.node = node
+        self.program = program
+        self.is_service = is_service
+        self.state = RECEIVING
+        self.since_ns = 0
+        self.state_ns = [0] * len(PROGRAM_STATES)
+        self.timer: Call | None = None
+        self.waiting: Waiting | None = None
+
+
+class Waiting:
+    """A `Receive` that is not complete."""
+
+    __slots__ = ("got", "need", "pending", "request", "runner", "state")
+
+    def __init__(self, runner: Runner, request: Receive, pending: set[int] | None, need: int) -> None:
+        self.runner = runner
+        self.request = request
+        self.pending = pending
+        self.need = need
+        self.got: list[Message] = []
+        self.state = request.initial
+
+
+class Driver:
+    """on_report: called on every Report; observe: (node, request) -> (value, seconds it takes); trace: a list that receives
+    every request and reception in order of simulated time."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        processors: Processors,
+        ledger: Ledger,
+        executor: Any,
+        to_mask: Callable[[np.ndarray], Any],
+        on_report: Callable[[SimNode, Report], None],
+        observe: Callable[[SimNode, Observe], tuple[Any, float]],
+        actuate: Callable[[SimNode, Actuate], None],
+        trace: list[tuple[Any, ...]] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._processors = processors
+        self._ledger = ledger
+        self._executor = executor
+        self._to_mask = to_mask
+        self._on_report = on_report
+        self._observe_now = observe
+        self._actuate_now = actuate
+        self._trace = trace
+        self._tickets: dict[int, list[int]] = {}  # flight -> [ticket, node index, open flights, all delivered]
+        self._awaiting: dict[int, Runner] = {}  # ticket -> who asked for its outcome
+        self.transport: Transport = None  # type: ignore[assignment]  # set by the engine: each needs the other
+        self.nodes: list[SimNode] = []
+        self.runners: list[Runner] = []
+        self.main_left = 0  # programs that have not ended, services aside
+        self.timers = 0  # programs that will go on by themselves
+        self._handlers: dict[type, Callable[[Runner, Any], Any]] = {
+            Compute: self._compute,
+            Send: self._send,
+            Receive: self._receive,
+            Outcome: self._outcome,
+            Sleep: self._sleep,
+            Read: self._read,
+            Report: self._report,
+            Observe: self._observe,
+            Actuate: self._actuate,
+        }
+
+    # -- programs ------------------------------------------------------------------------------------------------------
+
+    def add(self, node: SimNode, programs: Program | Service | Sequence[Program | Service]) -> None:
+        """Give a node its program or programs."""
+        self.nodes.append(node)
+        several = programs if isinstance(programs, (list, tuple)) else [programs]
+        for program in several:
+            is_service = isinstance(program, Service)
+            self.main_left += not is_service
+            self.runners.append(Runner(node, program.program if is_service else program, is_service))  # type: ignore[union-attr, arg-type]
+
+    def start(self) -> None:
+        for runner in self.runners:
+            self._resume(runner, None)
+
+    def who_waits(self) -> str:
+        """One line naming the programs that wait, for the error when nothing can happen any more."""
+        lines = []
+        for runner in self.runners:
+            if runner.is_service or runner.state == FINISHED:
+                continue
+            name = "server" if runner.node.id == SERVER else f"device {runner.node.id}"
+            if runner.waiting is not None:
+                request, pending = runner.waiting.request, runner.waiting.pending
+                whom = "anyone" if pending is None else ", ".join(
+                    "server" if s == SERVER else str(s) for s in sorted(pending)[:4]
+                ) + (", ..." if len(pending) > 4 else "")
+                when = "" if request.round is None else f" of round {request.round}"
+                lines.append(f"{name} waits for {request.kind!r}{when} from {whom}")
+            else:
+                lines.append(f"{name} is {PROGRAM_STATES[runner.state]}")
+        shown = "; ".join(lines[:3])
+        return shown + (f"; and {len(lines) - 3} more" if len(lines) > 3 else "")
+
+    def _resume(self, runner: Runner, value: Any) -> None:
+        now_ns = self._clock.env._now
+        runner.state_ns[runner.state] += now_ns - runner.since_ns
+        runner.since_ns = now_ns
+        send = runner.program.send
+        handlers = self._handlers
+        while True:
+            try:
+                request = send(value)
+            except StopIteration:
+                runner.state = FINISHED
+                self.main_left -= not runner.is_service
+                return
+            if self._trace is not None:
+                self._trace.append((runner.node.id, *describe(request)))
+            try:
+                handler = handlers[type(request)]
+            except KeyError:
+                raise SimulationError(
+                    f"the program of node {runner.node.id} yielded {request!r}, which is not a request"
+                ) from None
+            value = handler(runner, request)
+            if value is WAIT:
+                return
+
+    def _wake(self, call: Call) -> None:
+        runner, value = call.value
+        self.timers -= 1
+        runner.timer = None
+        self._resume(runner, value)
+
+    def _wait_until(self, runner: Runner, time_ns: int, value: Any, state: int) -> _Wait:
+        runner.state = state
+        self.timers += 1
+        runner.timer = self._clock.at(time_ns, self._wake, (runner, value))
+        return WAIT
+
+    # -- computing -----------------------------------------------------------------------------------------------------
+
+    def _compute(self, runner: Runner, request: Compute) -> Any:
+        node = runner.node
+        value = request.op(*request.args)
+        seconds = request.op.flops(*request.args) * request.work / node.effective_flops * node.jitter()
+        now_ns = self._clock.env._now
+        done_ns = self._processors.run(node.index, now_ns, round(seconds * NS_PER_S))
+        if done_ns == now_ns:
+            return value
+        return self._wait_until(runner, done_ns, value, COMPUTING)
+
+    def _read(self, runner: Runner, request: Read) -> Any:
+        return self._executor.read(request.value)
+
+    def _sleep(self, runner: Runner, request: Sleep) -> Any:
+        if request.duration_s <= 0:
+            return None
+        return self._wait_until(runner, self._clock.env._now + to_ns(request.duration_s), None, SLEEPING)
+
+    def _report(self, runner: Runner, request: Report) -> None:
+        self._on_report(runner.node, request)
+
+    # -- sending -------------------------------------------------------------------------------------------------------
+
+    def _send(self, runner: Runner, request: Send) -> Ticket:
+        node = runner.node
+        to: Sequence[int] = (request.to,) if isinstance(request.to, (int, np.integer)) else request.to
+        if not len(to):
+            return Ticket(0)
+        degree = len(node.neighbors)
+        groups = [node.indices_of(to)] if request.broadcast else [node.index_of(receiver) for receiver in to]
+        flights = [
+            self.transport.send(
+                node.index,
+                receivers,
+                request.kind,
+                request.round,
+                request.payload,
+                request.broadcast,
+                degree,
+                request.expires_s,
+                request.analog,
+            )
+            for receivers in groups
+        ]
+        ticket = flights[0].number
+        if self.transport.gives_feedback(flights[0]):
+            entry = [ticket, node.index, len(flights), 1]
+            for flight in flights:
+                self._tickets[flight.number] = entry
+        return Ticket(ticket)
+
+    def resolved(self, flight: Flight, delivered: bool) -> None:
+        """The sender's side of a flight is closed."""
+        entry = self._tickets.pop(flight.number, None)
+        if entry is None:
+            return
+        entry[2] -= 1
+        entry[3] &= delivered
+        if entry[2] == 0:
+            outcome = "delivered" if entry[3] else "lost"
+            runner = self._awaiting.pop(entry[0], None)
+            if runner is not None:
+                self._resume(runner, outcome)
+                return
+            outcomes = self.nodes[entry[1]].outcomes
+            outcomes[entry[0]] = outcome
+            if len(outcomes) > KEPT_OUTCOMES:
+                del outcomes[next(iter(outcomes))]
+
+    def _outcome(self, runner: Runner, request: Outcome) -> Any:
+        number = request.ticket.number
+        known = runner.node.outcomes.pop(number, None)
+        if known is not None:
+            return known
+        if any(entry[0] == number for entry in self._tickets.values()):
+            self._awaiting[number] = runner
+            runner.state = AWAITING
+            return WAIT
+        return "unknown"
+
+    # -- receiving -----------------------------------------------------------------------------------------------------
+
+    def deliver(self, flight: Flight, i: int, part: np.ndarray | None) -> None:
+        """A message has arrived; whether it is used depends on the receiver's program."""
+        node = self.nodes[int(flight.receivers[i])]
+        payload = flight.payload
+        mask = None
+        if part is not None:
+            mask = self._to_mask(
+                payload.codec.received_mask(part, flight.segmentation.packet_payload_bits, payload.num_values)
+            )
+        sender = SERVER if flight.sender == node.server_index else flight.sender
+        message = Message(
+            sender, flight.kind, flight.round, payload.data, mask, flight.degree, flight.coefficient(i)
+        )
+        for waiting in node.waiting:
+            request = waiting.request
+            if (
+                request.kind == message.kind
+                and (request.round is None or request.round == message.round)
+                and (waiting.pending is None or sender in waiting.pending)
+            ):
+                self._accept(waiting, message)
+                if waiting.need <= 0:
+                    self._complete(waiting)
+                return
+        if message.round <= node.closed.get(message.kind, -1):
+            return  # late: delivered, never used
+        node.inbox.setdefault(message.kind, {})[message.round, sender] = message  # a newer one supersedes
+
+    def _accept(self, waiting: Waiting, message: Message) -> None:
+        request = waiting.request
+        if request.combine is not None:
+            waiting.state = request.combine(waiting.state, message)
+            message = Message(message.sender, message.kind, message.round, None, None, message.degree)
+        waiting.got.append(message)
+        waiting.need -= 1
+        if waiting.pending is not None and request.round is not None:
+            waiting.pending.discard(message.sender)
+
+    def _receive(self, runner: Runner, request: Receive) -> Any:
+        node = runner.node
+        senders = request.senders
+        if senders is None:
+            if request.count is None and request.timeout_s is None:
+                raise SimulationError(f"node {node.id}: Receive from anyone needs a count or a timeout_s")
+            waiting = Waiting(runner, request, None, request.count if request.count is not None else 1 << 60)
+        else:
+            need = len(senders) if request.count is None else min(request.count, len(senders))
+            waiting = Waiting(runner, request, set(senders), need)
+        box = node.inbox.get(request.kind)
+        if box:
+            if senders is not None and request.round is not None:
+                for sender in senders:
+                    message = box.pop((request.round, sender), None)
+                    if message is not None:
+                        self._accept(waiting, message)
+                        if waiting.need <= 0:
+                            break
+            else:
+                for key in [
+                    key
+                    for key in box
+                    if (request.round is None or key[0] == request.round)
+                    and (waiting.pending is None or key[1] in waiting.pending)
+                ]:
+                    if waiting.need <= 0:
+                        break
+                    self._accept(waiting, box.pop(key))
+        if waiting.need <= 0 or request.timeout_s == 0:
+            return self._answer(waiting)
+        runner.state = RECEIVING
+        runner.waiting = waiting
+        node.waiting.append(waiting)
+        if request.timeout_s is not None:
+            self.timers += 1
+            runner.timer = self._clock.after(to_ns(request.timeout_s), self._timed_out, waiting, DEADLINE)
+        return WAIT
+
+    def _timed_out(self, call: Call) -> None:
+        waiting: Waiting = call.value
+        waiting.runner.timer = None
+        self.timers -= 1
+        self._complete(waiting)
+
+    def _complete(self, waiting: Waiting) -> None:
+        runner = waiting.runner
+        if runner.timer is not None:
+            runner.timer.cancel()
+            runner.timer = None
+            self.timers -= 1
+        runner.waiting = None
+        runner.node.waiting.remove(waiting)
+        self._resume(runner, self._answer(waiting))
+
+    def _answer(self, waiting: Waiting) -> Received:
+        request, node = waiting.request, waiting.runner.node
+        got = waiting.got
+        missing: tuple[int, ...] = ()
+        if request.senders is not None:
+            got.sort(key=_sender)
+            if len(got) < len(request.senders):
+                here = {message.sender for message in got}
+                missing = tuple(sender for sender in request.senders if sender not in here)
+        self._ledger.used += len(got)
+        if request.round is not None:
+            node.close(request.kind, request.round)
+        if self._trace is not None:
+            self._trace.append((node.id, "received", request.kind, request.round, tuple(m.sender for m in got)))
+        noise = node.analog_noise(got) if got and got[0].coefficient is not None else None
+        return Received(tuple(got), missing, waiting.state, noise)
+
+    # -- looking and setting -------------------------------------------------------------------------------------------
+
+    def _observe(self, runner: Runner, request: Observe) -> Any:
+        value, delay_s = self._observe_now(runner.node, request)
+        if delay_s <= 0:
+            return value
+        return self._wait_until(runner, self._clock.env._now + to_ns(delay_s), value, OBSERVING)
+
+    def _actuate(self, runner: Runner, request: Actuate) -> None:
+        self._actuate_now(runner.node, request)
+
+
+def _sender(message: Message) -> int:
+    return message.sender
+
+
+def describe(request: Any) -> tuple[Any, ...]:
+    """A request as a line of the event trace: what an algorithm does, without values or times."""
+    match request:
+        case Compute(op=op):
+            return ("compute", getattr(op, "name", getattr(op, "__qualname__", str(op))))
+        case Send(to=to, kind=kind, round=k, payload=payload, broadcast=broadcast):
+            to = (to,) if isinstance(to, (int, np.integer)) else tuple(to)
+            return ("send", to, kind, k, payload.num_bits, broadcast)
+        case Receive(senders=senders, kind=kind, round=k, count=count):
+            return ("receive", None if senders is None else tuple(senders), kind, k, count)
+        case Report(name=name):
+            return ("report", name)
+        case Observe(what=what):
+            return ("observe", what)
+        case Actuate(what=what):
+            return ("actuate", what)
+    return (type(request).__name__.lower(),)

@@ -1,0 +1,43 @@
+"""What can go wrong, as one clear line each.
+
+Every error a user may meet is a `WsimError`: the command line prints its text as one line on stderr, without a traceback,
+and leaves with its `exit_code`. Each takes one string (SimPy rebuilds an exception from its `args`).
+"""
+
+from __future__ import annotations
+
+
+class WsimError(Exception):
+    """Base class. `exit_code`: 2 where the input is at fault, 1 otherwise. The message is always one line."""
+
+    exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+class ScenarioError(WsimError):
+    """A scenario file, or an override of one, that cannot be run as it is written."""
+
+    exit_code = 2
+
+
+class ResultError(WsimError):
+    """A result file that cannot be read, or may not be written."""
+
+    exit_code = 2
+
+
+class DataError(WsimError):
+    """Data that is missing, damaged or of the wrong shape."""
+
+    exit_code = 2
+
+
+class SimulationError(WsimError):
+    """A run that cannot go on, such as programs that wait for each other for ever."""
+
+
+def one_line(text: str) -> str:
+    """The text with every line break and control character turned into a blank, so that it prints as one line."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())

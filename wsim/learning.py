@@ -1,0 +1,136 @@
+"""The learning side of a run: data, model, task, learner and executor, built from the scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from learners import registry
+from learners.protocol import SERVER
+from wsim.errors import DataError, ScenarioError
+from wsim.scenario import Scenario
+from wsim.streams import Streams
+
+EXECUTORS = ("batched", "eager", "null")
+
+
+class Learning:
+    """`parts`: [num_devices] arrays of training indices. `learner`: an object instead of the scenario's own, or a function
+    (task, codec, num_rounds) -> learner."""
+
+    def __init__(
+        self, scenario: Scenario, streams: Streams, executor: str, window: int | None, learner: Any = None
+    ) -> None:
+        from learners import executors, tensors
+        from learners.batching import BatchStream
+        from learners.task import Task
+
+        tensors.set_threads(1)
+        self._tensors = tensors
+        self._streams = streams
+        self.estimates = executor == "null"
+        try:
+            dataset = _dataset(scenario, streams)
+            self.parts = _parts(scenario, dataset.train_labels, streams)
+            model = registry.load("model", scenario.model.name)(
+                dataset.input_shape, dataset.num_classes, scenario.model.hidden
+            )
+        except ValueError as error:
+            raise DataError(f"{scenario.scenario.name} [data] and [model]: {error}") from None
+        self.task = Task(dataset, model, scenario.dtype)
+        codec = registry.load("codec", scenario.codec.name)()
+        if learner is None:
+            make = registry.load("learner", scenario.algorithm.name)
+            learner = make(
+                task=self.task, codec=codec, num_rounds=scenario.stop.rounds, **scenario.algorithm.hyperparameters
+            )
+        elif callable(learner):
+            learner = learner(self.task, codec, scenario.stop.rounds)
+        self.learner = learner
+        if self.learner.uses_server and scenario.server is None:
+            raise ScenarioError(f"{scenario.scenario.name}: {scenario.algorithm.name} needs a [server]")
+        self.executor = {
+            "batched": lambda: executors.BatchedExecutor(**({} if window is None else {"window": window})),
+            "eager": executors.EagerExecutor,
+            "null": executors.NullExecutor,
+        }[executor]()
+        self._same_initial = scenario.model.same_initial_weights
+        self._initial: dict[int, Any] = {}
+        self._streams_of_batches = [
+            BatchStream(part, streams("batches", i), self.task.dtype) for i, part in enumerate(self.parts)
+        ]
+
+    @property
+    def num_calls(self) -> int:
+        return int(self.executor.num_calls)
+
+    @property
+    def num_jobs(self) -> int:
+        return int(self.executor.num_jobs)
+
+    def initial_parameters(self, id: int) -> Callable[[], Any]:
+        """The initial model of a node: one for all, or its own."""
+        which = 0 if self._same_initial or id == SERVER else id + 1
+
+        def initial() -> Any:
+            if which not in self._initial:
+                rng = self._streams("initial_parameters", which)
+                self._initial[which] = self.executor.lift(self.task.initial_parameters(rng))
+            return self._initial[which]
+
+        return initial
+
+    def batches(self, id: int) -> Callable[..., Any]:
+        stream = self._streams_of_batches[id]
+        return stream.shapes if self.estimates else stream.draw
+
+    def tensor(self, values: Any) -> Any:
+        return self._tensors.from_numbers(values, self.task.dtype)
+
+    def to_mask(self, mask: np.ndarray) -> Any:
+        return self._tensors.from_bools(mask)
+
+    def noise(self, index: int, round: int, num_values: int) -> Any:
+        """Unit-variance receiver noise of an analog reception."""
+        return self._tensors.standard_normal(
+            self._streams("analog_noise", index, round), num_values, self.task.dtype
+        )
+
+    def measure(self, values: list[Any], metric: Any) -> np.ndarray:
+        """[len(values)] accuracies on the global test set, NaN in an estimate."""
+        if self.estimates or not values:
+            return np.full(len(values), np.nan)
+        metric = self.task.metric if metric is None else metric
+        results = [metric(value, self.task.test_inputs, self.task.test_labels) for value in values]
+        return self._tensors.to_floats(self.executor.materialize(results))
+
+
+def _dataset(scenario: Scenario, streams: Streams) -> Any:
+    data = scenario.data
+    load = registry.load("dataset", data.name)
+    keys: dict[str, Any] = {"test_fraction": data.test_fraction}
+    if data.name == "gaussian_mixture":
+        keys |= {
+            "num_classes": data.num_classes,
+            "num_features": data.num_features,
+            "num_samples": data.num_samples,
+            "separation": data.separation,
+        }
+    return load(streams("split"), **keys)
+
+
+def _parts(scenario: Scenario, labels: np.ndarray, streams: Streams) -> list[np.ndarray]:
+    data = scenario.data
+    keys = {
+        "iid": {},
+        "dirichlet": {"alpha": data.alpha},
+        "classes_per_device": {"classes": data.classes},
+        "quantity_skew": {"exponent": data.exponent},
+    }[data.partition]
+    partition = registry.load("partition", data.partition)
+    parts: list[np.ndarray] = partition(
+        labels, scenario.num_devices, streams("partition"), samples_per_device=data.samples_per_device, **keys
+    )
+    return parts

@@ -1,0 +1,64 @@
+"""From gains to rates: the carrier-to-noise density of a link and the efficiency that the rate map gives for it.
+
+    C/N0 = P_tx * gain / (noise density of the receiver)      [Hz]
+    SNR  = C/N0 / bandwidth that the power is spread over
+    rate = share of time * bandwidth held * efficiency(SNR)   [bit/s]
+
+A power-limited sender spreads its power over the band it holds; a base station over its whole carrier. Node indices here are
+array indices: devices first, the server (if any) last.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from channels.channel import Channel
+from channels.link_adaptation import RateMap
+from channels.mobility import Positions
+from wsim.clock import NEVER_NS, to_ns
+
+
+class Links:
+    """tx_power_w, noise_w_per_hz, rx_antennas: [num_nodes]."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        positions: Positions,
+        rate_map: RateMap,
+        tx_power_w: np.ndarray,
+        noise_w_per_hz: np.ndarray,
+        rx_antennas: np.ndarray,
+        fixed_efficiency_bps_hz: float | None,
+    ) -> None:
+        self.channel = channel
+        self.positions = positions
+        self.rate_map = rate_map
+        self.tx_power_w = tx_power_w
+        self.noise_w_per_hz = noise_w_per_hz
+        self.rx_antennas = rx_antennas
+        self.fixed_efficiency_bps_hz = fixed_efficiency_bps_hz
+        self.cell_ns = to_ns(channel.cell_s)
+        self.static = self.cell_ns == NEVER_NS
+
+    def cell_at(self, time_ns: int) -> int:
+        return 0 if self.static else time_ns // self.cell_ns
+
+    def cn0(self, tx: np.ndarray, rx: np.ndarray, first_cell: int, num_cells: int) -> np.ndarray:
+        """[num_links, num_cells] C/N0 in Hz with everything: path loss, shadowing, fading, antennas."""
+        scale = self.tx_power_w[tx] / self.noise_w_per_hz[rx]
+        return self.channel.gain(tx, rx, first_cell, num_cells) * scale[:, None]
+
+    def mean_cn0(self, tx: np.ndarray, rx: np.ndarray, time_s: float) -> np.ndarray:
+        """[num_links] C/N0 in Hz of the local mean, all receive antennas combined: what neighborhood goes by."""
+        gain = 10.0 ** (self.channel.mean_gain_db(tx, rx, time_s) / 10.0)
+        return self.tx_power_w[tx] / self.noise_w_per_hz[rx] * self.rx_antennas[rx] * gain
+
+    def efficiency(self, snr: np.ndarray) -> np.ndarray:
+        """[...] bit/s/Hz that a sender gets which follows the channel."""
+        return self.rate_map.efficiency(snr)
+
+    @property
+    def lowest_efficiency(self) -> float:
+        """bit/s/Hz at the lowest SNR at which anything is sent."""
+        return float(self.rate_map.efficiency(np.array([10.0 ** (self.rate_map.min_snr_db / 10.0)]))[0])

@@ -1,0 +1,156 @@
+"""No medium access at all: every link has the whole band for itself.
+
+For comparisons and for `estimate` at scale. A sender with two messages to two nodes sends both at once; nothing interferes.
+The spectrum this adds is (concurrent links) x bandwidth, and the run says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from wsim.accounts import Radios
+from wsim.clock import NS_PER_S, Call, Clock
+from wsim.links import Links
+from wsim.mac.transfer import Transfer
+
+_CHUNK_CELLS = 64
+_LOOK_AHEAD_CHUNKS = 32
+
+
+class IdealMedium:
+    """One event a transfer: the finishing time is integrated over the link's own cells as soon as it starts."""
+
+    def __init__(
+        self, clock: Clock, links: Links, radios: Radios, bandwidth_hz: float, done: Callable[[Transfer], None]
+    ) -> None:
+        self._clock = clock
+        self._links = links
+        self._radios = radios
+        self._bandwidth_hz = bandwidth_hz
+        self._done = done
+        self._static_rate: dict[tuple[int, int], float] = {}
+        self._active: dict[Transfer, Call | None] = {}
+        self.peak_links = 0
+
+    def submit(self, transfer: Transfer, front: bool = False) -> None:
+        now_ns = self._clock.now_ns
+        transfer.started_ns = now_ns
+        self._radios.change(transfer.tx, now_ns, tx=1.0, waiting=1)
+        for rx in transfer.receivers.tolist():
+            self._radios.change(rx, now_ns, rx=1.0)
+        if transfer.efficiency is not None:
+            transfer.history.append((now_ns, 0.0, self._bandwidth_hz))
+        self._active[transfer] = self._plan(transfer, now_ns, float(transfer.bits))
+        self.peak_links = max(self.peak_links, len(self._active))
+
+    def cancel(self, transfer: Transfer) -> float:
+        call = self._active.pop(transfer)
+        if call is not None:
+            call.cancel()
+        drained = min(self._drained(transfer, self._clock.now_ns), float(transfer.bits))
+        self._leave(transfer)
+        return drained
+
+    def drained_bits(self) -> float:
+        now_ns = self._clock.now_ns
+        return sum(min(self._drained(transfer, now_ns), float(transfer.bits)) for transfer in self._active)
+
+    def topology_changed(self) -> None:
+        """Links do not depend on each other here."""
+
+    def can_progress(self) -> bool:
+        return any(call is not None for call in self._active.values())
+
+    def before_power_change(self, node: int) -> None:
+        """Running transfers keep the power that they started with."""
+
+    def power_changed(self, node: int) -> None:
+        self._static_rate = {link: rate for link, rate in self._static_rate.items() if link[0] != node}
+
+    def _finished(self, call: Call) -> None:
+        transfer: Transfer = call.value
+        del self._active[transfer]
+        self._leave(transfer)
+        self._done(transfer)
+
+    def _leave(self, transfer: Transfer) -> None:
+        now_ns = self._clock.now_ns
+        self._radios.change(transfer.tx, now_ns, tx=-1.0, waiting=-1)
+        for rx in transfer.receivers.tolist():
+            self._radios.change(rx, now_ns, rx=-1.0)
+        transfer.airtime_ns = float(now_ns - transfer.started_ns)
+        if transfer.efficiency is None and not self._links.static:
+            stalled_ns = self._stalled_ns(transfer, now_ns)
+            if stalled_ns > 0.0:
+                self._radios.stalled(transfer.tx, stalled_ns)
+                transfer.airtime_ns -= stalled_ns
+        transfer.hz_ns = transfer.airtime_ns * self._bandwidth_hz
+
+    def _rates(self, transfer: Transfer, first_cell: int, num_cells: int) -> np.ndarray:
+        """[num_cells] bit/s of the slowest receiver's link (a unicast has one)."""
+        if transfer.efficiency is not None:
+            return np.full(num_cells, transfer.efficiency * self._bandwidth_hz)
+        tx = np.full(len(transfer.receivers), transfer.tx)
+        cn0 = self._links.cn0(tx, transfer.receivers, first_cell, num_cells)
+        return self._links.efficiency(cn0 / self._bandwidth_hz).min(axis=0) * self._bandwidth_hz
+
+    def _plan(self, transfer: Transfer, start_ns: int, left: float) -> Call | None:
+        """Find when the `left` bits will be through from start_ns on; look a bounded time ahead, then look again."""
+        if self._links.static or transfer.efficiency is not None:
+            rate = self._constant_rate(transfer)
+            if rate <= 0.0:
+                return None
+            return self._clock.at(start_ns + int(np.ceil(left / rate * NS_PER_S)), self._finished, transfer)
+        cell = self._links.cell_at(start_ns)
+        for _ in range(_LOOK_AHEAD_CHUNKS):
+            rates = self._rates(transfer, cell, _CHUNK_CELLS)
+            ends_ns = (cell + 1 + np.arange(_CHUNK_CELLS)) * self._links.cell_ns
+            filled = np.cumsum(rates * np.diff(ends_ns, prepend=start_ns)) / NS_PER_S
+            j = int(np.searchsorted(filled, left))
+            if j < _CHUNK_CELLS:
+                before = float(filled[j - 1]) if j else 0.0
+                begin_ns = int(ends_ns[j - 1]) if j else start_ns
+                finish_ns = begin_ns + int(np.ceil((left - before) / rates[j] * NS_PER_S))
+                return self._clock.at(finish_ns, self._finished, transfer)
+            left -= float(filled[-1])
+            cell += _CHUNK_CELLS
+            start_ns = int(ends_ns[-1])
+        return self._clock.at(start_ns, self._look_again, (transfer, left))
+
+    def _look_again(self, call: Call) -> None:
+        transfer, left = call.value
+        self._active[transfer] = self._plan(transfer, self._clock.now_ns, left)
+
+    def _constant_rate(self, transfer: Transfer) -> float:
+        if transfer.efficiency is not None:
+            return transfer.efficiency * self._bandwidth_hz
+        if len(transfer.receivers) > 1:
+            return float(self._rates(transfer, 0, 1)[0])
+        link = (transfer.tx, int(transfer.receivers[0]))
+        rate = self._static_rate.get(link)
+        if rate is None:
+            rate = self._static_rate[link] = float(self._rates(transfer, 0, 1)[0])
+        return rate
+
+    def _span(self, transfer: Transfer, now_ns: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rates and lengths (ns) of the cells from the start of the transfer until now."""
+        first, last = self._links.cell_at(transfer.started_ns), self._links.cell_at(max(now_ns - 1, 0))
+        num = last - first + 1
+        edges = np.clip((first + np.arange(num + 1)) * self._links.cell_ns, transfer.started_ns, now_ns)
+        return self._rates(transfer, first, num), np.diff(edges)
+
+    def _drained(self, transfer: Transfer, now_ns: int) -> float:
+        if now_ns == transfer.started_ns:
+            return 0.0
+        if self._links.static or transfer.efficiency is not None:
+            return self._constant_rate(transfer) * (now_ns - transfer.started_ns) / NS_PER_S
+        rates, lengths = self._span(transfer, now_ns)
+        return float((rates * lengths).sum()) / NS_PER_S
+
+    def _stalled_ns(self, transfer: Transfer, now_ns: int) -> float:
+        if now_ns == transfer.started_ns:
+            return 0.0
+        rates, lengths = self._span(transfer, now_ns)
+        return float(lengths[rates <= 0.0].sum())

@@ -1,0 +1,61 @@
+"""One attempt to bring a message over the air, as every medium handles it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from wsim.transport import Flight
+
+
+class Transfer:
+    """`bits` are to be drained from node `tx` to `receivers`. `efficiency`: fixed bit/s/Hz, or None to follow the channel.
+
+    While it is on the air the medium keeps `airtime_ns` and `hz_ns` (time on the air, and that times the band held) and, for
+    a fixed efficiency, `history`: (time_ns, bits drained, bandwidth of the power) at every change of share, from which the
+    instant of each packet follows."""
+
+    __slots__ = ("airtime_ns", "bits", "efficiency", "flight", "history", "hz_ns", "receivers", "started_ns", "time_share", "tx")
+
+    def __init__(
+        self, flight: Flight, tx: int, receivers: np.ndarray, bits: int, efficiency: float | None = None
+    ) -> None:
+        self.flight = flight
+        self.tx = tx
+        self.receivers = receivers
+        self.bits = bits
+        self.efficiency = efficiency
+        self.airtime_ns = 0.0
+        self.hz_ns = 0.0
+        self.started_ns = -1
+        self.time_share = 0.0
+        self.history: list[tuple[int, float, float]] = []
+
+
+class Medium(Protocol):
+    """What the transport needs of a medium. It calls `done(transfer)` when all bits have been on the air."""
+
+    def submit(self, transfer: Transfer, front: bool = False) -> None:
+        """Queue a transfer (front: before the sender's other ones) and put it on the air when its turn comes."""
+
+    def cancel(self, transfer: Transfer) -> float:
+        """Take a transfer off the air or out of the queue; returns the bits drained by now."""
+
+    def drained_bits(self) -> float:
+        """Bits of unfinished transfers that have been on the air by now. Changes nothing."""
+
+    def can_progress(self) -> bool:
+        """A transfer will finish by itself, or may do so when the channel changes."""
+
+    def topology_changed(self) -> None:
+        """Who hears whom has changed."""
+
+    def before_power_change(self, node: int) -> None:
+        """Book what was drained at the present power."""
+
+    def power_changed(self, node: int) -> None:
+        """A sender's power was set: what was planned for its transfers is void."""

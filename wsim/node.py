@@ -1,0 +1,109 @@
+"""A node as its own program sees it, and the mailbox that the driver keeps for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from learners.protocol import SERVER, Batches, Message
+
+if TYPE_CHECKING:
+    from wsim.driver import Waiting
+
+
+class SimNode:
+    """Implements `learners.protocol.Node`. Index: the node's place in arrays; its id is SERVER or equal to the index."""
+
+    def __init__(
+        self,
+        id: int,
+        index: int,
+        server_index: int,
+        num_samples: int,
+        rng: np.random.Generator,
+        effective_flops: float,
+        jitter: Callable[[], float],
+        neighbors_of: Callable[[int], tuple[int, ...]],
+        devices: tuple[int, ...],
+        samples_of: Sequence[int],
+        initial_parameters: Callable[[], Any],
+        batches: Callable[..., Batches] | None,
+        tensor: Callable[[Any], Any],
+        noise: Callable[[int, int, int], Any],
+    ) -> None:
+        self.id = id
+        self.index = index
+        self.server_index = server_index
+        self.num_samples = num_samples
+        self.rng = rng
+        self.effective_flops = effective_flops
+        self.jitter = jitter
+        self.state: dict[str, Any] = {}
+        self.devices = devices
+        self.samples_of = samples_of
+        self._neighbors_of = neighbors_of
+        self._initial_parameters = initial_parameters
+        self._batches = batches
+        self._tensor = tensor
+        self._noise = noise
+        self._index_of: dict[int, np.ndarray] = {}
+        self._audiences: dict[tuple[int, ...], np.ndarray] = {}
+        # kept by the driver
+        self.inbox: dict[str, dict[tuple[int, int], Message]] = {}
+        self.closed: dict[str, int] = {}
+        self.waiting: list[Waiting] = []
+        self.outcomes: dict[int, str] = {}
+
+    @property
+    def neighbors(self) -> tuple[int, ...]:
+        return self._neighbors_of(self.index)
+
+    @property
+    def initial_parameters(self) -> Any:
+        return self._initial_parameters()
+
+    def batches(self, batch_size: int, *, steps: int | None = None, epochs: int | None = None) -> Batches:
+        if self._batches is None:
+            raise ValueError("a server holds no training samples")
+        return self._batches(batch_size, steps=steps, epochs=epochs)
+
+    def tensor(self, values: Any) -> Any:
+        return self._tensor(values)
+
+    def index_of(self, id: int) -> np.ndarray:
+        """[1] the array index of a node id. Raises ValueError for an unknown node and for the node itself."""
+        array = self._index_of.get(id)
+        if array is None:
+            index = self.server_index if id == SERVER else int(id)
+            if index == self.index:
+                raise ValueError(f"node {self.id} sends to itself")
+            if not 0 <= index <= max(self.server_index, len(self.devices) - 1):
+                raise ValueError(f"node {self.id} sends to node {id}: there is no such node")
+            array = self._index_of[id] = np.array([index], dtype=np.int64)
+        return array
+
+    def indices_of(self, ids: Sequence[int]) -> np.ndarray:
+        """[len(ids)] array indices, kept for repeated audiences."""
+        key = tuple(ids)
+        array = self._audiences.get(key)
+        if array is None:
+            if len(self._audiences) >= 64:
+                self._audiences.clear()
+            array = self._audiences[key] = np.concatenate([self.index_of(id) for id in key])
+        return array
+
+    def close(self, kind: str, round: int) -> None:
+        """Round `round` of `kind` is over: what is left of it, or comes later, is not used."""
+        if round <= self.closed.get(kind, -1):
+            return
+        self.closed[kind] = round
+        box = self.inbox.get(kind)
+        if box:
+            for key in [key for key in box if key[0] <= round]:
+                del box[key]
+
+    def analog_noise(self, messages: Sequence[Message]) -> Any:
+        """Unit-variance receiver noise for one analog reception, from the receiver's own stream."""
+        return self._noise(self.index, messages[0].round, len(messages[0].data))

@@ -1,0 +1,248 @@
+"""What a run says about itself: an object for `--json` and a table for the terminal."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from wsim.record import ENERGY_USES, PROCESSOR_STATES, PROGRAM_STATES, RADIO_STATES, RunRecord
+
+_SEPARATOR = " · "
+
+
+def summary_dict(record: RunRecord) -> dict[str, Any]:
+    """The outcome of a run, ready for JSON: seconds, bits and joules; null where there is no number, never NaN.
+
+    `energy_j` is the total of all devices; the server stands apart in `server_energy_j`.
+    """
+    return {
+        "name": record.name,
+        "seed": record.seed,
+        "learner": record.learner,
+        "num_devices": record.num_devices,
+        "estimated": record.estimated,
+        "exact": record.exact,
+        "stop_reason": record.stop_reason,
+        "accuracy": _last(record.accuracy),
+        "accuracy_worst": _last(record.accuracy_worst),
+        "rounds": num_rounds(record),
+        "simulated_s": record.simulated_s,
+        "bits": {"payload": record.payload_bits, "coded": record.coded_bits, "on_air": record.on_air_bits},
+        "airtime_s": record.airtime_s,
+        "resource_hz_s": record.resource_hz_s,
+        "energy_j": record.total_energy_j,
+        "energy_by_use_j": record.energy_by_use(),
+        "server_energy_j": server_energy_j(record),
+        "messages": {
+            "sent": record.messages_sent,
+            "delivered": record.messages_delivered_used + record.messages_delivered_unused,
+            "delivered_used": record.messages_delivered_used,
+            "delivered_unused": record.messages_delivered_unused,
+            "lost": dict(record.messages_lost),
+            "in_flight": record.messages_in_flight,
+        },
+        "packets": {"sent": record.packets_sent, "lost": record.packets_lost},
+        "targets": [
+            {
+                "accuracy": float(accuracy),
+                "time_s": _number(record.target_time_s[i]),
+                "on_air_bits": _number(record.target_on_air_bits[i]),
+                "energy_j": _number(record.target_energy_j[i]),
+            }
+            for i, accuracy in enumerate(record.targets)
+        ],
+        "timelines": timeline_shares(record),
+        "notes": list(record.notes),
+    }
+
+
+def timeline_shares(record: RunRecord) -> dict[str, dict[str, float]]:
+    """Share of the devices' time in each state, for the processor, the radio and the program. The server is apart.
+
+    Each sums to 1, or is 0 throughout where no time has passed.
+    """
+    on_device = record.program_node < record.num_devices
+    timelines = {
+        "processor": (PROCESSOR_STATES, record.processor_s[: record.num_devices]),
+        "radio": (RADIO_STATES, record.radio_s[: record.num_devices]),
+        "program": (PROGRAM_STATES, record.program_s[on_device]),
+    }
+    shares = {}
+    for name, (states, seconds) in timelines.items():
+        total_s = seconds.sum(axis=0)
+        shares[name] = dict(zip(states, (total_s / (total_s.sum() or 1)).tolist(), strict=True))
+    return shares
+
+
+def server_energy_j(record: RunRecord) -> float | None:
+    """Joules of the server, None where there is none."""
+    return float(record.energy_j[record.num_devices :].sum()) if len(record.energy_j) > record.num_devices else None
+
+
+def num_rounds(record: RunRecord) -> int:
+    """Rounds completed by the last evaluation."""
+    return int(record.eval_round[-1]) if len(record.eval_round) else 0
+
+
+def summary_table(record: RunRecord) -> RenderableType:
+    """The table after a run, readable in 80 columns."""
+    title = Text(f"{record.name}{_SEPARATOR}{record.learner}{_SEPARATOR}seed {record.seed}", style="bold")
+    title.append(f"{_SEPARATOR}{_count(record.num_devices, 'device')}", style="not bold")
+    title.append(" and a server" if len(record.node_names) > record.num_devices else "", style="not bold")
+    parts: list[RenderableType] = [title, _outcome(record), "", _energy(record)]
+    if len(record.targets):
+        parts += ["", _targets(record)]
+    parts += ["", _where_the_time_went(record)]
+    parts += [""] * bool(record.notes)
+    parts += [Text(f"note: {note}", style="yellow") for note in record.notes]
+    return Group(*parts)
+
+
+def _outcome(record: RunRecord) -> Table:
+    """Label, value: accuracy, time, bits, joules, messages."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, value in (
+        ("accuracy", _accuracy(record)),
+        ("simulated time", _time(record)),
+        ("bits", _bits(record)),
+        ("messages", _messages(record)),
+        ("packets", f"{record.packets_sent:,} sent, {record.packets_lost:,} lost"),
+    ):
+        table.add_row(label, Text(value))
+    return table
+
+
+def _accuracy(record: RunRecord) -> str:
+    if record.estimated:
+        return "not computed (estimate" + (")" if record.exact else ", not exact: uses a declared expectation)")
+    mean, worst = _last(record.accuracy), _last(record.accuracy_worst)
+    if mean is None:
+        return "not evaluated"
+    return f"{mean:.4f}" + ("" if worst is None else f"{_SEPARATOR}worst device {worst:.4f}")
+
+
+def _time(record: RunRecord) -> str:
+    rounds = _count(num_rounds(record), "round")
+    return f"{seconds(record.simulated_s)}, {rounds}, ended by stop.{record.stop_reason}"
+
+
+def _bits(record: RunRecord) -> str:
+    levels = f"payload {bits(record.payload_bits)}{_SEPARATOR}coded {bits(record.coded_bits)}"
+    levels += f"{_SEPARATOR}on the air {bits(record.on_air_bits)}"
+    return f"{levels}\nair time {seconds(record.airtime_s)}{_SEPARATOR}{si(record.resource_hz_s, 'Hz s')} of spectrum"
+
+
+def _messages(record: RunRecord) -> str:
+    lost = {cause: count for cause, count in record.messages_lost.items() if count}
+    causes = ", ".join(f"{cause.replace('_', ' ')} {count:,}" for cause, count in lost.items())
+    delivered = record.messages_delivered_used + record.messages_delivered_unused
+    return (
+        f"{record.messages_sent:,} sent{_SEPARATOR}{delivered:,} delivered ({record.messages_delivered_used:,} used, "
+        f"{record.messages_delivered_unused:,} unused)\n"
+        f"{sum(lost.values()):,} lost{f' ({causes})' if causes else ''}{_SEPARATOR}{record.messages_in_flight:,} in flight"
+    )
+
+
+def _targets(record: RunRecord) -> Table:
+    table = _table("to accuracy", "time", "bits on the air", "energy")
+    for target, time_s, air_bits, energy_j in zip(
+        record.targets, record.target_time_s, record.target_on_air_bits, record.target_energy_j, strict=True
+    ):
+        reached = not math.isnan(time_s)
+        cells = (seconds(time_s), bits(air_bits), joules(energy_j)) if reached else ("not reached", "", "")
+        table.add_row(f"{target:g}", *cells)
+    return table
+
+
+def _energy(record: RunRecord) -> Table:
+    """Joules by use; the server on a line of its own."""
+    table = _table("energy", *(use for use in ENERGY_USES), "total")
+    by_node = {"devices": record.energy_j[: record.num_devices].sum(axis=0)}
+    if server_energy_j(record):
+        by_node["server"] = record.energy_j[record.num_devices :].sum(axis=0)
+    for name, by_use in by_node.items():
+        table.add_row(
+            name, *(joules(value) if value else "-" for value in by_use.tolist()), joules(float(by_use.sum()))
+        )
+    return table
+
+
+def _where_the_time_went(record: RunRecord) -> Table:
+    """Three lists side by side: share of the devices' time by state."""
+    frame = Table(box=None, show_header=False, pad_edge=False, padding=(0, 4, 0, 0))
+    columns = []
+    for name, shares in timeline_shares(record).items():
+        table = _table(name, "time")
+        for state, share in shares.items():
+            if share > 0:
+                table.add_row(state.replace("_", " "), f"{share:.1%}")
+        columns.append(table)
+    frame.add_row(*columns)
+    return frame
+
+
+def _table(first: str, *headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="cyan")
+    table.add_column(first, no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def seconds(value_s: float) -> str:
+    """A duration for people: milliseconds to hours."""
+    if value_s < 0.9995:
+        return f"{1000 * value_s:.3g} ms"
+    if value_s < 599.95:
+        return f"{value_s:.1f} s"
+    minutes, rest_s = divmod(round(value_s), 60)
+    if minutes < 120:
+        return f"{minutes} min {rest_s} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def bits(value: float) -> str:
+    """A number of bits with a decimal prefix."""
+    return si(value, "bit")
+
+
+def joules(value_j: float) -> str:
+    """An energy with a decimal prefix."""
+    return si(value_j, "J")
+
+
+def si(value: float, unit: str) -> str:
+    """Three digits and a decimal prefix: 3.95e8 bit -> 395 Mbit."""
+    if value == 0:
+        return f"0 {unit}"
+    prefixes = {-3: "n", -2: "µ", -1: "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T", 5: "P"}
+    # 999.7 would print as 1000 of its prefix: round to three digits before the prefix is chosen
+    rounded = float(f"{value:.3g}")
+    power = min(max(math.floor(math.log10(abs(rounded)) / 3 + 1e-9), -3), 5)
+    if unit == "bit":
+        power = max(power, 0)
+    scaled = rounded / 1000.0**power
+    if abs(scaled) < 0.9995:  # beyond the smallest prefix
+        return f"{value:.3g} {unit}"
+    digits = 0 if abs(scaled) >= 99.95 else 1 if abs(scaled) >= 9.995 else 2
+    text = f"{scaled:.{digits}f}"
+    return f"{text if power or unit != 'bit' else f'{value:g}'} {prefixes[power]}{unit}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _last(values: np.ndarray) -> float | None:
+    return _number(values[-1]) if len(values) else None
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,147 @@
+"""What a result file holds: one row for each dataset, with its place, dimensions, unit and meaning.
+
+A dimension is a dataset too (its scale), in the group of the variables that use it or in a parent of that group.
+Categories are uint8 with `flag_values` and `flag_meanings`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wsim.record import ENERGY_USES, LOSS_CAUSES, PROCESSOR_STATES, PROGRAM_STATES, RADIO_STATES
+
+
+@dataclass(frozen=True)
+class Column:
+    """A dataset that holds one field of the RunRecord.
+
+    dims: names in DIMENSIONS; units: None for text, "1" for counts and shares
+    """
+
+    field: str
+    path: str
+    dims: tuple[str, ...]
+    units: str | None
+    long_name: str
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A dimension scale: indices from 0, or categories where `meanings` names them."""
+
+    path: str
+    long_name: str
+    meanings: tuple[str, ...] = ()
+
+
+DIMENSIONS = {
+    "device": Dimension("/device", "device index"),
+    "node": Dimension("/node", "node index: the devices, then the server where there is one"),
+    "group": Dimension("/group", "index of the group of devices"),
+    "note": Dimension("/note", "index of the note"),
+    "energy_use": Dimension("/energy_use", "what the energy was used for", ENERGY_USES),
+    "evaluation": Dimension("/metrics/evaluation", "index of the evaluation"),
+    "target": Dimension("/targets/target", "index of the target"),
+    "loss_cause": Dimension("/ledger/loss_cause", "why a message was lost", LOSS_CAUSES),
+    "processor_state": Dimension("/timelines/processor_state", "state of the processor", PROCESSOR_STATES),
+    "radio_state": Dimension("/timelines/radio_state", "state of the radio", RADIO_STATES),
+    "program_state": Dimension("/timelines/program_state", "state of the program", PROGRAM_STATES),
+    "program": Dimension("/timelines/program", "index of the program"),
+    "snapshot": Dimension("/topology/snapshot", "index of the snapshot of the topology"),
+    "edge": Dimension("/topology/edge", "index of the edge"),
+    "axis": Dimension("/topology/axis", "axis of the position", ("x", "y", "z")),
+    "override": Dimension("/scenario/override", "index of the override"),
+    "referenced_file": Dimension("/scenario/referenced_file", "index of the file"),
+    "radio_property": Dimension("/radio/radio_property", "index of the property"),
+    "package": Dimension("/versions/package", "index of the package"),
+    "item": Dimension("/provenance/item", "index of the item"),
+}
+
+_EVALUATION = ("evaluation",)
+_TARGET = ("target",)
+
+COLUMNS = (
+    Column("name", "/name", (), None, "name of the scenario"),
+    Column("seed", "/seed", (), "1", "seed of the run"),
+    Column("learner", "/learner", (), None, "learning algorithm"),
+    Column("exact", "/exact", (), "1", "whether no declared expectation was used"),
+    Column("estimated", "/estimated", (), "1", "whether the run did no arithmetic (accuracies are NaN)"),
+    Column("stop_reason", "/stop_reason", (), None, "the limit that ended the run"),
+    Column("num_devices", "/num_devices", (), "1", "number of devices"),
+    Column("node_names", "/node_name", ("node",), None, "name of the node"),
+    Column("group", "/device_group", ("device",), "1", "group of the device"),
+    Column("group_names", "/group_name", ("group",), None, "name of the group of devices"),
+    Column("num_samples", "/num_samples", ("device",), "1", "training samples held by the device"),
+    Column("effective_flops", "/effective_flops", ("node",), "FLOP/s", "speed of the processor"),
+    Column("simulated_s", "/simulated_s", (), "s", "simulated time at the end"),
+    Column("notes", "/note_text", ("note",), None, "warning given during the run"),
+    Column("event_digest", "/event_digest", (), None, "hash of the trace of events"),
+    Column("eval_time_s", "/metrics/time_s", _EVALUATION, "s", "simulated time of the evaluation"),
+    Column("eval_round", "/metrics/round", _EVALUATION, "1", "rounds completed"),
+    Column("accuracy", "/metrics/accuracy", _EVALUATION, "1", "accuracy, mean over devices or the server's"),
+    Column("accuracy_worst", "/metrics/accuracy_worst", _EVALUATION, "1", "accuracy of the worst device"),
+    Column("accuracy_p10", "/metrics/accuracy_p10", _EVALUATION, "1", "accuracy, 10th percentile over devices"),
+    Column("accuracy_std", "/metrics/accuracy_std", _EVALUATION, "1", "accuracy, standard deviation over devices"),
+    Column(
+        "accuracy_by_device", "/metrics/accuracy_by_device", ("evaluation", "device"), "1", "accuracy of the device"
+    ),
+    Column("eval_payload_bits", "/metrics/payload_bits", _EVALUATION, "bit", "payload bits so far"),
+    Column("eval_coded_bits", "/metrics/coded_bits", _EVALUATION, "bit", "coded bits so far"),
+    Column("eval_on_air_bits", "/metrics/on_air_bits", _EVALUATION, "bit", "bits on the air so far"),
+    Column("eval_energy_j", "/metrics/energy_j", ("evaluation", "energy_use"), "J", "energy of all devices so far"),
+    Column("messages_sent", "/ledger/messages_sent", (), "1", "(message, intended receiver) pairs sent"),
+    Column("messages_delivered_used", "/ledger/messages_delivered_used", (), "1", "pairs delivered and used"),
+    Column(
+        "messages_delivered_unused", "/ledger/messages_delivered_unused", (), "1", "pairs delivered, late or superseded"
+    ),
+    Column("messages_lost", "/ledger/messages_lost", ("loss_cause",), "1", "pairs lost, by cause"),
+    Column("messages_in_flight", "/ledger/messages_in_flight", (), "1", "pairs in flight at the end"),
+    Column("payload_bits", "/ledger/payload_bits", (), "bit", "output of the codec"),
+    Column("coded_bits", "/ledger/coded_bits", (), "bit", "with headers and padding, each counted once"),
+    Column("on_air_bits", "/ledger/on_air_bits", (), "bit", "coded bits times attempts, and feedback"),
+    Column("airtime_s", "/ledger/airtime_s", (), "s", "sum of the durations of all transmissions"),
+    Column("resource_hz_s", "/ledger/resource_hz_s", (), "Hz s", "bandwidth times time used"),
+    Column("sent_bits_by_node", "/ledger/sent_bits_by_node", ("node",), "bit", "bits on the air sent by the node"),
+    Column("packets_sent", "/ledger/packets_sent", (), "1", "packets sent"),
+    Column("packets_lost", "/ledger/packets_lost", (), "1", "packets lost"),
+    Column("processor_s", "/timelines/processor_s", ("node", "processor_state"), "s", "time of the processor by state"),
+    Column("radio_s", "/timelines/radio_s", ("node", "radio_state"), "s", "time of the radio by state"),
+    Column("program_s", "/timelines/program_s", ("program", "program_state"), "s", "time of the program by state"),
+    Column("program_node", "/timelines/program_node", ("program",), "1", "node that runs the program"),
+    Column("energy_j", "/energy/energy_j", ("node", "energy_use"), "J", "energy of the node by use"),
+    Column("snapshot_time_s", "/topology/time_s", ("snapshot",), "s", "simulated time of the snapshot"),
+    Column("positions_m", "/topology/position_m", ("snapshot", "node", "axis"), "m", "position of the node"),
+    Column("edge_snapshot", "/topology/edge_snapshot", ("edge",), "1", "snapshot that the edge belongs to"),
+    Column("targets", "/targets/accuracy", _TARGET, "1", "accuracy to reach"),
+    Column("sustained_evaluations", "/targets/sustained_evaluations", (), "1", "evaluations that must hold it"),
+    Column("target_time_s", "/targets/time_s", _TARGET, "s", "simulated time to the target, NaN if not reached"),
+    Column("target_on_air_bits", "/targets/on_air_bits", _TARGET, "bit", "bits on the air to the target"),
+    Column("target_energy_j", "/targets/energy_j", _TARGET, "J", "energy of all devices to the target"),
+    Column("scenario_text", "/scenario/text", (), None, "the scenario file as it was read"),
+    Column("overrides", "/scenario/override_text", ("override",), None, "override from the command line"),
+    Column("resolved", "/scenario/resolved", (), None, "the resolved scenario, JSON"),
+)
+
+# Columns of two halves: field -> (dataset, dataset).
+PAIRS = {
+    "edges": (
+        Column("edges", "/topology/edge_source", ("edge",), "1", "node at the first end"),
+        Column("edges", "/topology/edge_target", ("edge",), "1", "node at the second end"),
+    ),
+    "referenced_files": (
+        Column("referenced_files", "/scenario/referenced_file_name", ("referenced_file",), None, "name of the file"),
+        Column("referenced_files", "/scenario/referenced_file_text", ("referenced_file",), None, "text of the file"),
+    ),
+    "radio_provenance": (
+        Column("radio_provenance", "/radio/property_name", ("radio_property",), None, "property of the radio model"),
+        Column("radio_provenance", "/radio/property_value", ("radio_property",), None, "its value"),
+    ),
+    "versions": (
+        Column("versions", "/versions/package_name", ("package",), None, "package"),
+        Column("versions", "/versions/package_version", ("package",), None, "its version"),
+    ),
+    "provenance": (
+        Column("provenance", "/provenance/item_name", ("item",), None, "fact about the execution"),
+        Column("provenance", "/provenance/item_value", ("item",), None, "its value, JSON"),
+    ),
+}

@@ -1,0 +1,325 @@
+"""Checks between tables: what each table may hold by itself, but not together with another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Literal
+
+from wsim.scenario import files
+from wsim.scenario.messages import problem, shown
+from wsim.scenario.root import Scenario
+
+SAMPLES = {"digits": 1797}  # of the data sets whose size the scenario does not state
+CLASSES = {"digits": 10}
+
+
+def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str]) -> None:
+    """Raise a ScenarioError for the first combination that cannot be run.
+
+    learner: the learner's class; only `uses_server` and `synchronous` are used.
+    texts: referenced files by name.
+    """
+    _stop(scenario, source)
+    _area(scenario, source)
+    _devices(scenario, source, texts)
+    _channel(scenario, source)
+    _phy(scenario, source)
+    _data(scenario, source)
+    _server(scenario, learner, source)
+    _graph(scenario, source, texts)
+    _algorithm(scenario, learner, source)
+    _evaluation(scenario, source)
+
+
+def loses_for_good(scenario: Scenario, *, broadcast: bool) -> str | None:
+    """Why a message may never arrive, however long its receiver waits; None where every message arrives in the end.
+
+    broadcast: whether the learner sends to several receivers at once.
+
+    Messages expire: always lossy. Whole messages are lost by force: always lossy. Neighbors that move out of range
+    (topology "radio" with moving devices): always lossy. Otherwise arq, nack and fountain repeat until everything has arrived
+    and lose nothing. Without repetition (reliability "none", the default of a broadcast) a message is lost for good by a forced
+    packet loss, by a rate that is not adapted to its receiver (a broadcast's, or a fixed one) under fading or movement, and by
+    a broadcast rate that some receivers cannot decode by design (a given rate, or a reach below 1). On a shared carrier
+    a broadcast is also lost to receivers that are sending themselves.
+    """
+    transport, channel, mac = scenario.transport, scenario.channel, scenario.mac
+    moving = any(group.mobility.kind != "static" for group in scenario.devices)
+    if transport.expires_s is not None:
+        return f"transport.expires_s = {shown(transport.expires_s)} drops late messages"
+    if channel.forced_loss.rate > 0 and channel.forced_loss.unit == "message":
+        return f"channel.forced_loss.rate = {shown(channel.forced_loss.rate)} loses whole messages"
+    if scenario.topology.kind == "radio" and moving:
+        return "neighbors move out of range"
+    if transport.reliability not in ("default", "none") or (transport.reliability == "default" and not broadcast):
+        return None
+    if channel.forced_loss.rate > 0:
+        return f"channel.forced_loss.rate = {shown(channel.forced_loss.rate)} loses packets and nothing repeats them"
+    if broadcast or scenario.phy.rate == "fixed":
+        what = "a broadcast" if broadcast else "a fixed rate"
+        if channel.fading.kind != "none":
+            return f"{what} does not adapt to its receiver's fading and nothing repeats it"
+        if moving:
+            return f"{what} does not adapt to a moving receiver and nothing repeats it"
+    if broadcast and mac.broadcast_rate_bps is not None:
+        return "a broadcast at mac.broadcast_rate_bps may exceed what a receiver decodes and nothing repeats it"
+    if broadcast and mac.broadcast_reach < 1:
+        return f"mac.broadcast_reach = {shown(mac.broadcast_reach)} leaves receivers out and nothing repeats it"
+    if broadcast and mac.kind == "shared":
+        return "on a shared carrier a broadcast is lost to receivers that are sending and nothing repeats it"
+    return None
+
+
+def broadcasts(scenario: Scenario) -> bool:
+    """Whether the learner's hyper-parameters ask for broadcast exchange."""
+    chosen = scenario.algorithm.hyperparameters
+    return "broadcast" in (chosen.get("exchange"), chosen.get("downlink"))
+
+
+def _stop(scenario: Scenario, source: str) -> None:
+    stop = scenario.stop
+    if stop.rounds is None and stop.simulated_s is None and stop.air_bits is None and stop.energy_j is None:
+        raise problem(
+            source, ("stop",), "is empty; give at least one of rounds, simulated_s, air_bits, energy_j", table=True
+        )
+
+
+def _area(scenario: Scenario, source: str) -> None:
+    area = scenario.area
+    key: Literal["radius_m", "side_m"] = "radius_m" if area.shape == "disc" else "side_m"
+    size = getattr(area, key)
+    if size is None:
+        raise problem(source, ("area", key), f"this key is missing; shape = {shown(area.shape)} needs it, in m")
+    largest = size if area.shape == "disc" else size / 2
+    if area.min_distance_m >= largest:
+        says = f"leaves nothing of the area, which ends {shown(largest)} m from the origin"
+        raise problem(source, ("area", "min_distance_m"), says, value=area.min_distance_m)
+
+
+def _devices(scenario: Scenario, source: str, texts: Mapping[str, str]) -> None:
+    area, reach_m = scenario.area, scenario.area.reach_m
+    names: dict[str, int] = {}
+    for index, group in enumerate(scenario.devices):
+        path = ("devices", index)
+        if group.name in names:
+            raise problem(source, (*path, "name"), f"is also the name of group {names[group.name]}", value=group.name)
+        if group.name.isdigit() or "." in group.name or not group.name.strip():
+            raise problem(source, (*path, "name"), "names are words without dots, not numbers", value=group.name)
+        names[group.name] = index
+        if group.positions_m is not None:
+            if len(group.positions_m) != group.count:
+                says = f"positions_m holds {len(group.positions_m)} places; count has to be equal, or left out"
+                raise problem(source, (*path, "count"), says, value=group.count)
+            for number, point in enumerate(group.positions_m):
+                distance = (point[0] ** 2 + point[1] ** 2) ** 0.5
+                outside = (
+                    distance > reach_m
+                    if area.shape == "disc"
+                    else max(abs(point[0]), abs(point[1])) > (area.side_m or 0) / 2
+                )
+                if outside:
+                    says = f"lies outside the area, which reaches {shown(reach_m)} m from the origin"
+                    raise problem(source, (*path, "positions_m", number), says, value=point)
+        ring = group.position.ring_m
+        if ring is not None and ring[1] > reach_m:
+            says = f"ends outside the area, which reaches {shown(reach_m)} m from the origin"
+            raise problem(source, (*path, "position", "ring_m"), says, value=ring)
+        if ring is not None and ring[1] <= area.min_distance_m:
+            says = f"lies within area.min_distance_m = {shown(area.min_distance_m)}, where nobody may be"
+            raise problem(source, (*path, "position", "ring_m"), says, value=ring)
+        _mobility(scenario, index, source, texts)
+    if len(names) and scenario.num_devices > 1_000_000:
+        raise problem(source, ("devices",), f"{scenario.num_devices} devices are more than 1000000", table=True)
+
+
+def _mobility(scenario: Scenario, index: int, source: str, texts: Mapping[str, str]) -> None:
+    group = scenario.devices[index]
+    mobility, path = group.mobility, ("devices", index, "mobility")
+    if mobility.kind == "random_waypoint":
+        if mobility.speed_mps is None:
+            says = "this key is missing; random_waypoint needs [lowest, highest] in m/s"
+            raise problem(source, (*path, "speed_mps"), says)
+        if mobility.speed_mps[0] == 0 < mobility.speed_mps[1]:
+            says = "a lowest speed of 0 makes more and more walkers stand still for ever; above 0, or [0, 0]"
+            raise problem(source, (*path, "speed_mps"), says, value=mobility.speed_mps)
+    if mobility.kind == "trace" and mobility.file is not None:
+        files.trace(texts[mobility.file], mobility.file, group.count, group.position.height_m)
+
+
+def _channel(scenario: Scenario, source: str) -> None:
+    channel = scenario.channel
+    loss, umi = channel.path_loss, channel.path_loss.kind == "tr38901_umi"
+    if loss.kind == "log_distance" and loss.exponent is None:
+        raise problem(
+            source, ("channel", "path_loss", "exponent"), "this key is missing; log_distance needs it, such as 3.0"
+        )
+    if umi and scenario.server is None:
+        says = "is a base-station-to-user model and means nothing between devices; free_space or log_distance, or a [server]"
+        raise problem(source, ("channel", "path_loss"), says, value=loss.kind)
+    if umi and not 5e8 <= channel.carrier_hz <= 1e11:
+        raise problem(
+            source, ("channel", "carrier_hz"), "tr38901_umi holds from 0.5e9 to 100e9 Hz", value=channel.carrier_hz
+        )
+    if channel.bandwidth_hz > channel.carrier_hz:
+        says = f"is wider than the carrier's frequency, carrier_hz = {shown(channel.carrier_hz)}"
+        raise problem(source, ("channel", "bandwidth_hz"), says, value=channel.bandwidth_hz)
+    shadowing = channel.shadowing
+    if shadowing.kind == "tr38901_umi" and not umi:
+        says = (
+            'needs path_loss = "tr38901_umi" (its numbers depend on the line of sight); or { sigma_db, correlation_m }'
+        )
+        raise problem(source, ("channel", "shadowing"), says, value=shadowing.kind)
+    if shadowing.kind == "lognormal":
+        for key in ("sigma_db", "correlation_m"):
+            if getattr(shadowing, key) is None:
+                raise problem(
+                    source, ("channel", "shadowing", key), "this key is missing; log-normal shadowing needs it"
+                )
+    if channel.fading.kind == "rician" and channel.fading.k_db is None:
+        raise problem(
+            source, ("channel", "fading", "k_db"), "this key is missing; rician fading needs it, such as 9.0 dB"
+        )
+    forced = channel.forced_loss
+    if forced.rate > 0 and forced.mean_burst_packets * (1 - forced.rate) < forced.rate:
+        least = forced.rate / (1 - forced.rate)
+        says = f"bursts this short cannot lose {shown(forced.rate)} of all packets; at least {shown(least)}"
+        raise problem(source, ("channel", "forced_loss", "mean_burst_packets"), says, value=forced.mean_burst_packets)
+
+
+def _phy(scenario: Scenario, source: str) -> None:
+    phy = scenario.phy
+    if phy.rate == "fixed":
+        if phy.fixed_efficiency_bps_hz is None:
+            says = 'this key is missing; rate = "fixed" needs it, in bit/s/Hz'
+            raise problem(source, ("phy", "fixed_efficiency_bps_hz"), says)
+        if phy.fixed_efficiency_bps_hz > phy.max_efficiency_bps_hz:
+            says = f"is more than max_efficiency_bps_hz = {shown(phy.max_efficiency_bps_hz)}"
+            raise problem(source, ("phy", "fixed_efficiency_bps_hz"), says, value=phy.fixed_efficiency_bps_hz)
+    if phy.duplex == "tdd":
+        if sum(phy.special_slot_symbols) != 14:
+            says = "downlink, guard and uplink symbols of a slot add up to 14"
+            raise problem(source, ("phy", "special_slot_symbols"), says, value=phy.special_slot_symbols)
+        down, _, up = phy.special_slot_symbols
+        special = "S" in phy.tdd_pattern
+        if not ("D" in phy.tdd_pattern or (special and down)) or not ("U" in phy.tdd_pattern or (special and up)):
+            says = "needs downlink and uplink, at least one D and one U"
+            raise problem(source, ("phy", "tdd_pattern"), says, value=phy.tdd_pattern)
+
+
+def _data(scenario: Scenario, source: str) -> None:
+    data = scenario.data
+    needs = {"dirichlet": "alpha", "classes_per_device": "classes", "quantity_skew": "exponent"}.get(data.partition)
+    if needs is not None and getattr(data, needs) is None:
+        raise problem(source, ("data", needs), f"this key is missing; partition = {shown(data.partition)} needs it")
+    classes = CLASSES.get(data.name, data.num_classes)
+    if data.partition == "classes_per_device" and data.classes is not None and data.classes > classes:
+        raise problem(source, ("data", "classes"), f"{data.name} has {classes} classes", value=data.classes)
+    samples = SAMPLES.get(data.name, data.num_samples)
+    training = samples - round(samples * data.test_fraction)
+    if training < 1 or training == samples:
+        raise problem(
+            source, ("data", "test_fraction"), f"leaves no part of {samples} samples", value=data.test_fraction
+        )
+    if data.name == "gaussian_mixture" and data.num_samples < 2 * data.num_classes:
+        says = f"num_classes = {data.num_classes} need at least {2 * data.num_classes} samples, one each to train and to test"
+        raise problem(source, ("data", "num_samples"), says, value=data.num_samples)
+    if data.samples_per_device is None:
+        n = scenario.num_devices
+        if n > training:
+            says = f"{n} devices cannot share the {training} training samples of {data.name}; set samples_per_device"
+            raise problem(source, ("data",), says, table=True)
+        if data.partition == "classes_per_device" and (data.classes or 0) * n < classes:
+            says = (
+                f"{n} devices cannot hold all {classes} classes; at least {-(-classes // n)}, or set samples_per_device"
+            )
+            raise problem(source, ("data", "classes"), says, value=data.classes)
+    elif data.partition == "classes_per_device" and data.samples_per_device < (data.classes or 0):
+        says = f"has to be at least one for each of classes = {data.classes}"
+        raise problem(source, ("data", "samples_per_device"), says, value=data.samples_per_device)
+    if scenario.model.name == "lenet" and data.name == "gaussian_mixture":
+        raise problem(
+            source, ("model", "name"), "needs images, gaussian_mixture has none; mlp, or data digits", value="lenet"
+        )
+
+
+def _server(scenario: Scenario, learner: Any, source: str) -> None:
+    kind, mac, server = scenario.topology.kind, scenario.mac.kind, scenario.server
+    if server is None:
+        if kind == "star":
+            raise problem(source, ("topology", "kind"), "needs a [server], which is missing", value=kind)
+        if mac in ("fdma", "tdma"):
+            raise problem(
+                source, ("mac", "kind"), "serves a cell and needs a [server], which is missing; or shared", value=mac
+            )
+        if learner.uses_server:
+            says = 'needs a server; add [server] and topology.kind = "star"'
+            raise problem(source, ("algorithm", "name"), says, value=scenario.algorithm.name)
+        return
+    if kind != "star":
+        says = 'never reaches the [server]; topology.kind = "star", or leave [server] out'
+        raise problem(source, ("topology", "kind"), says, value=kind)
+    if mac == "shared":
+        says = "is for devices among each other, this scenario has a [server]; fdma, tdma or ideal"
+        raise problem(source, ("mac", "kind"), says, value=mac)
+    if not learner.uses_server:
+        says = "runs between devices and never uses the [server]; leave [server] out and choose another topology, such as ring"
+        raise problem(source, ("algorithm", "name"), says, value=scenario.algorithm.name)
+
+
+def _graph(scenario: Scenario, source: str, texts: Mapping[str, str]) -> None:
+    topology, n = scenario.topology, scenario.num_devices
+    least = {"ring": 3, "complete": 2, "radio": 2, "erdos_renyi": 2, "random_regular": 2, "file": 2, "torus": 9}.get(
+        topology.kind, 1
+    )
+    if n < least:
+        raise problem(
+            source, ("topology", "kind"), f"needs at least {least} devices, there are {n}", value=topology.kind
+        )
+    if topology.kind == "random_regular":
+        if topology.degree is None:
+            raise problem(source, ("topology", "degree"), "this key is missing; random_regular needs it")
+        if topology.degree >= n:
+            raise problem(source, ("topology", "degree"), f"has to be less than the {n} devices", value=topology.degree)
+        if topology.degree * n % 2:
+            says = f"degree times devices has to be even, {topology.degree} * {n} is not; {topology.degree + 1}, or another count"
+            raise problem(source, ("topology", "degree"), says, value=topology.degree)
+        if topology.degree == 1 and n > 2:
+            raise problem(
+                source, ("topology", "degree"), "only joins pairs and leaves the graph in pieces; 2 or more", value=1
+            )
+    if topology.kind == "erdos_renyi" and topology.probability is None:
+        raise problem(source, ("topology", "probability"), "this key is missing; erdos_renyi needs it")
+    if topology.kind == "torus" and not any(n % rows == 0 and n // rows >= 3 for rows in range(3, n)):
+        says = (
+            f"{n} devices make no grid of at least 3 by 3; {n + next(k for k in range(1, n) if (n + k) % 3 == 0)} would"
+        )
+        raise problem(source, ("topology", "kind"), says, value=topology.kind)
+    if topology.kind == "file" and topology.file is not None:
+        lonely = files.unreached(files.edges(texts[topology.file], topology.file, n), n)
+        if lonely is not None:
+            says = f"device {lonely} has no path to device 0: the graph is in pieces"
+            raise problem(source, ("topology", "file"), says, value=topology.file)
+
+
+def _algorithm(scenario: Scenario, learner: Any, source: str) -> None:
+    chosen = scenario.algorithm.hyperparameters
+    clients = chosen.get("clients_per_round")
+    if isinstance(clients, int) and clients > scenario.num_devices:
+        says = f"there are only {scenario.num_devices} devices"
+        raise problem(source, ("algorithm", "clients_per_round"), says, value=clients)
+    if learner.synchronous and chosen.get("deadline_s") is None:
+        why = loses_for_good(scenario, broadcast=broadcasts(scenario))
+        if why is not None:
+            says = f'{scenario.algorithm.name} waits for every message, and {why}; set deadline_s, or transport.reliability = "arq"'
+            raise problem(source, ("algorithm", "deadline_s"), says)
+
+
+def _evaluation(scenario: Scenario, source: str) -> None:
+    evaluation = scenario.evaluation
+    if evaluation.every_s is not None and evaluation.every_rounds is not None:
+        raise problem(source, ("evaluation",), "give every_s or every_rounds, not both", table=True)
+    for number, (low, high) in enumerate(pairwise(evaluation.targets.accuracy)):
+        if low >= high:
+            path = ("evaluation", "targets", "accuracy", number + 1)
+            raise problem(source, path, "targets have to increase", value=high)

@@ -1,0 +1,121 @@
+"""Files that a scenario refers to: graphs and movement traces, plain text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from wsim.errors import ScenarioError
+from wsim.scenario.messages import nearest, problem, shown
+from wsim.scenario.root import Scenario
+
+MAX_BYTES = 256 * 2**20
+
+
+def read(path: Path, shown_name: str) -> str:
+    """The text of a file, or a ScenarioError that says why there is none."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ScenarioError(f"{shown_name}: larger than {MAX_BYTES // 2**20} MiB, this is no scenario text")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        others = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise ScenarioError(f"{shown_name}: no such file{nearest(path.name, others)}") from None
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"{shown_name}: not UTF-8 text (byte {error.start})") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ScenarioError(f"{shown_name}: cannot be read: {reason}") from None
+
+
+def referenced(scenario: Scenario, source: str, directory: Path, known: dict[str, str]) -> dict[str, str]:
+    """Texts of all files that the scenario uses, by name; relative names start at the scenario's directory.
+
+    known: texts that need not be read again.
+    """
+    texts: dict[str, str] = {}
+    if scenario.topology.kind == "file":
+        name = scenario.topology.file
+        if name is None:
+            raise problem(
+                source, ("topology", "file"), 'this key is missing; kind = "file" needs the name of an edge list'
+            )
+        texts[name] = (
+            known[name] if name in known else read(directory / name, f"{source} [topology] file = {shown(name)}")
+        )
+    for index, group in enumerate(scenario.devices):
+        if group.mobility.kind == "trace":
+            path = ("devices", index, "mobility", "file")
+            name = group.mobility.file
+            if name is None:
+                raise problem(source, path, 'this key is missing; kind = "trace" needs the name of a trace')
+            label = f"{source} [devices.{index}.mobility] file = {shown(name)}"
+            texts[name] = known[name] if name in known else read(directory / name, label)
+    return texts
+
+
+def edges(text: str, name: str, num_devices: int) -> list[tuple[int, int]]:
+    """The edges of a graph file: two device numbers a line, from 0; # starts a comment.
+
+    Returns each undirected edge once, as (lower, higher), sorted. Raises ScenarioError naming file and line.
+    """
+    found: set[tuple[int, int]] = set()
+    for line, fields in _lines(text):
+        if len(fields) != 2 or not all(item.isascii() and item.isdigit() and len(item) < 10 for item in fields):
+            raise ScenarioError(f'{name} line {line}: has to be two device numbers, such as "0 1"')
+        a, b = sorted(int(item) for item in fields)
+        if b >= num_devices:
+            raise ScenarioError(f"{name} line {line}: device {b} does not exist, devices are 0 to {num_devices - 1}")
+        if a == b:
+            raise ScenarioError(f"{name} line {line}: device {a} is joined to itself")
+        found.add((a, b))
+    return sorted(found)
+
+
+def unreached(pairs: list[tuple[int, int]], num_devices: int) -> int | None:
+    """The lowest device that has no path to device 0, or None where the graph is connected."""
+    neighbors: dict[int, list[int]] = {}
+    for a, b in pairs:
+        neighbors.setdefault(a, []).append(b)
+        neighbors.setdefault(b, []).append(a)
+    reached, todo = {0}, [0]
+    while todo:
+        for other in neighbors.get(todo.pop(), []):
+            if other not in reached:
+                reached.add(other)
+                todo.append(other)
+    return next((node for node in range(num_devices) if node not in reached), None)
+
+
+def trace(text: str, name: str, count: int, height_m: float) -> dict[int, list[tuple[float, float, float, float]]]:
+    """Way points of a trace file: "node t_s x_m y_m [z_m]" a line, comma or blank between; # starts a comment.
+
+    node counts from 0 within its group; count: devices in the group, each of which needs a point; height_m: z where it is
+    left out. Returns {node: [(t_s, x_m, y_m, z_m), ...]} in increasing time. Raises ScenarioError naming file and line.
+    """
+    points: dict[int, list[tuple[float, float, float, float]]] = {}
+    for line, fields in _lines(text):
+        try:
+            node, values = int(fields[0]), [float(item) for item in fields[1:]]
+        except ValueError:
+            raise ScenarioError(f"{name} line {line}: has to be numbers, node t_s x_m y_m [z_m]") from None
+        if len(values) not in (3, 4) or not all(math.isfinite(value) and abs(value) <= 1e9 for value in values):
+            raise ScenarioError(f"{name} line {line}: has to be node t_s x_m y_m [z_m], finite numbers")
+        if not 0 <= node < count:
+            raise ScenarioError(f"{name} line {line}: node {node} does not exist, the group has 0 to {count - 1}")
+        own = points.setdefault(node, [])
+        if values[0] < 0 or (own and values[0] <= own[-1][0]):
+            raise ScenarioError(f"{name} line {line}: times of node {node} have to start at 0 or later and increase")
+        own.append((values[0], values[1], values[2], values[3] if len(values) == 4 else height_m))
+    missing = next((node for node in range(count) if node not in points), None)
+    if missing is not None:
+        raise ScenarioError(f"{name}: node {missing} has no point; the group has 0 to {count - 1}")
+    return points
+
+
+def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    for line, content in enumerate(text.splitlines(), start=1):
+        fields = content.partition("#")[0].replace(",", " ").split()
+        if fields:
+            yield line, fields

@@ -1,0 +1,64 @@
+"""[[devices]] groups that are `like` an earlier one."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from wsim.scenario.messages import nearest, problem
+
+PLACEMENT = ("position", "positions_m")
+
+
+def resolve(document: dict[str, Any], source: str) -> None:
+    """Replace every `like = name or index` by a copy of that earlier group with this group's own keys on top, in place.
+
+    Tables are merged key by key, so that `radio = { tx_power_dbm = 5 }` keeps the rest of the radio; a table that states
+    another `kind` replaces the copied one. Names are not copied. Groups without a name become group0, group1, ...; a group with
+    explicit `positions_m` need not give its `count`.
+    """
+    groups = document.get("devices")
+    if not isinstance(groups, list):
+        return
+    names = [group.get("name") if isinstance(group, dict) else None for group in groups]
+    for index, group in enumerate(groups):
+        if not isinstance(group, dict):
+            continue
+        if "like" in group:
+            groups[index] = group = _merged(_original(groups, names, index, source), group)
+        group.setdefault("name", f"group{index}")
+        if isinstance(group.get("positions_m"), list):
+            group.setdefault("count", len(group["positions_m"]))
+
+
+def _original(groups: list[Any], names: list[Any], index: int, source: str) -> dict[str, Any]:
+    like = groups[index]["like"]
+    earlier = {name: number for number, name in enumerate(names[:index]) if isinstance(name, str)}
+    found: Any = None
+    if isinstance(like, str) and like in earlier:
+        found = groups[earlier[like]]
+    elif isinstance(like, int) and not isinstance(like, bool) and 0 <= like < index:
+        found = groups[like]
+    if isinstance(found, dict):
+        return found
+    known = ", ".join([*earlier, *(str(number) for number in range(index))]) or "none before the first"
+    guess = nearest(like, earlier) if isinstance(like, str) else ""
+    says = f"has to name an earlier group{guess}, known: {known}"
+    raise problem(source, ("devices", index, "like"), says, value=like)
+
+
+def _merged(original: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+    result = copy.deepcopy({key: value for key, value in original.items() if key != "name"})
+    own = {key: value for key, value in group.items() if key != "like"}
+    if any(key in own for key in PLACEMENT):
+        for key in PLACEMENT:
+            result.pop(key, None)
+    if "positions_m" in own and "count" not in own:
+        result.pop("count", None)
+    for key, value in own.items():
+        before = result.get(key)
+        same_kind = (
+            isinstance(before, dict) and isinstance(value, dict) and value.get("kind") in (None, before.get("kind"))
+        )
+        result[key] = {**before, **value} if same_kind and isinstance(before, dict) else value
+    return result

@@ -1,0 +1,127 @@
+"""What is learned, between whom, and how it is measured: data, model, codec, topology, algorithm, evaluation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from wsim.scenario import quantities as q
+from wsim.scenario.table import Table
+
+
+class Data(Table):
+    """A data set and how its training part is dealt to the devices."""
+
+    shorthand: ClassVar[str | None] = "name"
+    name: Literal["digits", "gaussian_mixture"] = "digits"
+    test_fraction: q.Fraction = 0.2
+    partition: Literal["iid", "dirichlet", "classes_per_device", "quantity_skew"] = "iid"
+    alpha: q.Positive | None = None  # dirichlet: small is uneven
+    classes: Annotated[int, q.Quantity(1, 10_000, "classes are whole numbers")] | None = None  # classes_per_device
+    exponent: q.PositiveOrZero | None = None  # quantity_skew: 0 is even
+    samples_per_device: q.Count | None = None  # drawn, possibly shared; None: every sample is dealt to one device
+    num_classes: Annotated[int, q.Quantity(2, 10_000, "classes are whole numbers")] = 10  # gaussian_mixture
+    num_features: q.Count = 32  # gaussian_mixture
+    num_samples: Annotated[int, q.Quantity(2, 10**7, "samples are whole numbers")] = 5000  # gaussian_mixture
+    separation: q.PositiveOrZero = 5.0  # gaussian_mixture: between class centers, in standard deviations
+
+
+Width = Annotated[int, q.Quantity(1, 100_000, "layer widths are whole numbers")]
+HIDDEN = {"mlp": (64,), "lenet": (120, 84)}  # widths of the fully connected hidden layers
+
+
+class Model(Table):
+    shorthand: ClassVar[str | None] = "name"
+    name: Literal["mlp", "lenet"] = "mlp"
+    hidden: tuple[Width, ...] = Field(default_factory=lambda data: HIDDEN.get(data.get("name", ""), ()))  # by model
+    same_initial_weights: bool = True
+
+
+class Codec(Table):
+    shorthand: ClassVar[str | None] = "name"
+    name: Literal["float32", "float16"] = "float32"
+
+
+class Topology(Table):
+    """Who exchanges with whom. `radio`: who is in range now, by the local mean SNR with hysteresis."""
+
+    shorthand: ClassVar[str | None] = "kind"
+    kind: Literal["star", "ring", "complete", "random_regular", "torus", "erdos_renyi", "file", "radio"]
+    degree: q.Degree | None = None  # random_regular
+    probability: q.Probability | None = None  # erdos_renyi
+    file: str | None = None  # file: lines of "a b", device numbers from 0
+    neighbor_mean_snr_db: q.SnrDb = 8.0  # radio
+    hysteresis_db: q.MarginDb = 3.0  # radio: a neighbor is lost this far below
+    update_every_s: q.Seconds = 1.0  # radio
+    discovery: Literal["genie", "beacon"] = "genie"  # radio
+    beacon_every_s: q.Seconds = 1.0  # beacon
+    beacon_bytes: q.Bytes = 64  # beacon
+    mixing_weights: Literal["metropolis", "uniform"] = "metropolis"
+
+
+class Algorithm(Table):
+    """The learner's name, and its own hyper-parameters: exactly the fields of its dataclass."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, hide_input_in_errors=True)
+    shorthand: ClassVar[str | None] = "name"
+    name: str
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Everything but the name, with the learner's defaults filled in."""
+        return dict(self.model_extra or {})
+
+
+class Stop(Table):
+    """The run ends at the first of these that is reached."""
+
+    rounds: q.Rounds | None = None
+    simulated_s: q.Seconds | None = None
+    air_bits: q.Bits | None = None
+    energy_j: q.Joules | None = None  # of all devices together
+
+
+class Observation(Table):
+    """What it costs a device to look at its position, battery or channel."""
+
+    delay_s: q.SecondsOrZero = 0.0
+    energy_j: q.JoulesOrZero = 0.0
+
+
+class Targets(Table):
+    """Absolute accuracies; met when held for `sustained_evaluations` in a row."""
+
+    accuracy: tuple[q.Fraction, ...] = ()
+    sustained_evaluations: Annotated[int, q.Quantity(1, 1000, "evaluations are whole numbers")] = 1
+
+
+class Evaluation(Table):
+    """When accuracy is measured; costs no simulated time. Without either key: after every round."""
+
+    every_s: q.Seconds | None = None
+    every_rounds: q.Rounds | None = None
+    targets: Targets = Targets()
+
+
+class Output(Table):
+    topology_every_s: q.Seconds | None = None  # None: positions and edges are kept at the start and the end only
+
+
+class Seeds(Table):
+    """Seeds of parts of the world; None takes the scenario's own."""
+
+    data: q.Seed | None = None
+    radio: q.Seed | None = None
+    learner: q.Seed | None = None
+
+
+FILE_NAME = "names begin with a letter or digit and hold letters, digits, dots, dashes and underscores, at most 100"
+
+
+class Identity(Table):
+    """The [scenario] table. The name becomes the result's file name."""
+
+    shorthand: ClassVar[str | None] = "name"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description=FILE_NAME)]
+    seed: q.Seed = 1

@@ -1,0 +1,164 @@
+"""Reading a scenario: text, overrides, `like`, validation, cross-checks, in this order. Nothing that is read is executed."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from wsim.errors import ScenarioError
+from wsim.scenario import checks, files, groups, hyperparameters
+from wsim.scenario import overrides as changes
+from wsim.scenario.messages import accepted, field_at, from_validation, place, problem
+from wsim.scenario.root import Scenario
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A scenario that can be run, and what it was made of.
+
+    text: the file as it was read; with `overrides` and `files` it gives the same scenario again (`load_text`).
+    overrides: what `--set` and `--seed` changed, in order.
+    files: text of the graph and trace files that it refers to, by the name used in the scenario.
+    """
+
+    scenario: Scenario
+    text: str
+    overrides: list[str]
+    path: Path | None = None
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def load(
+    path: str | Path, overrides: Sequence[str] = (), seed: int | None = None, *, learner: type[Any] | None = None
+) -> Loaded:
+    """Read, change and check a scenario file.
+
+    overrides: changes such as "stop.rounds=10", applied in order.
+    seed: replaces scenario.seed, after the overrides.
+    learner: a learner class that is not registered; [algorithm] is checked against it.
+    Raises ScenarioError, one line, for everything that is wrong with the input.
+    """
+    path = Path(path)
+    text = files.read(path, str(path))
+    return load_text(text, overrides, seed, name=path.name, path=path, learner=learner)
+
+
+def load_text(
+    text: str,
+    overrides: Sequence[str] = (),
+    seed: int | None = None,
+    *,
+    name: str = "scenario.toml",
+    path: Path | None = None,
+    directory: Path | None = None,
+    referenced: Mapping[str, str] | None = None,
+    learner: type[Any] | None = None,
+) -> Loaded:
+    """As `load`, from a text.
+
+    name: the file's name in messages, and the scenario's name where the text gives none.
+    directory: where relative file names of the scenario start; default the directory of `path`, else the current one.
+    referenced: texts of referenced files that need not be read from disk (from a result file).
+    """
+    try:
+        return _load_text(text, list(overrides), seed, name, path, directory, dict(referenced or {}), learner)
+    except RecursionError:
+        raise ScenarioError(f"{name}: nested too deeply") from None
+
+
+def _load_text(
+    text: str,
+    overrides: list[str],
+    seed: int | None,
+    name: str,
+    path: Path | None,
+    directory: Path | None,
+    referenced: dict[str, str],
+    learner: type[Any] | None,
+) -> Loaded:
+    document = parse(text, name)
+    if seed is not None:
+        overrides.append(f"scenario.seed={seed}")
+    changed = {changes.apply(document, override): override for override in overrides}
+    directory = directory or (path.parent if path else Path())
+    try:
+        scenario, texts = _checked(document, name, directory, referenced, learner)
+    except ScenarioError as error:
+        raise _blame(error, changed, name) from None
+    return Loaded(scenario, text, overrides, path, texts)
+
+
+def _checked(
+    document: dict[str, Any], name: str, directory: Path, known: dict[str, str], learner: type[Any] | None
+) -> tuple[Scenario, dict[str, str]]:
+    """The scenario of a document whose overrides are applied, and the texts of the files that it refers to."""
+    for where, value in _numbers(document):
+        if not math.isfinite(value):
+            wants = accepted(field_at(Scenario, where)[0])
+            raise problem(name, where, f"has to be finite{'; ' if wants else ''}{wants}", value=value)
+    identity = document.setdefault("scenario", {})
+    if isinstance(identity, dict):
+        identity.setdefault("name", _name_from(name))
+    groups.resolve(document, name)
+    try:
+        scenario = Scenario.model_validate(_tuples(document))
+    except ValidationError as error:
+        raise from_validation(error, Scenario, name) from None
+    scenario, learner_class = hyperparameters.check(scenario, name, learner)
+    texts = files.referenced(scenario, name, directory, known)
+    checks.check(scenario, learner_class, name, texts)
+    return scenario, texts
+
+
+def parse(text: str, name: str) -> dict[str, Any]:
+    """TOML to plain values; a syntax error names its line."""
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:
+        where = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|(end of document))\)", str(error), re.DOTALL)
+        if where is None:
+            raise ScenarioError(f"{name}: not valid TOML: {error}") from None
+        line = f"line {where[2]}, column {where[3]}" if where[2] else f"line {text.count(chr(10)) + 1}, end of file"
+        raise ScenarioError(f"{name} {line}: not valid TOML: {where[1]}") from None
+
+
+def _name_from(name: str) -> str:
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name.removesuffix(".toml"))[:100].lstrip("._-")
+    return stem or "scenario"
+
+
+def _numbers(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], float]]:
+    """Every float of a document with its path."""
+    if isinstance(value, float):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _numbers(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _numbers(item, (*path, index))
+
+
+def _tuples(value: Any) -> Any:
+    """Arrays as tuples, which strict validation asks for."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _blame(error: ScenarioError, changed: Mapping[tuple[str | int, ...], str], name: str) -> ScenarioError:
+    """Where an override set the key that is wrong, or the table that it stands in, the message names the override too."""
+    text = str(error)
+    for path, override in reversed(list(changed.items())):
+        where = place(path)
+        table = f"[{'.'.join(str(part) for part in path)}]"
+        if text.startswith((f"{name} {where} ", f"{name} {where}:", f"{name} {table}")):
+            return ScenarioError(f"--set {override}: {text}")
+    return error

@@ -1,0 +1,102 @@
+"""`--set path.to.key=value`: changes of a parsed scenario before it is validated.
+
+The path goes through tables by key and through [[devices]] by index or by group name: `devices.walkers.count=5`. The value
+is read as TOML (5, 0.3, true, [1, 2], "text", { kind = "block" }); what is not TOML is a bare string. Nothing is executed.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+from wsim.errors import ScenarioError
+from wsim.scenario.learning import Algorithm
+from wsim.scenario.messages import bare, nearest, table_of
+from wsim.scenario.root import Scenario
+from wsim.scenario.table import Table
+
+
+def apply(document: dict[str, Any], override: str) -> tuple[str | int, ...]:
+    """Set one key of the document, in place, and return its path with groups by number.
+
+    Raises ScenarioError where the path leads nowhere.
+    """
+    path, separator, text = override.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not separator or not all(keys):
+        raise ScenarioError(f"--set {override}: has to be path.to.key=value, such as stop.rounds=10")
+    here: Any = document
+    model: type[Table] | None = Scenario
+    numbered: list[str | int] = []
+    for depth, key in enumerate(keys):
+        last = depth == len(keys) - 1
+        if isinstance(here, list):
+            key_at: str | int = _index(override, here, key, keys[:depth])
+        else:
+            model = _known(override, model, key, keys[:depth])
+            key_at = key
+        numbered.append(key_at)
+        if last:
+            here[key_at] = parse(text)
+            break
+        here = _enter(override, here, key_at, model, keys[: depth + 1])
+    return tuple(numbered)
+
+
+def parse(text: str) -> Any:
+    """The value of an override: TOML where it is TOML, else the bare string."""
+    try:
+        document = tomllib.loads(f"value = {text.strip()}")
+    except (ValueError, RecursionError):
+        return text.strip()
+    return document["value"] if set(document) == {"value"} else text.strip()
+
+
+def _known(override: str, model: type[Table] | None, key: str, above: list[str]) -> type[Table] | None:
+    """The table class behind a key, None behind a plain value; an unknown key is an error."""
+    if model is None:
+        raise ScenarioError(f"--set {override}: {'.'.join(above)} is a value, not a table")
+    if issubclass(model, Algorithm):
+        return None
+    names = sorted(model.model_fields) + (["like"] if above[:1] == ["devices"] and len(above) == 2 else [])
+    if key not in names:
+        where = f" in [{'.'.join(above)}]" if above else ""
+        raise ScenarioError(
+            f"--set {override}: unknown key {bare(key)}{where}{nearest(key, names)}, known: {', '.join(names)}"
+        )
+    field = model.model_fields.get(key)
+    found = table_of(field.annotation) if field else None
+    return found if found is not None and issubclass(found, Table) else None
+
+
+def _index(override: str, items: list[Any], key: str, above: list[str]) -> int:
+    """The entry of an array that a path's part names, by number or by the group's name."""
+    names = [item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)]
+    for index, item in enumerate(items):
+        if key == str(index) or (isinstance(item, dict) and item.get("name") == key):
+            return index
+    known = ", ".join(
+        [f"0 to {len(items) - 1}" if len(items) > 1 else "0" if items else "none (it is empty)", *map(bare, names)]
+    )
+    raise ScenarioError(
+        f"--set {override}: {'.'.join(above)} has no entry {bare(key)}{nearest(key, names)}, known: {known}"
+    )
+
+
+def _enter(override: str, here: Any, key: str | int, model: type[Table] | None, above: list[str]) -> Any:
+    """What a key holds, made a table where the file left it out or wrote its shorthand."""
+    if isinstance(key, int):
+        found = here[key]
+    else:
+        if model is None:
+            raise ScenarioError(f"--set {override}: {'.'.join(above)} is a value, not a table")
+        found = here.get(key)
+        if key == "devices" and not isinstance(found, list):
+            raise ScenarioError(f"--set {override}: the scenario has no [[devices]] groups")
+        if found is None or (found == "not counted" and key == "energy"):
+            found = here[key] = {}
+        elif isinstance(found, str) and model.shorthand is not None:
+            found = here[key] = {model.shorthand: found}
+    if not isinstance(found, (dict, list)):
+        raise ScenarioError(f"--set {override}: {'.'.join(above)} is not a table in the file")
+    return found

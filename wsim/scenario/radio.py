@@ -1,0 +1,124 @@
+"""The air: channel, physical layer, medium access, transport."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from wsim.scenario import quantities as q
+from wsim.scenario.table import Table
+
+
+class PathLoss(Table):
+    """Log-distance: L = reference_loss_db + 10 exponent log10(d / reference_distance_m); without `reference_loss_db` it is
+    the free-space loss at the reference distance."""
+
+    shorthand: ClassVar[str | None] = "kind"
+    kind: Literal["free_space", "log_distance", "tr38901_umi"]
+    exponent: q.PathLossExponent | None = None  # log_distance
+    reference_loss_db: q.LossDb | None = None  # log_distance
+    reference_distance_m: q.DistanceM = 1.0  # log_distance
+
+
+class Shadowing(Table):
+    """Log-normal shadowing that is a field over space; tr38901_umi takes both numbers from the standard (LOS and NLOS)."""
+
+    shorthand: ClassVar[str | None] = "kind"
+    kind: Literal["none", "lognormal", "tr38901_umi"] = "none"
+    sigma_db: q.SpreadDb | None = None  # lognormal
+    correlation_m: q.DistanceM | None = None  # lognormal: where the autocorrelation is 1/e
+
+    @model_validator(mode="before")
+    @classmethod
+    def _table_means_lognormal(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "kind" not in data and "sigma_db" in data:
+            return {"kind": "lognormal", **data}
+        return data
+
+
+class Fading(Table):
+    """Small-scale fading. `block`: a new value every `block_s`; `doppler`: Clarke's spectrum over the distance travelled."""
+
+    shorthand: ClassVar[str | None] = "kind"
+    kind: Literal["none", "rayleigh", "rician"] = "none"
+    k_db: q.KFactorDb | None = None  # rician
+    correlation: Literal["block", "doppler"] = "block"
+    block_s: q.Seconds = 0.1  # block
+    both_ends_move: bool = True  # doppler: scattering around both ends, J0 times J0
+    environment_speed_mps: q.SpeedMps = 0.5  # doppler: what moves around static devices
+
+
+class ForcedLoss(Table):
+    """A controlled loss on top of the radio's own, in bursts of `mean_burst_packets` (1: independent)."""
+
+    unit: Literal["packet", "message"] = "packet"
+    rate: q.LossRate = 0.0
+    mean_burst_packets: q.Burst = 1.0
+
+
+class Channel(Table):
+    carrier_hz: q.CarrierHz
+    bandwidth_hz: q.BandwidthHz  # FDD: in each direction
+    path_loss: PathLoss = PathLoss(kind="free_space")
+    los: Literal["field", "always", "never"] = "field"  # tr38901_umi
+    shadowing: Shadowing = Shadowing()
+    fading: Fading = Fading()
+    forced_loss: ForcedLoss = ForcedLoss()
+
+
+class Phy(Table):
+    """Rate: (1 - overhead) * bandwidth * min(log2(1 + snr / gap), max_efficiency), 0 below `min_snr_db`."""
+
+    duplex: Literal["fdd", "tdd"] = "fdd"
+    tdd_pattern: Annotated[str, Field(pattern=r"^[DSU]{1,80}$", description="slots: D, S and U only")] = "DDDSU"
+    special_slot_symbols: tuple[q.Symbols, q.Symbols, q.Symbols] = (10, 2, 2)  # of an S slot: down, guard, up
+    overhead: q.Overhead = 0.25
+    snr_gap_db: q.MarginDb = 3.0
+    max_efficiency_bps_hz: q.EfficiencyBpsHz = 7.4  # 256-QAM, code rate 948/1024
+    min_snr_db: q.SnrDb = -10.0
+    rate: Literal["adaptive", "fixed"] = "adaptive"
+    fixed_efficiency_bps_hz: q.EfficiencyBpsHz | None = None  # fixed: before overhead
+
+
+class Mac(Table):
+    """Medium access. fdma and tdma serve a cell; shared is one carrier between devices; ideal orders them by a genie."""
+
+    shorthand: ClassVar[str | None] = "kind"
+    kind: Literal["ideal", "fdma", "tdma", "shared"]
+    level: Literal["fluid"] = "fluid"
+    broadcast_rate_bps: q.BitRate | None = None
+    broadcast_reach: q.Share = 0.9  # without a rate: the share of intended receivers, by mean SNR, that must decode
+    sensing_snr_db: q.SnrDb = 0.0  # shared: who hears a transmission above this does not send
+    orthogonal_links: bool = False  # shared: every link on a band of its own, silently more spectrum
+    channels: Annotated[int, q.Quantity(1, 1000, "channels are whole numbers")] = 1  # shared: carriers to choose from
+    latency_s: q.SecondsOrZero = 0.0  # added to every delivery
+
+    @model_validator(mode="after")
+    def _one_broadcast_rule(self) -> Mac:
+        if self.broadcast_rate_bps is not None and "broadcast_reach" in self.model_fields_set:
+            raise PydanticCustomError("rule", "give broadcast_rate_bps or broadcast_reach, not both")
+        return self
+
+
+class Transport(Table):
+    """Segmentation into packets and what happens to lost ones. default: arq for unicast, none for broadcast."""
+
+    mtu_bytes: q.Bytes = 1500  # with header_bytes
+    header_bytes: q.BytesOrZero = 44  # IP and UDP 28, our own 16
+    reliability: Literal["default", "arq", "none", "nack", "fountain"] = "default"
+    partial: Literal["drop", "use"] = "drop"  # an incomplete message: lost, or used with a mask of what arrived
+    expires_s: q.Seconds | None = None  # what has not arrived by then is dropped
+    feedback_bytes: q.BytesOrZero = 52  # an acknowledgement on the air
+    max_attempts: q.Attempts = 100
+
+    @model_validator(mode="after")
+    def _room_for_data(self) -> Transport:
+        if self.header_bytes >= self.mtu_bytes:
+            raise PydanticCustomError(
+                "rule",
+                "header_bytes = {header} leaves no room for data in mtu_bytes = {mtu}",
+                {"header": self.header_bytes, "mtu": self.mtu_bytes},
+            )
+        return self

@@ -1,0 +1,61 @@
+"""The whole scenario."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from wsim.scenario.learning import (
+    Algorithm,
+    Codec,
+    Data,
+    Evaluation,
+    Identity,
+    Model,
+    Observation,
+    Output,
+    Seeds,
+    Stop,
+    Topology,
+)
+from wsim.scenario.radio import Channel, Mac, Phy, Transport
+from wsim.scenario.table import Table
+from wsim.scenario.world import Area, DeviceGroup, Server
+
+
+class Scenario(Table):
+    """A validated scenario: every table of the file, `like` resolved and defaults filled in. Immutable."""
+
+    scenario: Identity
+    seeds: Seeds = Seeds()
+    stop: Stop
+    dtype: Literal["float32", "float64"] = "float32"
+    area: Area
+    data: Data = Data()
+    model: Model = Model()
+    codec: Codec = Codec()
+    topology: Topology
+    server: Server | None = None
+    devices: Annotated[tuple[DeviceGroup, ...], Field(min_length=1)]
+    channel: Channel
+    phy: Phy = Phy()
+    mac: Mac
+    transport: Transport = Transport()
+    algorithm: Algorithm
+    observation: Observation = Observation()
+    evaluation: Evaluation = Evaluation()
+    output: Output = Output()
+
+    @property
+    def num_devices(self) -> int:
+        return sum(group.count for group in self.devices)
+
+    def seed_of(self, part: Literal["data", "radio", "learner"]) -> int:
+        """The seed of one part of the world: its own where [seeds] names one, else the scenario's."""
+        own: int | None = getattr(self.seeds, part)
+        return self.scenario.seed if own is None else own
+
+    def resolved(self) -> dict[str, Any]:
+        """Everything, defaults included, as plain JSON-able values."""
+        return self.model_dump(mode="json")

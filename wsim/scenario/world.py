@@ -1,0 +1,114 @@
+"""Where things are and what they are made of: area, devices, server."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from wsim.scenario import quantities as q
+from wsim.scenario.table import Table
+
+Place = Annotated[tuple[q.CoordinateM, ...], Field(min_length=2, max_length=3)]  # x, y and perhaps height
+
+
+class Area(Table):
+    """Where devices are placed and walk. Both shapes are centered on the origin."""
+
+    shape: Literal["disc", "square"]
+    radius_m: q.DistanceM | None = None  # disc
+    side_m: q.DistanceM | None = None  # square
+    min_distance_m: q.DistanceOrZeroM = 0.0  # nobody comes nearer to the origin than this
+
+    @property
+    def reach_m(self) -> float:
+        """The largest distance from the origin."""
+        return self.radius_m or 0.0 if self.shape == "disc" else (self.side_m or 0.0) / 2 * 2**0.5
+
+
+class Position(Table):
+    """Placement at random: uniform over the area, or over the ring between two distances from the origin."""
+
+    ring_m: q.RingRange | None = None
+    height_m: q.HeightM = 1.5
+
+
+class Mobility(Table):
+    """How devices move. A random-waypoint walker draws a speed and a pause anew for every leg."""
+
+    shorthand: ClassVar[str | None] = "kind"
+    kind: Literal["static", "random_waypoint", "trace"] = "static"
+    speed_mps: q.SpeedRange | None = None  # random_waypoint
+    pause_s: q.PauseRange = (0.0, 0.0)  # random_waypoint
+    file: str | None = None  # trace: lines of "node, t_s, x_m, y_m[, z_m]"
+
+
+class Compute(Table):
+    """A processor: `effective_flops` is what it sustains on this workload, the median of the group where it is spread."""
+
+    effective_flops: q.Flops
+    spread: Literal["none", "lognormal"] = "none"  # between the devices of the group, fixed for the run
+    spread_sigma_ln: q.SigmaLn = 0.5
+    jitter: Literal["none", "lognormal"] = "none"  # from job to job, median 1
+    jitter_sigma_ln: q.SigmaLn = 0.2
+    active_w: q.Watts = 1.0  # drawn while computing
+
+
+class Radio(Table):
+    """A transceiver. `tx_power_dbm` is the total radiated power, or the power in `tx_power_reference_hz` where that is given
+    (a base station of constant power per hertz: the power is scaled to the band)."""
+
+    tx_power_dbm: q.PowerDbm
+    tx_power_reference_hz: q.BandwidthHz | None = None
+    antenna_gain_dbi: q.GainDb = 0.0
+    noise_figure_db: q.NoiseFigureDb = 7.0
+    rx_antennas: Annotated[int, q.Quantity(1, 1024, "antennas are whole numbers")] = 1
+    half_duplex: bool = True
+
+
+class Energy(Table):
+    """What a radio draws in each state, W. Transmitting draws radiated power / `pa_efficiency` + `tx_circuit_w`, or `tx_w`."""
+
+    pa_efficiency: q.Efficiency = 0.35
+    tx_circuit_w: q.Watts = 0.1
+    tx_w: q.Watts | None = None
+    rx_w: q.Watts = 0.2
+    listen_w: q.Watts = 0.2  # nothing to receive, between devices: who senses a carrier keeps the receiver on
+    idle_w: q.Watts = 0.05  # nothing to receive, in a cell: scheduled by the base station, the receiver rests
+    sleep_w: q.Watts = 0.002
+    battery_j: q.Joules | None = None  # None: mains
+
+
+class DeviceGroup(Table):
+    """Devices of one kind. `like` copies an earlier group, table by table, before this one's own keys are set."""
+
+    name: str
+    count: q.Count
+    position: Position = Position()
+    positions_m: tuple[Place, ...] | None = None  # explicit places instead of `position`
+    mobility: Mobility = Mobility()
+    compute: Compute
+    radio: Radio
+    energy: Energy = Energy()
+
+
+class ServerCompute(Table):
+    effective_flops: q.Flops = 1e11
+    spread: Literal["none"] = "none"
+    jitter: Literal["none", "lognormal"] = "none"
+    jitter_sigma_ln: q.SigmaLn = 0.2
+    active_w: q.Watts = 0.0
+
+
+class Server(Table):
+    """A base station with the server behind it. Its joules are kept apart; "not counted" leaves them out."""
+
+    position_m: tuple[q.CoordinateM, q.CoordinateM, q.HeightM] = (0.0, 0.0, 10.0)
+    radio: Radio
+    compute: ServerCompute = ServerCompute()
+    energy: Annotated[Energy | None, Field(description='a table, or "not counted"')] = None
+
+    @field_validator("energy", mode="before")
+    @classmethod
+    def _not_counted(cls, value: Any) -> Any:
+        return None if value == "not counted" else value

@@ -1,0 +1,167 @@
+"""Who exchanges with whom, and who hears whom.
+
+Fixed graphs never change. The radio topology is who is in range now: an edge appears when the local mean SNR of the weaker
+direction reaches `neighbor_mean_snr_db` and goes when it falls `hysteresis_db` below, looked at every `update_every_s`, so that
+neighbors do not flicker with the fading. Candidates come from a spatial index over the largest distance at which the path
+loss (and 3.5 sigma of shadowing) allows that SNR: no pass over all pairs.
+"""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+from scipy.spatial import cKDTree
+
+from learners.protocol import SERVER, Joined, Left
+from wsim.links import Links
+
+Edges = set[tuple[int, int]]
+
+
+def build_graph(
+    kind: str, num_devices: int, degree: int | None, probability: float | None, edges: str | None, rng: np.random.Generator
+) -> nx.Graph:
+    """A fixed graph over devices 0 .. num_devices - 1. edges: text of lines "a b" for kind = "file"."""
+    if kind == "ring":
+        return nx.cycle_graph(num_devices)
+    if kind == "complete":
+        return nx.complete_graph(num_devices)
+    if kind == "random_regular":
+        for _ in range(100):
+            graph = nx.random_regular_graph(degree, num_devices, seed=int(rng.integers(2**31)))
+            if nx.is_connected(graph):
+                return graph
+        raise ValueError(f"no connected random graph of degree {degree} found in 100 tries")
+    if kind == "torus":
+        rows = max(r for r in range(1, int(num_devices**0.5) + 1) if num_devices % r == 0)
+        return nx.convert_node_labels_to_integers(nx.grid_2d_graph(rows, num_devices // rows, periodic=True))
+    if kind == "erdos_renyi":
+        return nx.fast_gnp_random_graph(num_devices, probability, seed=int(rng.integers(2**31)))
+    if kind == "file":
+        graph = nx.Graph()
+        graph.add_nodes_from(range(num_devices))
+        graph.add_edges_from(tuple(map(int, line.split()[:2])) for line in (edges or "").splitlines() if line.strip())
+        return graph
+    raise ValueError(f"topology kind {kind!r} has no graph")
+
+
+class FixedTopology:
+    """A graph, or a star around the server (graph None: every device's neighbor is the server)."""
+
+    update_every_s: float | None = None
+
+    def __init__(self, num_devices: int, graph: nx.Graph | None) -> None:
+        if graph is None:
+            self._neighbors: list[tuple[int, ...]] = [(SERVER,)] * num_devices + [tuple(range(num_devices))]
+            self._edges = np.array([(i, num_devices) for i in range(num_devices)], dtype=np.int64).reshape(-1, 2)
+        else:
+            self._neighbors = [tuple(sorted(int(j) for j in graph.neighbors(i))) for i in range(num_devices)]
+            self._edges = np.array(sorted(tuple(sorted(edge)) for edge in graph.edges), dtype=np.int64).reshape(-1, 2)
+
+    def neighbors(self, index: int) -> tuple[int, ...]:
+        return self._neighbors[index]
+
+    def edges(self) -> np.ndarray:
+        """[num_edges, 2] node indices."""
+        return self._edges
+
+    def membership(self, index: int) -> tuple[Joined | Left, ...]:
+        """Changes of the neighborhood since last asked: none, ever."""
+        return ()
+
+
+class RadioTopology:
+    """Neighbors by the local mean SNR with hysteresis, looked at when `update` is called."""
+
+    def __init__(
+        self, links: Links, num_devices: int, bandwidth_hz: float, snr_db: float, hysteresis_db: float, update_every_s: float
+    ) -> None:
+        self.update_every_s: float | None = update_every_s
+        self._proximity = Proximity(links, num_devices, bandwidth_hz, snr_db - hysteresis_db)
+        self._up_db = snr_db
+        self._edge_set: Edges = set()
+        self._neighbors: list[tuple[int, ...]] = [()] * num_devices
+        self._changes: list[list[Joined | Left]] = [[] for _ in range(num_devices)]
+
+    def update(self, time_s: float) -> bool:
+        """Look at the present mean SNRs; True if a neighborhood changed."""
+        pairs, snr_db = self._proximity.pairs(time_s)
+        before = self._edge_set
+        now: Edges = {
+            (a, b)
+            for (a, b), snr in zip(map(tuple, pairs.tolist()), snr_db.tolist(), strict=True)
+            if snr >= self._up_db or (a, b) in before
+        }
+        if now == before:
+            return False
+        self._edge_set = now
+        neighbors: dict[int, list[int]] = {}
+        for a, b in now:
+            neighbors.setdefault(a, []).append(b)
+            neighbors.setdefault(b, []).append(a)
+        self._neighbors = [tuple(sorted(neighbors.get(i, ()))) for i in range(len(self._neighbors))]
+        for change, edges in ((Joined, now - before), (Left, before - now)):
+            for a, b in sorted(edges):
+                self._note(a, change(b))
+                self._note(b, change(a))
+        return True
+
+    def _note(self, index: int, change: Joined | Left) -> None:
+        """Keep a change until the node asks; of one neighbor only the last counts, so that memory stays bounded."""
+        kept = [old for old in self._changes[index] if old.node != change.node]
+        self._changes[index] = [*kept, change]
+
+    def neighbors(self, index: int) -> tuple[int, ...]:
+        return self._neighbors[index]
+
+    def edges(self) -> np.ndarray:
+        return np.array(sorted(self._edge_set), dtype=np.int64).reshape(-1, 2)
+
+    def membership(self, index: int) -> tuple[Joined | Left, ...]:
+        changes, self._changes[index] = tuple(self._changes[index]), []
+        return changes
+
+
+class Proximity:
+    """Pairs of devices whose local mean SNR (over `bandwidth_hz`, weaker direction) is at least `min_snr_db`."""
+
+    def __init__(self, links: Links, num_devices: int, bandwidth_hz: float, min_snr_db: float) -> None:
+        self._links = links
+        self._nodes = np.arange(num_devices)
+        self._bandwidth_hz = bandwidth_hz
+        self._min_snr_db = min_snr_db
+
+    def pairs(self, time_s: float) -> tuple[np.ndarray, np.ndarray]:
+        """[num_pairs, 2] indices with a < b, in order, and [num_pairs] dB."""
+        links = self._links
+        best = (links.tx_power_w[self._nodes].max() / links.noise_w_per_hz[self._nodes].min()) / self._bandwidth_hz
+        reach_m = links.channel.reach_m(self._min_snr_db - 10 * float(np.log10(best)))
+        positions = links.positions.at(self._nodes, time_s)
+        pairs = cKDTree(positions).query_pairs(reach_m, output_type="ndarray")
+        if not len(pairs):
+            return np.empty((0, 2), dtype=np.int64), np.empty(0)
+        pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].astype(np.int64)
+        forth = links.mean_cn0(pairs[:, 0], pairs[:, 1], time_s)
+        back = links.mean_cn0(pairs[:, 1], pairs[:, 0], time_s)
+        snr_db = 10 * np.log10(np.minimum(forth, back) / self._bandwidth_hz)
+        near = snr_db >= self._min_snr_db
+        return pairs[near], snr_db[near]
+
+
+class Hearing:
+    """Who senses whose transmissions on a shared carrier: mean SNR at least `sensing_snr_db` in the weaker direction."""
+
+    def __init__(self, links: Links, num_devices: int, bandwidth_hz: float, sensing_snr_db: float) -> None:
+        self._proximity = Proximity(links, num_devices, bandwidth_hz, sensing_snr_db)
+        self._num_devices = num_devices
+        self._heard_by: list[np.ndarray] = []
+
+    def update(self, time_s: float) -> None:
+        pairs, _ = self._proximity.pairs(time_s)
+        both = np.concatenate([pairs, pairs[:, ::-1]])
+        both = both[np.argsort(both[:, 0], kind="stable")]
+        cuts = np.searchsorted(both[:, 0], np.arange(1, self._num_devices))
+        self._heard_by = np.split(both[:, 1], cuts)
+
+    def heard_by(self, index: int) -> np.ndarray:
+        return self._heard_by[index]

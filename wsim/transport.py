@@ -1,0 +1,387 @@
+"""From a message to its fate: packets, attempts, feedback, expiry.
+
+A flight is a message on its way to its intended receivers (one for a unicast, the frozen audience of a broadcast). Each attempt
+hands a transfer to the medium; when its bits have been on the air, every packet's fate at every receiver is one vectorised
+draw, never an event a packet. What happens then is the reliability:
+
+    none      what is lost is lost
+    arq       a feedback after every attempt names what is missing; it is sent again, up to max_attempts
+    nack      a feedback only where something is missing and something arrived (who got nothing cannot complain)
+    fountain  coded packets of an ideal erasure code until every receiver has as many as the message has packets; one feedback
+
+A feedback is `feedback_bytes` at the rate of the message, on the same air, billed to the sender's transmission (a
+simplification: the receiver's transmit energy for it is not separated). With an adaptive rate nothing is lost on the radio; a
+fixed rate loses the packets during which the link could not have carried it. partial = "use" delivers what arrived with a
+mask; "drop" loses the message if a packet is missing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from learners.protocol import Payload
+from wsim.accounts import Radios
+from wsim.clock import DEADLINE, Call, Clock, to_ns
+from wsim.ledger import Ledger
+from wsim.links import Links
+from wsim.mac.transfer import Medium, Transfer
+from wsim.packets import ForcedLoss, Segmentation, segment
+from wsim.streams import Streams
+
+Deliver = Callable[["Flight", int, np.ndarray | None], None]
+
+
+@dataclass(frozen=True)
+class TransportConfig:
+    mtu_bytes: int
+    header_bytes: int
+    unicast_reliability: str
+    broadcast_reliability: str
+    partial_use: bool
+    expires_s: float | None
+    feedback_bits: int
+    max_attempts: int
+    latency_ns: int
+    forced_loss: ForcedLoss | None
+    fixed_rate: bool  # unicast at links.fixed_efficiency_bps_hz
+    broadcast_rate_bps: float | None
+    broadcast_reach: float
+    bandwidth_hz: float
+
+
+class Flight:
+    """A message on its way. Receivers are array indices; `pending[i]`: receiver i's fate is not decided yet."""
+
+    __slots__ = (
+        "arrived", "attempts", "broadcast", "cause", "certain", "coefficients", "degree", "expiry", "kind", "number", "payload", "pending",
+        "receivers", "reliability", "round", "segmentation", "sender", "sending", "transfer",
+    )  # fmt: skip
+
+    def __init__(
+        self, number: int, sender: int, receivers: np.ndarray, kind: str, round: int, payload: Payload, broadcast: bool
+    ) -> None:
+        self.number = number
+        self.sender = sender
+        self.receivers = receivers
+        self.kind = kind
+        self.round = round
+        self.payload = payload
+        self.broadcast = broadcast
+        self.degree = 0
+        self.coefficients: np.ndarray | None = None  # [num_receivers] amplitude gains of an analog send
+        self.reliability = "none"
+        self.certain = False  # no packet can be lost
+        self.segmentation: Segmentation = None  # type: ignore[assignment]  # set by Transport.send
+        self.pending = [True] * len(receivers)
+        self.arrived: np.ndarray | None = None  # [num_receivers, num_packets], made when a packet can be lost
+        self.cause = ["outage"] * len(receivers)  # of the last packet that a receiver missed
+        self.sending: np.ndarray | None = None  # indices of the packets in the present attempt (None: all)
+        self.attempts = 0
+        self.transfer: Transfer | None = None
+        self.expiry: Call | None = None
+
+    def coefficient(self, i: int) -> float | None:
+        return None if self.coefficients is None else float(self.coefficients[i])
+
+
+class Transport:
+    """deliver(flight, receiver position, mask over packets or None) hands a message to its receiver; `resolved(flight,
+    delivered)` tells the sender's side, where feedback exists."""
+
+    def __init__(
+        self,
+        config: TransportConfig,
+        clock: Clock,
+        links: Links,
+        medium_of: Callable[[int], Medium],
+        ledger: Ledger,
+        radios: Radios,
+        streams: Streams,
+        deliver: Deliver,
+        resolved: Callable[[Flight, bool], None],
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._links = links
+        self._medium_of = medium_of
+        self._ledger = ledger
+        self._radios = radios
+        self._streams = streams
+        self._deliver = deliver
+        self._resolved = resolved
+        self._forced_streams: dict[tuple[int, int], np.random.Generator] = {}
+        self._number = 0
+        self._in_latency = 0  # through the medium, not yet handed over
+        self.live: dict[int, Flight] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """(message, receiver) pairs whose fate is open, counted one by one."""
+        return sum(sum(flight.pending) for flight in self.live.values()) + self._in_latency
+
+    @property
+    def waits(self) -> bool:
+        """Something arrives or ends by the clock alone: latency, analog sends, expiries."""
+        return self._in_latency > 0 or any(
+            flight.coefficients is not None or flight.expiry is not None for flight in self.live.values()
+        )
+
+    def close_books(self) -> None:
+        """The run is over: book what unfinished transfers have had on the air; their pairs stay in flight."""
+        for flight in self.live.values():
+            if flight.transfer is not None:
+                drained = self._medium_of(flight.sender).cancel(flight.transfer)
+                self._book(flight.transfer, round(drained))
+                flight.transfer = None
+
+    def gives_feedback(self, flight: Flight) -> bool:
+        return flight.reliability in ("arq", "fountain")
+
+    # -- sending -------------------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        sender: int,
+        receivers: np.ndarray,
+        kind: str,
+        round: int,
+        payload: Payload,
+        broadcast: bool,
+        degree: int,
+        expires_s: float | None,
+        analog: bool = False,
+    ) -> Flight:
+        config = self._config
+        self._number += 1
+        flight = Flight(self._number, sender, receivers, kind, round, payload, broadcast)
+        flight.degree = degree
+        if analog:
+            return self._send_analog(flight)
+        flight.reliability = config.broadcast_reliability if broadcast else config.unicast_reliability
+        flight.certain = not broadcast and not config.fixed_rate and config.forced_loss is None
+        parts = flight.segmentation = segment(payload.num_bits, config.mtu_bytes, config.header_bytes)
+        self._ledger.transmission(sender, payload.num_bits, parts.coded_bits, len(receivers), parts.num_packets)
+        self._ledger.trace(self._clock.now_ns, "send", sender, *receivers.tolist(), kind, round, payload.num_bits)
+        self.live[flight.number] = flight
+        lifetime_s = expires_s if expires_s is not None else config.expires_s
+        if lifetime_s is not None and math.isfinite(lifetime_s):
+            flight.expiry = self._clock.after(to_ns(lifetime_s), self._expired, flight, DEADLINE)
+        self._attempt(flight, None)
+        return flight
+
+    def _send_analog(self, flight: Flight) -> Flight:
+        """Uncoded: two real values a complex symbol, one symbol a hertz and second over the whole band, superposed at the
+        receiver. No packets and no bits; coefficients are amplitudes in units of the receiver's noise."""
+        links, sender = self._links, flight.sender
+        tx = np.full(len(flight.receivers), sender)
+        cn0 = links.cn0(tx, flight.receivers, links.cell_at(self._clock.now_ns), 1)[:, 0]
+        flight.coefficients = np.sqrt(cn0 / self._config.bandwidth_hz)
+        self._ledger.transmission(sender, 0, 0, len(flight.receivers), 0)
+        self._ledger.trace(self._clock.now_ns, "analog", sender, *flight.receivers.tolist(), flight.kind, flight.round)
+        self.live[flight.number] = flight
+        symbols = -(-flight.payload.num_values // 2)
+        duration_ns = to_ns(symbols / self._config.bandwidth_hz)
+        self._radios.change(sender, self._clock.now_ns, tx=1.0)
+        self._clock.after(duration_ns, self._analog_done, (flight, duration_ns))
+        return flight
+
+    def _analog_done(self, call: Call) -> None:
+        flight, duration_ns = call.value
+        self._radios.change(flight.sender, self._clock.now_ns, tx=-1.0)
+        self._ledger.on_air(flight.sender, 0, duration_ns, self._config.bandwidth_hz)
+        for i in range(len(flight.receivers)):
+            self._arrive(flight, i, None)
+        self._close(flight, True)
+
+    def _attempt(self, flight: Flight, packets: np.ndarray | None) -> None:
+        """Put these packets (None: all) on the air, with the feedback that the reliability asks for."""
+        parts = flight.segmentation
+        flight.sending = packets
+        flight.attempts += 1
+        bits = parts.coded_bits if packets is None else int(parts.packet_bits()[packets].sum())
+        if flight.reliability == "arq" or (flight.reliability == "fountain" and flight.attempts == 1):
+            bits += self._config.feedback_bits * len(flight.receivers)
+        elif flight.reliability == "nack" and flight.attempts > 1:
+            bits += self._config.feedback_bits * sum(flight.pending)
+        transfer = Transfer(flight, flight.sender, flight.receivers, bits, self._efficiency(flight))
+        flight.transfer = transfer
+        self._medium_of(flight.sender).submit(transfer, flight.attempts > 1)
+
+    def _efficiency(self, flight: Flight) -> float | None:
+        """None: follow the channel. A broadcast never adapts to one receiver."""
+        config, links = self._config, self._links
+        if not flight.broadcast:
+            return links.fixed_efficiency_bps_hz if config.fixed_rate else None
+        if config.broadcast_rate_bps is not None:
+            return config.broadcast_rate_bps / config.bandwidth_hz
+        tx = np.full(len(flight.receivers), flight.sender)
+        cn0 = np.sort(links.mean_cn0(tx, flight.receivers, self._clock.now_s))[::-1]
+        weakest = cn0[math.ceil(config.broadcast_reach * len(cn0)) - 1]
+        efficiency = float(links.efficiency(np.array([weakest / config.bandwidth_hz]))[0])
+        return efficiency if efficiency > 0.0 else links.lowest_efficiency
+
+    # -- what became of an attempt -------------------------------------------------------------------------------------
+
+    def attempt_done(self, transfer: Transfer) -> None:
+        """The medium has drained the transfer."""
+        flight = transfer.flight
+        self._book(transfer, transfer.bits)
+        flight.transfer = None
+        if flight.certain:
+            self._arrive(flight, 0, None)
+            self._close(flight, True)
+            return
+        self._fates(transfer, self._clock.now_ns, None)
+        self._decide(flight)
+
+    def _book(self, transfer: Transfer, bits: int) -> None:
+        mean_band_hz = transfer.hz_ns / transfer.airtime_ns if transfer.airtime_ns > 0 else 0.0
+        self._ledger.on_air(transfer.tx, bits, round(transfer.airtime_ns), mean_band_hz)
+
+    def _fates(self, transfer: Transfer, end_ns: int, num_sent: int | None) -> None:
+        """Draw the fates of the packets of this attempt (of the first num_sent, where it was cut short)."""
+        flight = transfer.flight
+        total = flight.segmentation.num_packets
+        if flight.arrived is None:
+            flight.arrived = np.zeros((len(flight.receivers), total), dtype=bool)
+        packets = np.arange(total) if flight.sending is None else flight.sending
+        packets = packets[:num_sent]
+        if not len(packets):
+            return
+        radio = self._radio_fates(transfer, end_ns, packets)
+        for i, receiver in enumerate(flight.receivers.tolist()):
+            if not flight.pending[i]:
+                continue
+            ok = radio[i]
+            if not ok.all():
+                flight.cause[i] = "outage"
+            if self._config.forced_loss is not None:
+                forced = self._config.forced_loss.draw(self._forced_stream(flight.sender, receiver), len(packets))
+                if (ok & forced).any():
+                    flight.cause[i] = "forced"
+                ok = ok & ~forced
+            self._ledger.packets_lost += int(len(packets) - ok.sum())
+            if flight.reliability == "fountain":  # any packets will do: fill from the first
+                have = min(int(flight.arrived[i].sum() + ok.sum()), total)
+                flight.arrived[i, :have] = True
+            else:
+                flight.arrived[i, packets] |= ok
+
+    def _forced_stream(self, tx: int, rx: int) -> np.random.Generator:
+        stream = self._forced_streams.get((tx, rx))
+        if stream is None:
+            stream = self._forced_streams[tx, rx] = self._streams("forced_loss", tx, rx)
+        return stream
+
+    def _radio_fates(self, transfer: Transfer, end_ns: int, packets: np.ndarray) -> np.ndarray:
+        """[num_receivers, len(packets)] True where the link carried the packet throughout its time on the air."""
+        flight = transfer.flight
+        shape = (len(flight.receivers), len(packets))
+        if transfer.efficiency is None:
+            return np.ones(shape, dtype=bool)
+        links = self._links
+        tx = np.full(len(flight.receivers), flight.sender)
+        first, last = links.cell_at(transfer.started_ns), links.cell_at(max(end_ns - 1, transfer.started_ns))
+        times = np.array([point[0] for point in transfer.history], dtype=np.float64)
+        drained = np.array([point[1] for point in transfer.history])
+        bands = np.array([point[2] for point in transfer.history])
+        cn0 = links.cn0(tx, flight.receivers, first, last - first + 1)
+        if links.static or first == last:
+            good = links.efficiency(cn0 / bands.max()) >= transfer.efficiency * (1 - 1e-12)
+            return np.repeat(good[:, :1], len(packets), axis=1)
+        middles = (np.arange(first, last + 1) + 0.5) * links.cell_ns
+        band = bands[np.maximum(np.searchsorted(times, middles, side="right") - 1, 0)]
+        bad = links.efficiency(cn0 / band) < transfer.efficiency * (1 - 1e-12)
+        before = np.concatenate([np.zeros((len(bad), 1), dtype=np.int64), np.cumsum(bad, axis=1)], axis=1)
+        ends_bits = np.cumsum(flight.segmentation.packet_bits()[packets])
+        edges_bits = np.concatenate([[0.0], ends_bits])
+        at_ns = np.interp(edges_bits, np.append(drained, float(transfer.bits)), np.append(times, float(end_ns)))
+        begin = np.clip((at_ns[:-1] // links.cell_ns).astype(np.int64) - first, 0, last - first)
+        end = np.clip(np.ceil(at_ns[1:] / links.cell_ns).astype(np.int64) - first, begin + 1, last - first + 1)
+        return before[:, end] == before[:, begin]
+
+    def _decide(self, flight: Flight) -> None:
+        """After an attempt: who has all of it, who gets another attempt, who has lost it."""
+        arrived = flight.arrived
+        assert arrived is not None
+        whole = arrived.all(axis=1)
+        for i in range(len(flight.receivers)):
+            if flight.pending[i] and whole[i]:
+                self._arrive(flight, i, None)
+        again = [
+            i
+            for i in range(len(flight.receivers))
+            if flight.pending[i] and (flight.reliability != "nack" or arrived[i].any())
+        ]
+        if again and flight.reliability != "none" and flight.attempts < self._config.max_attempts:
+            missing = ~arrived[again]
+            if flight.reliability == "fountain":
+                packets = np.arange(int(missing.sum(axis=1).max()))
+            else:
+                packets = np.flatnonzero(missing.any(axis=0))
+            self._attempt(flight, packets)
+            return
+        self._give_up(flight, None)
+
+    def _give_up(self, flight: Flight, cause: str | None) -> None:
+        """No further attempt: use what arrived in part, or lose it."""
+        for i in range(len(flight.receivers)):
+            if not flight.pending[i]:
+                continue
+            part = None if flight.arrived is None else flight.arrived[i]
+            usable = self._config.partial_use and flight.payload.codec is not None and flight.reliability != "fountain"
+            if usable and part is not None and part.any():
+                self._arrive(flight, i, part)
+            else:
+                self._lose(flight, i, cause or flight.cause[i])
+        self._close(flight, bool(flight.arrived is not None and flight.arrived.all()))
+
+    def _arrive(self, flight: Flight, i: int, part: np.ndarray | None) -> None:
+        """Receiver i has the message (part: which packets of it; None for all)."""
+        if self._config.latency_ns:
+            self._clock.after(self._config.latency_ns, self._late_arrival, (flight, i, part))
+            self._in_latency += 1
+        else:
+            self._hand_over(flight, i, part)
+        flight.pending[i] = False
+
+    def _late_arrival(self, call: Call) -> None:
+        flight, i, part = call.value
+        self._in_latency -= 1
+        self._hand_over(flight, i, part)
+
+    def _hand_over(self, flight: Flight, i: int, part: np.ndarray | None) -> None:
+        self._ledger.delivered += 1
+        self._ledger.trace(self._clock.now_ns, "deliver", flight.sender, int(flight.receivers[i]), flight.kind, flight.round)
+        self._deliver(flight, i, part)
+
+    def _lose(self, flight: Flight, i: int, cause: str) -> None:
+        flight.pending[i] = False
+        self._ledger.lost[cause] += 1
+        self._ledger.trace(self._clock.now_ns, "lose", flight.sender, int(flight.receivers[i]), flight.kind, cause)
+
+    def _close(self, flight: Flight, delivered: bool) -> None:
+        if flight.expiry is not None:
+            flight.expiry.cancel()
+        del self.live[flight.number]
+        self._resolved(flight, delivered)
+
+    def _expired(self, call: Call) -> None:
+        """Whatever is queued or on the air now is dropped, cause `deadline`; packets that were through stay through."""
+        flight: Flight = call.value
+        transfer = flight.transfer
+        if transfer is not None:
+            flight.transfer = None
+            drained = self._medium_of(flight.sender).cancel(transfer)
+            self._book(transfer, round(drained))
+            if drained > 0 and self._config.partial_use:
+                packets = np.arange(flight.segmentation.num_packets) if flight.sending is None else flight.sending
+                ends_bits = np.cumsum(flight.segmentation.packet_bits()[packets])
+                num_sent = int((ends_bits <= drained).sum())
+                if num_sent:
+                    self._fates(transfer, self._clock.now_ns, num_sent)
+        self._give_up(flight, "deadline")

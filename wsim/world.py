@@ -1,0 +1,225 @@
+"""The physical world of a scenario: where nodes are, their radios, processors and powers, and the links between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from channels.channel import Channel
+from channels.fading import FADING
+from channels.link_adaptation import RateMap
+from channels.mobility import Area, Positions, RandomWaypoint, Static, Trace
+from channels.noise import noise_w_per_hz
+from channels.path_loss import PATH_LOSS
+from channels.shadowing import SHADOWING, Shadowing
+from channels.units import dbm_to_w
+from wsim.accounts import Power
+from wsim.links import Links
+from wsim.scenario import Scenario
+from wsim.scenario import files as scenario_files
+from wsim.scenario.world import DeviceGroup, Energy, Radio, Server
+from wsim.streams import Streams
+
+
+@dataclass
+class World:
+    """Arrays are [num_nodes]: the devices, then the server where there is one."""
+
+    num_devices: int
+    server_index: int  # num_devices with a server, -1 without
+    positions: Positions
+    links: Links
+    power: Power
+    tx_w: np.ndarray  # watts drawn on the air
+    max_tx_power_dbm: np.ndarray
+    tx_w_of_dbm: Callable[[int, float], float]
+    full_duplex: np.ndarray
+    effective_flops: np.ndarray
+    jitter_sigma_ln: np.ndarray
+    battery_j: np.ndarray  # infinity for mains
+    group: np.ndarray  # [num_devices]
+    group_names: list[str]
+
+    @property
+    def num_nodes(self) -> int:
+        return len(self.effective_flops)
+
+
+def build_world(scenario: Scenario, files: Mapping[str, str], streams: Streams) -> World:
+    """files: texts of the trace files that the scenario names."""
+    members: list[DeviceGroup | Server] = []
+    group_of: list[int] = []
+    paths: list[Static | Trace | object] = []
+    for g, group in enumerate(scenario.devices):
+        for i in range(group.count):
+            paths.append(_path(scenario, group, i, len(members), files, streams))
+            members.append(group)
+            group_of.append(g)
+    num_devices = len(members)
+    if scenario.server is not None:
+        members.append(scenario.server)
+        paths.append(Static(scenario.server.position_m))
+    server_index = num_devices if scenario.server is not None else -1
+    positions = Positions(paths)  # type: ignore[arg-type]
+    radios = [member.radio for member in members]
+    cell = scenario.mac.kind in ("fdma", "tdma")
+    fdd = scenario.phy.duplex == "fdd"
+    channel = Channel(
+        positions,
+        scenario.channel.carrier_hz,
+        path_loss=_path_loss(scenario),
+        shadowing=_shadowing(scenario),
+        fading=_fading(scenario),
+        antenna_gain_dbi=[radio.antenna_gain_dbi for radio in radios],
+        rx_antennas=[radio.rx_antennas for radio in radios],
+        key=streams.key("channel"),
+        base_station=server_index if scenario.server is not None else None,
+        reciprocal=not (cell and fdd),
+    )
+    bandwidth_hz = scenario.channel.bandwidth_hz
+    power_dbm = np.array([_power_dbm(radio, bandwidth_hz) for radio in radios])
+    rate_map = RateMap(
+        snr_gap_db=scenario.phy.snr_gap_db,
+        max_efficiency_bps_hz=scenario.phy.max_efficiency_bps_hz,
+        min_snr_db=scenario.phy.min_snr_db,
+        overhead=scenario.phy.overhead,
+    )
+    fixed = scenario.phy.fixed_efficiency_bps_hz
+    links = Links(
+        channel,
+        positions,
+        rate_map,
+        np.asarray(dbm_to_w(power_dbm), dtype=np.float64),
+        np.asarray(noise_w_per_hz(np.array([radio.noise_figure_db for radio in radios])), dtype=np.float64),
+        np.array([radio.rx_antennas for radio in radios], dtype=np.float64),
+        None if fixed is None else fixed * (1.0 - scenario.phy.overhead),
+    )
+    energies = [member.energy or Energy() for member in members]
+
+    def tx_w_of_dbm(node: int, dbm: float) -> float:
+        energy = energies[node]
+        if energy.tx_w is not None:
+            return energy.tx_w
+        return float(dbm_to_w(dbm)) / energy.pa_efficiency + energy.tx_circuit_w
+
+    return World(
+        num_devices=num_devices,
+        server_index=server_index,
+        positions=positions,
+        links=links,
+        power=Power(
+            compute_w=np.array([member.compute.active_w for member in members]),
+            rx_w=np.array([energy.rx_w for energy in energies]),
+            listen_w=np.array([energy.listen_w for energy in energies]),
+            idle_w=np.array([energy.idle_w for energy in energies]),
+            counted=np.array([member.energy is not None for member in members]),
+            rest_is_idle=scenario.mac.kind != "shared",
+        ),
+        tx_w=np.array([tx_w_of_dbm(i, dbm) for i, dbm in enumerate(power_dbm.tolist())]),
+        max_tx_power_dbm=power_dbm,
+        tx_w_of_dbm=tx_w_of_dbm,
+        full_duplex=np.full(len(members), (cell and fdd) or scenario.mac.kind == "ideal"),
+        effective_flops=_effective_flops(members, streams),
+        jitter_sigma_ln=np.array(
+            [0.0 if member.compute.jitter == "none" else member.compute.jitter_sigma_ln for member in members]
+        ),
+        battery_j=np.array([energy.battery_j or np.inf for energy in energies]),
+        group=np.array(group_of),
+        group_names=[group.name for group in scenario.devices],
+    )
+
+
+def _path(
+    scenario: Scenario, group: DeviceGroup, i: int, device: int, files: Mapping[str, str], streams: Streams
+) -> object:
+    """Where device `device`, the i-th of its group, is at what time."""
+    area, mobility = scenario.area, group.mobility
+    height_m = group.position.height_m
+    if mobility.kind == "random_waypoint":
+        assert mobility.speed_mps is not None  # checked on loading
+        size_m = area.radius_m if area.shape == "disc" else area.side_m
+        walk = RandomWaypoint(Area(area.shape, size_m or 0.0), mobility.speed_mps, mobility.pause_s, height_m)
+        return walk.path(streams("mobility", device))
+    if mobility.kind == "trace":
+        assert mobility.file is not None
+        points = scenario_files.trace(files[mobility.file], mobility.file, group.count, height_m)[i]
+        if points[0][0] > 0.0:  # before its first point it stands there
+            points = [(0.0, *points[0][1:]), *points]
+        return Trace([point[0] for point in points], [point[1:] for point in points])
+    if group.positions_m is not None:
+        place = group.positions_m[i]
+        return Static((place[0], place[1], place[2] if len(place) > 2 else height_m))
+    rng = streams("placement", device)
+    if group.position.ring_m is not None:
+        low, high = group.position.ring_m
+        x, y = _on_ring(rng, low, high)
+    else:
+        while True:
+            if area.shape == "disc":
+                x, y = _on_ring(rng, area.min_distance_m, area.radius_m or 0.0)
+            else:
+                x, y = ((rng.random(2) - 0.5) * (area.side_m or 0.0)).tolist()
+            if np.hypot(x, y) >= area.min_distance_m:
+                break
+    return Static((x, y, height_m))
+
+
+def _on_ring(rng: np.random.Generator, low_m: float, high_m: float) -> tuple[float, float]:
+    """Uniform over the area between two radii."""
+    u, v = rng.random(2).tolist()
+    radius = float(np.sqrt(low_m**2 + u * (high_m**2 - low_m**2)))
+    return radius * float(np.cos(2 * np.pi * v)), radius * float(np.sin(2 * np.pi * v))
+
+
+def _power_dbm(radio: Radio, bandwidth_hz: float) -> float:
+    """Total radiated power: as given, or scaled from its reference bandwidth to the band."""
+    if radio.tx_power_reference_hz is None:
+        return radio.tx_power_dbm
+    return radio.tx_power_dbm + 10.0 * float(np.log10(bandwidth_hz / radio.tx_power_reference_hz))
+
+
+def _effective_flops(members: list[DeviceGroup | Server], streams: Streams) -> np.ndarray:
+    flops = np.array([member.compute.effective_flops for member in members])
+    for i, member in enumerate(members):
+        compute = member.compute
+        if isinstance(member, DeviceGroup) and compute.spread == "lognormal":
+            flops[i] *= np.exp(member.compute.spread_sigma_ln * streams("compute_spread", i).standard_normal())
+    return flops
+
+
+def _path_loss(scenario: Scenario):  # type: ignore[no-untyped-def]  # any of the registry's
+    config = scenario.channel.path_loss
+    if config.kind == "log_distance":
+        keys = {
+            "exponent": config.exponent,
+            "reference_loss_db": config.reference_loss_db,
+            "reference_distance_m": config.reference_distance_m,
+        }
+        return PATH_LOSS["log_distance"](**{key: value for key, value in keys.items() if value is not None})
+    if config.kind == "tr38901_umi":
+        return PATH_LOSS["tr38901_umi"](los=scenario.channel.los)
+    return PATH_LOSS[config.kind]()
+
+
+def _shadowing(scenario: Scenario):  # type: ignore[no-untyped-def]
+    config = scenario.channel.shadowing
+    if config.kind == "lognormal":
+        return Shadowing(config.sigma_db, config.correlation_m)  # type: ignore[arg-type]
+    return SHADOWING[config.kind]
+
+
+def _fading(scenario: Scenario):  # type: ignore[no-untyped-def]
+    config = scenario.channel.fading
+    if config.kind == "none":
+        return None
+    keys = {
+        "correlation": config.correlation,
+        "block_s": config.block_s,
+        "both_ends_move": config.both_ends_move,
+        "environment_speed_mps": config.environment_speed_mps,
+    }
+    if config.kind == "rician":
+        keys["k_db"] = config.k_db  # type: ignore[assignment]
+    return FADING[config.kind](**keys)  # type: ignore[arg-type]
