@@ -32,9 +32,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .block_fading import BlockFading
+from .branches import Branches, Ends
 from .counter import hash_int
-from .fading import BlockFading, Branches, DopplerFading, Ends, Rayleigh
-from .local_mean import LinkMeans, LocalMean
+from .doppler_fading import DopplerFading
+from .fading import Rayleigh
+from .local_mean import CELLS_PER_STEP, LinkMeans, LocalMean
 from .path_loss import PathLoss
 from .positions import Positions
 from .shadowing import NUM_WAVES, LosShadowing, Shadowing
@@ -58,7 +61,7 @@ class _LinkSet:
 
     means: LinkMeans
     ends: Ends
-    branches: Branches | None
+    branches: Branches | None  # None without fading, or where only the local mean was asked for
     constant_gain: Floats | None  # [L, 1] linear mean of links that never move
     weight: int
     constant_power: Floats | None = None  # [L, 1] the same with fading, where that is constant as well
@@ -67,7 +70,8 @@ class _LinkSet:
 class Channel:
     """Power gains of all links; see the module.
 
-    cell_s: the declared grid of the small-scale variation, math.inf when nothing varies in time
+    cell_s: the declared grid of the small-scale variation, a whole number of nanoseconds: the block; 0.02 of the shortest
+        Doppler period; without fading a fifth of large_scale_s; math.inf when nothing varies in time
     large_scale_s: the grid of the local mean, math.inf when no node moves
     """
 
@@ -117,7 +121,7 @@ class Channel:
         self.large_scale_s = self._mean.step_s
         self._block: BlockFading | None = None
         self._doppler: DopplerFading | None = None
-        self.cell_s = self.large_scale_s
+        self.cell_s = self._mean.step_s / CELLS_PER_STEP
         if fading is not None and fading.correlation == "block":
             self._block = BlockFading(fading, hash_int(key, _FADING_TAG))
             self.cell_s = self._block.cell_s
@@ -161,9 +165,14 @@ class Channel:
         return power
 
     def exact_gain(self, tx: Ints, rx: Ints, t_s: Any) -> Floats:
-        """The continuous model at times t_s [k], linear: [L, k]. `gain` is this at the cells' midpoints."""
+        """The continuous model at times t_s [k], linear: [L, k]. `gain` is this at the cells' midpoints.
+
+        With block fading the whole gain is constant over a block: the local mean is that of the block's midpoint.
+        """
         links = self._links(tx, rx)
         times = np.atleast_1d(np.asarray(t_s, dtype=np.float64))
+        if self._block is not None:
+            times = (np.floor(times / self.cell_s) + 0.5) * self.cell_s
         power = self._unit_power(links, times)
         power *= self._mean_gain(links, times)
         return power
@@ -175,7 +184,9 @@ class Channel:
         Returns [...] at one time, [..., k] at times t_s [k].
         """
         tx, rx = np.broadcast_arrays(np.asarray(tx, dtype=np.int64), np.asarray(rx, dtype=np.int64))
-        links = self._links(np.ravel(tx), np.ravel(rx))
+        flat_tx, flat_rx = np.ravel(tx), np.ravel(rx)
+        known = self._sets.get((flat_tx.tobytes(), flat_rx.tobytes()))
+        links = known or self._new_links(flat_tx, flat_rx)  # not kept: neighbor searches ask about ever new, large sets
         times = np.atleast_1d(np.asarray(t_s, dtype=np.float64))
         mean = self._mean.mean_db(links.means, times)
         if np.ndim(t_s) == 0:
@@ -259,6 +270,8 @@ class Channel:
         links = self._sets.pop(content, None)
         if links is None:
             links = self._new_links(np.array(tx), np.array(rx))
+            model = self._block or self._doppler
+            links.branches = model.prepare(links.ends) if model else None
             self._weight += links.weight
             while self._weight > self._largest_weight and self._sets:
                 self._weight -= self._sets.pop(next(iter(self._sets))).weight
@@ -274,14 +287,12 @@ class Channel:
         near, far = np.where(forward, tx, rx), np.where(forward, rx, tx)
         direction = np.zeros(tx.size, dtype=np.int64) if self._reciprocal else (~forward).astype(np.int64)
         ends = Ends(near, far, self._ids[near], self._ids[far], direction, ~forward, self._rx_antennas[rx])
-        model = self._block or self._doppler
-        branches = model.prepare(ends) if model else None
         means = self._mean.links(near, far)
         constant = None
         if means.never_moves:
             constant = np.ascontiguousarray(db_to_linear(self._mean.mean_db(means, np.zeros(1))))
             constant.flags.writeable = False
-        return _LinkSet(means, ends, branches, constant, tx.size + _SET_OVERHEAD_LINKS)
+        return _LinkSet(means, ends, None, constant, tx.size + _SET_OVERHEAD_LINKS)
 
     def _largest_speed_sum(self, base_station: int | None) -> float:
         """Largest sum of the speeds of the two ends of a link."""

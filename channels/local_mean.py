@@ -23,12 +23,14 @@ from .counter import hash_int
 from .path_loss import PathLoss
 from .positions import Positions
 from .shadowing import UMI_LOS_STATE_CORRELATION_M, LosShadowing, PlaneWaveField, Shadowing, pair_scale
+from .units import whole_ns
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 STEPS_PER_CORRELATION = 20
 LARGEST_STEP_M = 1.0
+CELLS_PER_STEP = 5  # without fading: a step may cross from line of sight to none, some 30 dB on a straight line
 KEPT_COLUMNS = 6
 MANY_COLUMNS = 4  # from here on a call computes its grid points at once and keeps none
 
@@ -91,7 +93,9 @@ class LocalMean:
         self._fields: dict[tuple[int, int], PlaneWaveField] = {}
         correlations = [s.correlation_m for s in (self._los, self._nlos) if s]
         self.step_m = min([LARGEST_STEP_M, *(c / STEPS_PER_CORRELATION for c in correlations)])
-        self.step_s = self.step_m / positions.max_speed_mps if positions.max_speed_mps > 0 else math.inf
+        self.step_s = math.inf
+        if positions.max_speed_mps > 0:
+            self.step_s = CELLS_PER_STEP * whole_ns(self.step_m / positions.max_speed_mps / CELLS_PER_STEP)
         self._columns: dict[tuple[bool, int], _NodeColumn] = {}
         self._static = {kind: _NodeColumn(positions.num_nodes) for kind in (False, True)}
 

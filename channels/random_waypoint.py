@@ -16,7 +16,7 @@ import numpy as np
 
 from .legs import Leg, leg_between
 
-KEPT_LEGS = 64
+KEPT_LEGS = 8
 
 
 @dataclass(frozen=True)

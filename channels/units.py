@@ -34,3 +34,9 @@ def w_to_dbm(power_w: Any) -> Any:
 def wavelength_m(carrier_hz: float) -> float:
     """c / f, in vacuum."""
     return SPEED_OF_LIGHT_MPS / carrier_hz
+
+
+def whole_ns(duration_s: float) -> float:
+    """A duration in s shortened to a whole number of nanoseconds (at least one): declared grids have such steps, so that a
+    caller whose clock counts nanoseconds numbers the cells exactly as the channel does."""
+    return max(1, math.floor(duration_s * 1e9)) / 1e9

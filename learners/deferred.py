@@ -149,7 +149,7 @@ class Scan:
 
     def num_steps(self, xs: Sequence[Tensor]) -> int:
         """Common length of the tensors of steps; ValueError if they differ or there are none."""
-        lengths = {len(x) for x in xs}
+        lengths = {x.shape[0] for x in xs}
         if len(lengths) != 1:
             raise ValueError(f"op {self.name}: tensors of steps with lengths {sorted(lengths)}, one length is needed")
         return lengths.pop()

@@ -120,20 +120,27 @@ def flatten(op: Op, args: Sequence[Any], *, exact: bool = False, num_xs: int = 0
     """
     key: list[Any] = []
     leaves: list[Any] = []
-    ragged = op.ragged
+    if not op.ragged and not num_xs:  # the usual case, kept short: it is met once a job
+        for arg in args:
+            kind = type(arg)
+            if kind is Deferred:
+                key.append(arg.key)
+                leaves.append(arg)
+            elif kind is Tensor:
+                key.append((arg.shape, arg.dtype))
+                leaves.append(arg)
+            else:
+                key.append(_key(op, arg, leaves))
+        return tuple(key), leaves
     for position, arg in enumerate(args):
-        kind = type(arg)
-        if ragged and position in ragged:
+        if position in op.ragged:
             key.append(ragged_key(op, arg, args[0], exact))
             leaves.append(arg)
-        elif kind is Deferred:
-            key.append(arg.key)
-            leaves.append(arg)
-        elif kind is Tensor:
-            key.append((arg.shape[1:] if 0 < position <= num_xs else arg.shape, arg.dtype))
-            leaves.append(arg)
         elif 0 < position <= num_xs:
-            raise TypeError(f"op {op.name}: the steps of a scan are tensors, not {kind.__name__}")
+            if not isinstance(arg, Tensor) or not arg.ndim:
+                raise TypeError(f"op {op.name}: the steps of a scan are tensors [num_steps, ...], not {arg!r}")
+            key.append((arg.shape[1:], arg.dtype))
+            leaves.append(arg)
         else:
             key.append(_key(op, arg, leaves))
     return tuple(key), leaves

@@ -100,10 +100,17 @@ class Radios:
 
     def settle_one(self, node: int, now_ns: int) -> None:
         """`settle` for one node, without the overhead of arrays."""
-        elapsed = now_ns - float(self.since_ns[node])
+        elapsed = now_ns - self.since_ns.item(node)
         if elapsed == 0.0:
             return
-        tx, rx = min(float(self.tx_share[node]), 1.0), min(float(self.rx_share[node]), 1.0)
+        self.since_ns[node] = now_ns
+        tx, rx = self.tx_share.item(node), self.rx_share.item(node)
+        state = self.state_ns
+        rest_state = ACCESS if self.waiting.item(node) > 0 else LISTEN
+        if tx == 0.0 and rx == 0.0:
+            state[rest_state, node] += elapsed
+            return
+        tx, rx = min(tx, 1.0), min(rx, 1.0)
         overlap = tx * rx if self.full_duplex[node] else 0.0
         if tx + rx - overlap > 1.0 + _SHARE_TOLERANCE:
             raise AssertionError("a half-duplex radio would send and receive at once")
@@ -111,17 +118,15 @@ class Radios:
         sending = round((tx - overlap) * elapsed)
         receiving = min(round((rx - overlap) * elapsed), elapsed - both - sending)
         rest = elapsed - both - sending - receiving
-        state = self.state_ns
         if both or sending:
             self.tx_j[node] += (both + sending) * self.tx_w[node] / NS_PER_S
-        if both:
-            state[BOTH, node] += both
-        if sending:
             state[TX, node] += sending
+            if both:
+                state[BOTH, node] += both
         if receiving:
             state[RX, node] += receiving
-        state[ACCESS if self.waiting[node] > 0 else LISTEN, node] += rest
-        self.since_ns[node] = now_ns
+        if rest:
+            state[rest_state, node] += rest
 
     def change(self, node: int, now_ns: int, tx: float = 0.0, rx: float = 0.0, waiting: int = 0) -> None:
         """Settle a node, then add to its shares and its count of waiting transfers."""

@@ -1,7 +1,7 @@
 """The command line: `wsim run | estimate | show | plot`.
 
-Exit codes: 0; 2 for bad input (a scenario, a result file, data, the command line itself); 130 for Ctrl-C; 1 for anything
-else. Whatever goes wrong is one line on stderr. Everything heavy is imported by the command that needs it.
+Exit codes: 0; 2 for bad input (a scenario, a result file, data, the command line itself); 130 for Ctrl-C; 1 for
+anything else. Whatever goes wrong is one line on stderr. Everything heavy is imported by the command that needs it.
 """
 
 from __future__ import annotations
@@ -156,11 +156,12 @@ def _load(file: Path, overrides: Sequence[str] | None, seed: int | None) -> Load
 
     record = read(file)
     changes = [*record.overrides, *(overrides or [])]
-    return load_text(record.scenario_text, changes, seed, name=file.name, referenced=record.referenced_files)
+    name = f"{record.name}.toml"  # where the text names no scenario, its file did
+    return load_text(record.scenario_text, changes, seed, name=name, referenced=record.referenced_files)
 
 
 def _use_one_thread() -> None:
-    """One thread for all arithmetic, so that one seed gives one result; has to be said before the libraries are loaded."""
+    """One thread for all arithmetic: one seed gives one result. Has to be said before the libraries are loaded."""
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = "1"
 

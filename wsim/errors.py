@@ -1,7 +1,7 @@
 """What can go wrong, as one clear line each.
 
-Every error a user may meet is a `WsimError`: the command line prints its text as one line on stderr, without a traceback,
-and leaves with its `exit_code`. Each takes one string (SimPy rebuilds an exception from its `args`).
+Every error a user may meet is a `WsimError`: the command line prints its text as one line on stderr, without a
+traceback, and leaves with its `exit_code`. Each takes one string (SimPy rebuilds an exception from its `args`).
 """
 
 from __future__ import annotations

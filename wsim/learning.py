@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from learners import registry
+from learners import executors, registry, tensors
+from learners.batching import BatchStream
 from learners.protocol import SERVER
+from learners.task import Task
 from wsim.errors import DataError, ScenarioError
 from wsim.scenario import Scenario
 from wsim.streams import Streams
@@ -23,12 +25,7 @@ class Learning:
     def __init__(
         self, scenario: Scenario, streams: Streams, executor: str, window: int | None, learner: Any = None
     ) -> None:
-        from learners import executors, tensors
-        from learners.batching import BatchStream
-        from learners.task import Task
-
         tensors.set_threads(1)
-        self._tensors = tensors
         self._streams = streams
         self.estimates = executor == "null"
         try:
@@ -87,14 +84,14 @@ class Learning:
         return stream.shapes if self.estimates else stream.draw
 
     def tensor(self, values: Any) -> Any:
-        return self._tensors.from_numbers(values, self.task.dtype)
+        return tensors.from_numbers(values, self.task.dtype)
 
     def to_mask(self, mask: np.ndarray) -> Any:
-        return self._tensors.from_bools(mask)
+        return tensors.from_bools(mask)
 
     def noise(self, index: int, round: int, num_values: int) -> Any:
         """Unit-variance receiver noise of an analog reception."""
-        return self._tensors.standard_normal(
+        return tensors.standard_normal(
             self._streams("analog_noise", index, round), num_values, self.task.dtype
         )
 
@@ -104,7 +101,7 @@ class Learning:
             return np.full(len(values), np.nan)
         metric = self.task.metric if metric is None else metric
         results = [metric(value, self.task.test_inputs, self.task.test_labels) for value in values]
-        return self._tensors.to_floats(self.executor.materialize(results))
+        return tensors.to_floats(self.executor.materialize(results))
 
 
 def _dataset(scenario: Scenario, streams: Streams) -> Any:

@@ -38,6 +38,10 @@ class Links:
         self.noise_w_per_hz = noise_w_per_hz
         self.rx_antennas = rx_antennas
         self.fixed_efficiency_bps_hz = fixed_efficiency_bps_hz
+        self._gap = 10.0 ** (-rate_map.snr_gap_db / 10.0)
+        self._cap = rate_map.max_efficiency_bps_hz
+        self._useful = 1.0 - rate_map.overhead
+        self._floor = rate_map.min_snr
         self.cell_ns = to_ns(channel.cell_s)
         self.static = self.cell_ns == NEVER_NS
 
@@ -55,8 +59,14 @@ class Links:
         return self.tx_power_w[tx] / self.noise_w_per_hz[rx] * self.rx_antennas[rx] * gain
 
     def efficiency(self, snr: np.ndarray) -> np.ndarray:
-        """[...] bit/s/Hz that a sender gets which follows the channel."""
-        return self.rate_map.efficiency(snr)
+        """[...] bit/s/Hz that a sender gets which follows the channel: `RateMap.efficiency`, its constants worked out."""
+        rate: np.ndarray = np.log2(1.0 + snr * self._gap)
+        np.minimum(rate, self._cap, out=rate)
+        rate *= self._useful
+        low = snr < self._floor
+        if low.any():
+            rate[low] = 0.0
+        return rate
 
     @property
     def lowest_efficiency(self) -> float:

@@ -37,13 +37,25 @@ look, has been handed out since, tensors of which less than half is still wanted
 memory stays below about four times the wanted rows plus this."""
 
 
+def rows_for(n: int) -> int:
+    """Rows of the batched call for a group of n: a multiple of 4, of 16 above 128. So few sizes occur that recorded calls
+    are found again; the rows to spare repeat others."""
+    step = MIN_ROWS if n <= 128 else 16
+    return -(-n // step) * step
+
+
 class Job:
     """A recorded call, or a whole scan (xs given)."""
 
     __slots__ = ("dependents", "leaves", "mark", "outputs", "signature", "steps", "waiting", "xs")
 
     def __init__(
-        self, signature: Signature, leaves: list[Any], outputs: list[Deferred], xs: Sequence[Tensor] = (), steps: int = 1
+        self,
+        signature: Signature,
+        leaves: list[Any],
+        outputs: list[Deferred],
+        xs: Sequence[Tensor] = (),
+        steps: int = 1,
     ) -> None:
         self.signature = signature
         self.leaves = leaves  # for a scan: carry, then constants
@@ -222,8 +234,8 @@ class BatchedExecutor:
     def _run_alone(self, job: Job) -> None:
         signature = job.signature
         leaves = [
-            _ragged_alone(leaf, signature, place) if place in signature.ragged else tensor_of(leaf)
-            for place, leaf in _places(job)
+            _one_ragged(signature, place, leaf) if place in signature.ragged else tensor_of(leaf)
+            for place, leaf in zip(_places(signature), job.leaves)
         ]
         if signature.num_xs:
             results: Sequence[Tensor] = leaves[: signature.num_carry]
@@ -236,24 +248,134 @@ class BatchedExecutor:
         for output, result in zip(job.outputs, results):
             output.base = _owned(result)
             output.job = None
-        _forget(job)
+        job.leaves, job.xs = [], ()
 
     def _run_group(self, signature: Signature, jobs: list[Job]) -> None:
-        padded = jobs + [jobs[-1]] * (MIN_ROWS - len(jobs))
+        padded = jobs + [jobs[-1]] * (rows_for(len(jobs)) - len(jobs))
         leaves = [
             gather_ragged([job.leaves[i] for job in padded], *_ragged_shape(signature, place))
             if place in signature.ragged
             else gather([job.leaves[i] for job in padded])
-            for i, (place, _) in enumerate(_places(jobs[0]))
+            for i, place in enumerate(_places(signature))
         ]
-        if not signature.num_xs:
-            self.num_calls += 1
+        if signature.num_xs:
+            self._run_scan(signature, jobs, padded, leaves)
+        else:
             self._hand_out(self._call(signature, leaves), jobs, 0)
-            return
-        steps = [job.steps for job in padded]
-        active = [sum(length > step for length in steps) for step in range(steps[0])]
-        active = [max(MIN_ROWS, num) for num in active] if len(jobs) >= MIN_ROWS else active
-        self._run_scan(signature, jobs, padded, leaves)
 
     def _run_scan(self, signature: Signature, jobs: list[Job], padded: list[Job], leaves: list[Tensor]) -> None:
-        raise NotImplementedError
+        """All steps of a group of scans, longest first: step s runs the rows that are not done (see `rows_for`)."""
+        carry: Sequence[Tensor] = leaves[: signature.num_carry]
+        constants = leaves[signature.num_carry :]
+        lengths = [job.steps for job in padded]
+        xs = [gather_steps([job.xs[i] for job in padded], lengths, rows_for) for i in range(signature.num_xs)]
+        left = len(jobs)
+        rows = len(padded)
+        for step in range(lengths[0]):
+            inputs = [x[step] for x in xs]
+            if len(inputs[0]) < rows:
+                rows = len(inputs[0])
+                carry = [part[:rows] for part in carry]
+                constants = [part[:rows] for part in constants]
+            carry = self._call(signature, [*carry, *inputs, *constants])
+            done = left
+            while left and lengths[left - 1] == step + 1:
+                left -= 1
+            if left < done:
+                self._hand_out(carry, jobs[left:done], left)
+
+    def _hand_out(self, results: Sequence[Tensor], jobs: list[Job], first_row: int) -> None:
+        """Row first_row + i of the results becomes the value of job i."""
+        for number, base in enumerate(results):
+            values = [job.outputs[number] for job in jobs]
+            for row, value in enumerate(values, first_row):
+                value.base = base
+                value.row = row
+                value.job = None
+            self._blocks.append(Block(base, values))
+            self._new_bytes += base.nbytes
+        for job in jobs:
+            job.leaves, job.xs = [], ()
+
+    def _call(self, signature: Signature, leaves: list[Tensor]) -> list[Tensor]:
+        """The op on stacked leaves [n, ...]: results [n, ...], each contiguous and alone in its memory."""
+        self.num_calls += 1
+        key = (signature, *[(leaf.shape[0], leaf.stride()) for leaf in leaves])
+        tapes = self._tapes
+        found = tapes.get(key, 0)
+        if isinstance(found, Tape):
+            tapes.move_to_end(key)
+            return [_owned(result) for result in found.replay(leaves)]
+        mapped = self._mapped.get(signature)
+        if mapped is None:
+            mapped = self._mapped[signature] = torch.func.vmap(signature.run)
+        versions = [leaf._version for leaf in leaves]
+        if found is None:  # known not to be replayable
+            results = mapped(*leaves)
+        elif found + 1 < RECORD_AT:
+            tapes[key] = found + 1
+            results = mapped(*leaves)
+        else:
+            inputs = [leaf.detach() for leaf in leaves]  # objects of their own, where one tensor is passed twice
+            recorder = Recorder(inputs)
+            with recorder:
+                results = mapped(*inputs)
+            tapes[key] = Tape(recorder, results) if recorder.replayable else None
+        if len(tapes) > MAX_TAPES:
+            tapes.popitem(last=False)
+        if [leaf._version for leaf in leaves] != versions:
+            raise RuntimeError("it writes into its arguments in place: ops are pure functions")
+        return [_owned(result) for result in results]
+
+    # -- memory -------------------------------------------------------------------------------------------------------
+
+    def _compact(self) -> None:
+        """Copy the wanted rows out of tensors that are mostly unwanted, see COMPACT_BYTES."""
+        if self._new_bytes < self._compact_at:
+            return
+        wanted_bytes = 0
+        blocks: list[Block] = []
+        sparse: dict[Any, list[Deferred]] = {}
+        for block in self._blocks:
+            values = [value for reference in block.values if (value := reference()) is not None]
+            wanted_bytes += block.num_bytes * len(values) // block.num_rows
+            if 2 * len(values) >= block.num_rows:
+                blocks.append(block)
+            elif values:
+                sparse.setdefault(values[0].key, []).extend(values)
+        for values in sparse.values():
+            base = gather(values).clone()
+            for row, value in enumerate(values):
+                value.base, value.row = base, row
+            blocks.append(Block(base, values))
+        self._blocks = blocks
+        self._new_bytes = 0
+        self._compact_at = max(COMPACT_BYTES, wanted_bytes)
+
+
+def _order(job: Job) -> tuple[int, int]:
+    """Longest scans first; then as their first argument lies, so that it need not be copied."""
+    first = job.leaves[0] if job.leaves else None
+    row = first.row if type(first) is Deferred else None
+    return -job.steps, -1 if row is None else row
+
+
+def _places(signature: Signature) -> list[int]:
+    """The leaves that a job holds, as positions in the signature: all but the xs of a scan."""
+    num_carry, num_xs = signature.num_carry, signature.num_xs
+    return [place for place in range(len(signature.leaf_keys)) if not num_carry <= place < num_carry + num_xs]
+
+
+def _ragged_shape(signature: Signature, place: int) -> tuple[int, Sequence[int], torch.dtype]:
+    shape, dtype = signature.leaf_keys[place]
+    return shape[0], shape[1:], dtype
+
+
+def _one_ragged(signature: Signature, place: int, leaf: Any) -> Tensor:
+    return gather_ragged([leaf], *_ragged_shape(signature, place))[0]
+
+
+def _owned(result: Tensor) -> Tensor:
+    """The result, contiguous and not part of something larger that it would keep alive."""
+    result = result.contiguous()
+    return result if result.untyped_storage().nbytes() <= 2 * result.nbytes + 64 else result.clone()

@@ -6,7 +6,7 @@ taken depends on where the rows happen to lie; the numbers never do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -105,15 +105,23 @@ def _gather_tensors(tensors: list[Tensor], n: int, m: int, shape: Sequence[int],
     return stacked.view(n, m, *shape)
 
 
-def gather_steps(xs: Sequence[Tensor], steps: Sequence[int], active: Sequence[int]) -> list[Tensor]:
-    """One tensor of steps of each chain, [steps_i, ...], as one tensor [active_s, ...] a step s.
+def gather_steps(xs: Sequence[Tensor], lengths: Sequence[int], rows_for: Callable[[int], int]) -> list[Tensor]:
+    """The steps of several scans, each [length_i, ...], as one tensor [rows_s, ...] a step s.
 
-    steps: descending; active: how many chains have more than s steps, for each s.
+    lengths: descending. rows_s: rows_for(how many scans have more than s steps); a scan that is done repeats its last one.
     """
-    if steps[-1] == steps[0]:
+    if lengths[-1] == lengths[0]:
         return list(torch.stack(list(xs), 1).unbind(0))
     starts = [0]
-    for length in steps[:-1]:
+    for length in lengths[:-1]:
         starts.append(starts[-1] + length)
-    order = [starts[i] + s for s in range(steps[0]) for i in range(active[s])]
-    return list(torch.cat(list(xs)).index_select(0, torch.tensor(order)).split(list(active)))
+    order: list[int] = []
+    sizes = []
+    active = len(lengths)
+    for step in range(lengths[0]):
+        while lengths[active - 1] <= step:
+            active -= 1
+        rows = rows_for(active)
+        order += [start + min(step, length - 1) for start, length in zip(starts[:rows], lengths)]
+        sizes.append(rows)
+    return list(torch.cat(list(xs)).index_select(0, torch.tensor(order)).split(sizes))

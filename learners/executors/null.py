@@ -30,7 +30,7 @@ class NullExecutor:
         return self._result(signature) if result is None else result
 
     def scan(self, op: Op, carry: Any, xs: Sequence[Tensor], consts: Sequence[Any]) -> Any:
-        self.num_jobs += len(xs[0])
+        self.num_jobs += xs[0].shape[0]
         signature, _, _ = op.scan_signature(carry, xs, consts)
         result = self._results.get(signature)
         return self._result(signature) if result is None else result

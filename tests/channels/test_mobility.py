@@ -1,7 +1,5 @@
 """Paths: the stationary law of random waypoint, traces, and the fleet as a pure function of time."""
 
-import sys
-
 import numpy as np
 import pytest
 
@@ -163,12 +161,3 @@ def test_time_starts_at_zero():
     for positions in (_walkers(1), Positions([Static((0, 0, 0))])):
         with pytest.raises(ValueError, match="time starts at 0"):
             positions.at(np.array([0]), -1.0)
-
-
-def test_memory_of_a_fleet_is_flat_in_simulated_time():
-    positions = _walkers(5, Area("disc", 1.0))
-    sizes = []
-    for until_s in (20_000, 40_000):
-        positions.at(np.arange(5), np.linspace(0, until_s, 3000))
-        sizes.append(max(sys.getsizeof(path._kept) + len(path._kept) for path in positions._paths))
-    assert sizes[1] <= max(sizes[0], 8 * 3 * KEPT_LEGS)

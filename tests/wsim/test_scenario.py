@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from wsim.errors import ScenarioError, one_line
 from wsim.scenario import Loaded, load, load_text
-from wsim.scenario.checks import loses_for_good
+from wsim.scenario.losses import loses_for_good
 from wsim.scenario.quantities import number, ranges
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"

@@ -2,11 +2,12 @@
 
 Every transfer drains its bits at the rate its link offers within its allotment,
 
-    rate_i(t) = share of time_i * band_i * efficiency( C/N0_i(t) / band of the power_i ),
+    rate_i(t) = share of time_i * band * efficiency( C/N0_i(t) / band of the power ),
 
 integrated over the cells of the time-varying channel. The allotment depends on the set of active transfers only, so it is
-redone when that set changes: one event a change, however many transfers change at one instant, and none for a fading cell
-that passes. Between two changes the finishing time of every transfer follows from a cumulative sum over the coming cells.
+redone when that set changes: one event a change, however many transfers change at one instant. Between two changes the
+finishing times follow from the rates of the present cell or, if nobody finishes in it, from a cumulative sum over the cells
+ahead, so that a cell that passes costs no event of its own.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ from wsim.clock import NS_PER_S, REPLAN, Call, Clock
 from wsim.links import Links
 from wsim.mac.transfer import Transfer
 
-_MAX_CELLS = 64  # cells planned ahead at most
-_MAX_ENTRIES = 1 << 16  # transfers x cells planned ahead at most
-_STATIC_SPAN_NS = 1 << 60
+_MAX_CELLS = 64  # cells of the channel looked up at once, at most
+_MAX_ENTRIES = 1 << 16  # transfers x cells looked up at once, at most
+_STATIC_SPAN_NS = float(1 << 60)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Allotment:
-    """What each active transfer holds until the set changes; scalars or [num_active] arrays.
+    """What each active transfer holds until the set changes.
 
-    time_share: share of time on the air; band_hz: band held while on the air; power_band_hz: band its power is spread over.
+    time_share: share of time on the air, one for all or [num_active]; band_hz: band held while on the air; power_band_hz:
+    band its power is spread over.
     """
 
     time_share: float | np.ndarray
@@ -41,17 +43,22 @@ class Allotment:
 
 
 class Sharing(Protocol):
-    """A rule that divides a carrier among its active transfers. `even`: all time shares are the constant `even_share`."""
+    """A rule that divides a carrier among its active transfers.
+
+    even_share: the time share of every transfer where it is the same constant for all, else None.
+    power_band_hz: the band the power is spread over where it never changes, else None.
+    """
 
     even_share: float | None
+    power_band_hz: float | None
 
     def queue_key(self, transfer: Transfer) -> Hashable:
         """Transfers of one key go one after the other."""
 
     def admit(self, transfer: Transfer) -> None: ...
 
-    def remove(self, kept: np.ndarray) -> None:
-        """Keep the transfers with kept[i] True, in order."""
+    def remove(self, i: int) -> None:
+        """The i-th active transfer has gone; the ones behind it move up."""
 
     def allot(self, num_active: int) -> Allotment: ...
 
@@ -83,51 +90,53 @@ class Carrier:
         self._queues: dict[Hashable, deque[Transfer]] = {}
         self._active: list[Transfer] = []
         self._arrivals: list[Transfer] = []
+        self._fixed: list[Transfer] = []  # the active ones that do not follow the channel
         self._timer: Call | None = None
         self._replan_call: Call | None = None
-        # per active transfer
-        self._left = np.empty(0)  # bits
-        self._airtime_ns = np.empty(0)
-        self._hz_ns = np.empty(0)
-        self._finish_ns = np.empty(0)
-        self._adaptive = np.empty(0, dtype=bool)
-        self._fixed_efficiency = np.empty(0)
-        # the channel ahead: C/N0 [num_active, cells] from cell _chunk_first on
-        self._cn0 = np.empty((0, 0))
-        self._chunk_first = 0
-        # the plan: valid from _plan_ns for the present set
+        self._left = np.empty(16)  # bits, by active transfer; capacity doubles
+        # the channel ahead, by active transfer: C/N0, or the efficiency where the power's band never changes
+        self._ahead = np.empty((16, 1))
+        self._ahead_rows = 0
+        self._ahead_first = 0
+        self._ahead_cells = 0
+        self._width = 4
+        # the plan from _plan_ns on
         self._plan_ns = 0
+        self._planned = False
         self._ends_ns = np.empty(0)  # [cells] offsets from _plan_ns
         self._rates = np.empty((0, 0))  # [num_active, cells] bit/ns
-        self._filled = np.empty((0, 0))  # [num_active, cells] bits by the end of each cell
+        self._filled: np.ndarray | None = None  # [num_active, cells] bits by the end of each cell, of more than one
+        self._finish_ns = np.empty(0)
+        self._stalls = False
         self._allotment = Allotment(1.0, 0.0, 0.0)
-        self._any_stall = False
+        # integrals over time, so that a transfer's own are differences
+        self._air_ns = 0.0
+        self._hz_ns = 0.0
 
     # -- the medium's interface ----------------------------------------------------------------------------------------
 
     def submit(self, transfer: Transfer, front: bool = False) -> None:
         key = self._sharing.queue_key(transfer)
         queue = self._queues.get(key)
-        self._radios.change(transfer.tx, self._clock.now_ns, waiting=1)
         if queue is None:
             self._queues[key] = deque()
             self._arrivals.append(transfer)
             self._request_replan()
-        elif front:
+            return
+        if transfer.tx != self._server:
+            self._radios.change(transfer.tx, self._clock.now_ns, waiting=1)
+        if front:
             queue.appendleft(transfer)
         else:
             queue.append(transfer)
 
     def cancel(self, transfer: Transfer) -> float:
-        now_ns = self._clock.now_ns
         key = self._sharing.queue_key(transfer)
         if transfer in self._active:
-            self._advance(now_ns)
+            self._advance(self._clock.now_ns)
             i = self._active.index(transfer)
             drained = transfer.bits - max(float(self._left[i]), 0.0)
-            kept = np.ones(len(self._active), dtype=bool)
-            kept[i] = False
-            self._drop(kept)
+            self._drop(i)
             self._next(key)
             return drained
         if transfer in self._arrivals:
@@ -135,15 +144,19 @@ class Carrier:
             self._next(key)
         else:
             self._queues[key].remove(transfer)
-        self._radios.change(transfer.tx, now_ns, waiting=-1)
+            if transfer.tx != self._server:
+                self._radios.change(transfer.tx, self._clock.now_ns, waiting=-1)
         return 0.0
 
     def drained_bits(self) -> float:
-        if not self._active:
+        n = len(self._active)
+        if n == 0:
             return 0.0
-        bits, _ = self._progress(self._clock.now_ns)
-        total = sum(transfer.bits for transfer in self._active)
-        return float(total - np.maximum(self._left - bits, 0.0).sum())
+        left = np.maximum(self._left[:n] - self._progress(self._clock.now_ns), 0.0)
+        return float(sum(transfer.bits for transfer in self._active) - left.sum())
+
+    def can_progress(self) -> bool:
+        return self._timer is not None or self._replan_call is not None
 
     def topology_changed(self) -> None:
         if self._active:
@@ -155,11 +168,8 @@ class Carrier:
 
     def power_changed(self, node: int) -> None:
         if any(transfer.tx == node for transfer in self._active):
-            self._cn0 = np.empty((0, 0))  # the channel ahead is looked up anew
+            self._ahead_rows = 0  # the channel ahead is looked up anew
             self._request_replan()
-
-    def can_progress(self) -> bool:
-        return self._timer is not None or self._replan_call is not None
 
     # -- events --------------------------------------------------------------------------------------------------------
 
@@ -168,117 +178,139 @@ class Carrier:
             self._replan_call = self._clock.after(0, self._replan, None, REPLAN)
 
     def _finished(self, call: Call) -> None:
-        """Some transfers are through, or the planned cells are used up."""
+        """Some transfers are through, or the cells ahead are used up."""
         now_ns = self._clock.now_ns
+        through = np.flatnonzero(self._finish_ns <= now_ns).tolist()
         self._advance(now_ns)
-        through = self._finish_ns <= now_ns
-        if through.any():
-            finished = [self._active[i] for i in np.flatnonzero(through).tolist()]
-            self._left[through] = 0.0
-            self._drop(~through)
-            for transfer in finished:
-                self._done(transfer)  # may put what was lost back in front
-                self._next(self._sharing.queue_key(transfer))
+        finished = [self._active[i] for i in through]
+        for i in reversed(through):
+            self._drop(i)
+        for transfer in finished:
+            self._done(transfer)  # may put what was lost back in front
+            self._next(self._sharing.queue_key(transfer))
         self._request_replan()
 
     def _next(self, key: Hashable) -> None:
         """The head of this queue has left: the next one takes its place."""
         queue = self._queues[key]
         if queue:
-            self._arrivals.append(queue.popleft())
+            transfer = queue.popleft()
+            self._arrivals.append(transfer)
+            if transfer.tx != self._server:  # counted again when it is admitted, at this same instant
+                self._radios.change(transfer.tx, self._clock.now_ns, waiting=-1)
         else:
             del self._queues[key]
         self._request_replan()
 
-    def _drop(self, kept: np.ndarray) -> None:
-        now_ns = self._clock.now_ns
-        for i in np.flatnonzero(~kept).tolist():
-            transfer = self._active[i]
-            transfer.airtime_ns = float(self._airtime_ns[i])
-            transfer.hz_ns = float(self._hz_ns[i])
-            self._set_share(transfer, now_ns, 0.0)
-            self._radios.change(transfer.tx, now_ns, waiting=-1)
-        self._active = [transfer for transfer, keep in zip(self._active, kept.tolist(), strict=True) if keep]
-        for name in ("_left", "_airtime_ns", "_hz_ns", "_finish_ns", "_adaptive", "_fixed_efficiency"):
-            setattr(self, name, getattr(self, name)[kept])
-        if len(self._cn0):
-            self._cn0 = self._cn0[kept]
-        self._sharing.remove(kept)
+    def _admit(self, now_ns: int) -> None:
+        n = len(self._active)
+        arrivals, self._arrivals = self._arrivals, []
+        if n + len(arrivals) > len(self._left):
+            more = np.empty(max(2 * len(self._left), n + len(arrivals)))
+            more[:n] = self._left[:n]
+            self._left = more
+        even_share = self._sharing.even_share
+        for i, transfer in enumerate(arrivals, start=n):
+            transfer.started_ns = now_ns
+            transfer.air_mark_ns, transfer.hz_mark_ns = self._air_ns, self._hz_ns
+            self._left[i] = transfer.bits
+            self._active.append(transfer)
+            self._sharing.admit(transfer)
+            if transfer.efficiency is not None:
+                self._fixed.append(transfer)
+            self._set_share(transfer, now_ns, even_share or 0.0, 1)
         self._set_server(now_ns)
-        self._plan_ns = now_ns
-        self._ends_ns = np.empty(0)  # no plan until the replanning at this same instant
 
-    def _set_share(self, transfer: Transfer, now_ns: int, share: float) -> None:
+    def _drop(self, i: int) -> None:
+        """Take the i-th transfer off the air; the plan is void until the replanning at this same instant."""
+        now_ns = self._clock.now_ns
+        n = len(self._active)
+        transfer = self._active.pop(i)
+        if transfer.efficiency is not None:
+            self._fixed.remove(transfer)
+        if isinstance(self._allotment.time_share, float):
+            transfer.airtime_ns += self._air_ns - transfer.air_mark_ns
+            transfer.hz_ns += self._hz_ns - transfer.hz_mark_ns
+        self._left[i : n - 1] = self._left[i + 1 : n]
+        if self._ahead_rows > i:
+            self._ahead[i : self._ahead_rows - 1] = self._ahead[i + 1 : self._ahead_rows]
+            self._ahead_rows -= 1
+        self._sharing.remove(i)
+        self._set_share(transfer, now_ns, 0.0, -1)
+        self._set_server(now_ns)
+        self._planned = False
+
+    def _set_share(self, transfer: Transfer, now_ns: int, share: float, waiting: int = 0) -> None:
         """A transfer is on the air for another share of the time from now on."""
         change = share - transfer.time_share
         transfer.time_share = share
         if transfer.tx != self._server:
-            self._radios.change(transfer.tx, now_ns, tx=change)
-        for rx in transfer.receivers.tolist():
-            if rx != self._server:
-                self._radios.change(rx, now_ns, rx=change)
+            self._radios.change(transfer.tx, now_ns, change, 0.0, waiting)
+        if self._server_sends or self._server is None:
+            for rx in transfer.receivers.tolist():
+                self._radios.change(rx, now_ns, 0.0, change)
 
     def _set_server(self, now_ns: int) -> None:
         """The server's radio is on while any of its transfers is."""
-        if self._server is None or self._sharing.even_share is None or bool(self._active) == self._server_on:
+        if self._server is None or bool(self._active) == self._server_on:
             return
         self._server_on = bool(self._active)
-        share = self._sharing.even_share if self._server_on else -self._sharing.even_share
-        if self._server_sends:
-            self._radios.change(self._server, now_ns, tx=share)
-        else:
-            self._radios.change(self._server, now_ns, rx=share)
+        share = self._sharing.even_share or 1.0
+        change = share if self._server_on else -share
+        self._radios.change(self._server, now_ns, **{"tx" if self._server_sends else "rx": change})
 
     # -- planning ------------------------------------------------------------------------------------------------------
 
-    def _progress(self, now_ns: int) -> tuple[np.ndarray, np.ndarray | float]:
-        """Bits drained since the plan was made, and the time stalled at rate zero, [num_active] each."""
+    def _progress(self, now_ns: int) -> np.ndarray | float:
+        """Bits drained since the plan was made, [num_active]."""
         elapsed = now_ns - self._plan_ns
-        if elapsed == 0 or not len(self._ends_ns):
-            return np.zeros(len(self._active)), 0.0
-        if len(self._ends_ns) == 1:
-            return self._rates[:, 0] * elapsed, (self._rates[:, 0] <= 0.0) * float(elapsed) if self._any_stall else 0.0
+        if elapsed == 0 or not self._planned:
+            return 0.0
+        if self._filled is None:
+            return self._rates[:, 0] * elapsed
         j = int(np.searchsorted(self._ends_ns, elapsed))
-        begin = self._ends_ns[j - 1] if j else 0.0
-        bits = self._rates[:, j] * (elapsed - begin)
-        if j:
-            bits = bits + self._filled[:, j - 1]
-        if not self._any_stall:
-            return bits, 0.0
-        lengths = np.diff(self._ends_ns[: j + 1], prepend=0.0)
-        lengths[-1] = elapsed - begin
-        return bits, ((self._rates[:, : j + 1] <= 0.0) * lengths).sum(axis=1)
+        if j == 0:
+            return self._rates[:, 0] * elapsed
+        return self._filled[:, j - 1] + self._rates[:, j] * (elapsed - self._ends_ns[j - 1])
 
     def _advance(self, now_ns: int) -> None:
-        """Book what has been drained since the plan was made; the plan goes on from here."""
+        """Book what has been drained since the plan was made. The plan is used up: a replanning must follow."""
         elapsed = now_ns - self._plan_ns
-        if elapsed == 0 or not len(self._ends_ns):
-            self._plan_ns = now_ns
-            return
-        bits, stalled_ns = self._progress(now_ns)
-        self._left = self._left - bits
-        on_air_ns = self._allotment.time_share * (elapsed - stalled_ns)
-        self._airtime_ns = self._airtime_ns + on_air_ns
-        self._hz_ns = self._hz_ns + on_air_ns * self._allotment.band_hz
-        if self._any_stall:
-            share = np.broadcast_to(self._allotment.time_share, len(self._active))
-            for i in np.flatnonzero(stalled_ns).tolist():
-                self._radios.settle_one(self._active[i].tx, now_ns)
-                if self._active[i].tx != self._server:
-                    self._radios.stalled(self._active[i].tx, round(float(stalled_ns[i] * share[i])))  # type: ignore[index]
-        self._ends_ns = self._ends_ns - elapsed
-        if len(self._ends_ns) > 1:
-            ahead = self._ends_ns > 0.0
-            self._filled = self._filled[:, ahead] - bits[:, None]
-            self._rates = self._rates[:, ahead]
-            self._ends_ns = self._ends_ns[ahead]
+        if elapsed > 0 and self._planned:
+            n = len(self._active)
+            self._left[:n] -= self._progress(now_ns)
+            allotment = self._allotment
+            share = allotment.time_share
+            if isinstance(share, float):
+                self._air_ns += share * elapsed
+                self._hz_ns += share * elapsed * allotment.band_hz
+            else:
+                for transfer, on_air_ns in zip(self._active, (share * elapsed).tolist(), strict=True):
+                    transfer.airtime_ns += on_air_ns
+                    transfer.hz_ns += on_air_ns * allotment.band_hz
+            if self._stalls:
+                self._book_stalls(now_ns, elapsed)
+            self._planned = False
+            self._request_replan()
         self._plan_ns = now_ns
+
+    def _book_stalls(self, now_ns: int, elapsed: int) -> None:
+        """While its rate was zero a transfer was not on the air."""
+        lengths = np.diff(np.minimum(self._ends_ns, elapsed), prepend=0.0)
+        stalled_ns = ((self._rates <= 0.0) * lengths).sum(axis=1) * self._allotment.time_share
+        for i in np.flatnonzero(stalled_ns).tolist():
+            transfer = self._active[i]
+            transfer.airtime_ns -= float(stalled_ns[i])
+            transfer.hz_ns -= float(stalled_ns[i]) * self._allotment.band_hz
+            if transfer.tx != self._server:
+                self._radios.settle_one(transfer.tx, now_ns)
+                self._radios.stalled(transfer.tx, round(float(stalled_ns[i])))
 
     def _replan(self, call: Call) -> None:
         """The set changed, or the cells ahead are used up: divide the carrier anew and find who finishes first."""
-        self._replan_call = None
         now_ns = self._clock.now_ns
         self._advance(now_ns)
+        self._replan_call = None
         if self._arrivals:
             self._admit(now_ns)
         if self._timer is not None:
@@ -286,111 +318,141 @@ class Carrier:
             self._timer = None
         n = len(self._active)
         if n == 0:
-            self._cn0 = np.empty((0, 0))
+            self._ahead_rows = 0
             return
         allotment = self._allotment = self._sharing.allot(n)
         if self._sharing.even_share is None:
             self._share_radios(now_ns, allotment.time_share)
+        for transfer in self._fixed:
+            left = float(self._left[self._active.index(transfer)])
+            transfer.history.append((now_ns, transfer.bits - left, allotment.power_band_hz))
         offset = self._look_ahead(now_ns, n)
-        cn0 = self._cn0[:, offset:]
-        efficiency = self._links.efficiency(cn0 / allotment.power_band_hz)
-        if not self._adaptive.all():
-            efficiency = np.where(self._adaptive[:, None], efficiency, self._fixed_efficiency[:, None])
         scale = allotment.time_share * (allotment.band_hz / NS_PER_S)
-        rates = efficiency * (scale[:, None] if isinstance(scale, np.ndarray) else scale)
-        num_cells = rates.shape[1]
+        if isinstance(scale, np.ndarray):
+            scale = scale[:, None]
+        self._plan(now_ns, n, offset, scale, allotment)
+        self._planned = True
+
+    def _plan(self, now_ns: int, n: int, offset: int, scale: float | np.ndarray, allotment: Allotment) -> None:
+        """Find the first finish: in the present cell, else in the cells ahead; set the timer to it or to their end."""
+        left = self._left[:n]
+        self._filled = None
+        self._rates = rates = self._rates_of(n, slice(offset, offset + 1), scale, allotment)
         if self._links.static:
-            ends = np.array([float(_STATIC_SPAN_NS)])
+            end = _STATIC_SPAN_NS
         else:
-            first = self._chunk_first + offset
-            ends = (first + 1 + np.arange(num_cells)) * float(self._links.cell_ns) - now_ns
-        if num_cells == 1:
-            filled = rates * ends[0]
+            end = float((self._ahead_first + offset + 1) * self._links.cell_ns - now_ns)
+        slowest = float(rates.min())
+        self._stalls = slowest <= 0.0
+        if slowest > 0.0:
+            finish = np.maximum(left / rates[:, 0], 0.0)
         else:
-            filled = np.cumsum(rates * np.diff(ends, prepend=0.0), axis=1)
-        self._rates, self._ends_ns, self._filled = rates, ends, filled
-        self._any_stall = bool((rates <= 0.0).any())
-        if not self._adaptive.all():
-            for i in np.flatnonzero(~self._adaptive).tolist():
-                transfer = self._active[i]
-                transfer.history.append((now_ns, transfer.bits - float(self._left[i]), allotment.power_band_hz))
-        self._schedule(now_ns, n)
-
-    def _schedule(self, now_ns: int, n: int) -> None:
-        """Set the timer to the first finish, or to the end of the planned cells."""
-        left, rates, filled, ends = self._left, self._rates, self._filled, self._ends_ns
-        with np.errstate(divide="ignore", invalid="ignore"):
-            if len(ends) == 1:
-                finish = left / rates[:, 0]
-                finish[~(finish <= ends[0])] = np.inf
-            else:
-                j = np.minimum((filled < left[:, None]).sum(axis=1), len(ends) - 1)
-                rows = np.arange(n)
-                before = np.where(j > 0, filled[rows, j - 1], 0.0)
-                begin = np.where(j > 0, ends[j - 1], 0.0)
-                finish = begin + (left - before) / rates[rows, j]
-                finish[filled[:, -1] < left] = np.inf
-        finish = np.maximum(finish, 0.0)
-        self._finish_ns = now_ns + np.ceil(finish)
+            finish = np.full(n, np.inf)
+            moving = rates[:, 0] > 0.0
+            finish[moving] = np.maximum(left[moving] / rates[moving, 0], 0.0)
         first = float(finish.min())
-        if first <= ends[-1]:
-            self._timer = self._clock.after(int(np.ceil(first)), self._finished)
-        elif not self._links.static:
-            self._timer = self._clock.after(int(ends[-1]), self._finished)
+        if first > end:
+            if self._links.static:
+                self._finish_ns = np.full(n, np.inf)
+                self._ends_ns = np.array([end])
+                return  # nothing moves: nobody finishes until the set changes
+            if offset + 1 < self._ahead_cells:
+                self._plan_ahead(now_ns, n, offset, scale, allotment)
+                return
+            self._finish_ns = np.full(n, np.inf)
+            first = end
+            self._width = min(2 * self._width, _MAX_CELLS)
+        else:
+            self._finish_ns = now_ns + np.ceil(finish)
+        self._ends_ns = np.array([end])
+        self._timer = self._clock.after(int(np.ceil(first)), self._finished)
 
-    def _admit(self, now_ns: int) -> None:
-        arrivals, self._arrivals = self._arrivals, []
-        for transfer in arrivals:
-            transfer.started_ns = now_ns
-            self._active.append(transfer)
-            self._sharing.admit(transfer)
-            if self._sharing.even_share is not None:
-                self._set_share(transfer, now_ns, self._sharing.even_share)
-        self._set_server(now_ns)
-        k = len(arrivals)
-        adaptive = np.array([transfer.efficiency is None for transfer in arrivals])
-        self._left = np.concatenate([self._left, [float(transfer.bits) for transfer in arrivals]])
-        self._airtime_ns = np.concatenate([self._airtime_ns, np.zeros(k)])
-        self._hz_ns = np.concatenate([self._hz_ns, np.zeros(k)])
-        self._adaptive = np.concatenate([self._adaptive, adaptive])
-        fixed = [transfer.efficiency or 0.0 for transfer in arrivals]
-        self._fixed_efficiency = np.concatenate([self._fixed_efficiency, fixed])
+    def _plan_ahead(
+        self, now_ns: int, n: int, offset: int, scale: float | np.ndarray, allotment: Allotment
+    ) -> None:
+        """Nobody finishes in the present cell: add up the bits over all the cells that are known."""
+        left = self._left[:n]
+        rates = self._rates_of(n, slice(offset, self._ahead_cells), scale, allotment)
+        cells = np.arange(self._ahead_first + offset + 1, self._ahead_first + self._ahead_cells + 1)
+        ends = (cells * self._links.cell_ns - now_ns).astype(np.float64)
+        filled = np.cumsum(rates * np.diff(ends, prepend=0.0), axis=1)
+        through = np.flatnonzero(filled[:, -1] >= left)
+        finish = np.full(n, np.inf)
+        if len(through):
+            rows, bits = filled[through], left[through]
+            j = (rows < bits[:, None]).sum(axis=1)
+            k = np.arange(len(through))
+            before = np.where(j > 0, rows[k, j - 1], 0.0)
+            begin = np.where(j > 0, ends[j - 1], 0.0)
+            finish[through] = begin + np.maximum(bits - before, 0.0) / rates[through, j]
+            first = float(finish.min())
+            self._width = max(4, min(_MAX_CELLS, 2 * int(j.min()) + 2))
+        else:
+            first = float(ends[-1])
+            self._width = min(2 * self._width, _MAX_CELLS)
+        self._rates, self._ends_ns, self._filled = rates, ends, filled
+        self._stalls = bool(rates.min() <= 0.0)
+        self._finish_ns = now_ns + np.ceil(finish)
+        self._timer = self._clock.after(int(np.ceil(first)), self._finished)
+
+    def _rates_of(self, n: int, cells: slice, scale: float | np.ndarray, allotment: Allotment) -> np.ndarray:
+        """[n, cells] bit/ns of all active transfers in these columns of the channel ahead."""
+        ahead = self._ahead[:n, cells]
+        if self._sharing.power_band_hz is None:
+            ahead = self._links.efficiency(ahead / allotment.power_band_hz)
+            for transfer in self._fixed:
+                ahead[self._active.index(transfer)] = transfer.efficiency
+        rates: np.ndarray = ahead * scale
+        return rates
 
     def _look_ahead(self, now_ns: int, n: int) -> int:
-        """Make C/N0 of all active transfers known from the present cell on; returns the present cell's column."""
+        """Know the channel of all active transfers from the present cell on; returns the present cell's column."""
         cell = self._links.cell_at(now_ns)
-        have, cells = self._cn0.shape
-        offset = cell - self._chunk_first
-        if have == 0 or offset >= cells:
-            self._chunk_first = cell
-            width = 1 if self._links.static else max(1, min(_MAX_CELLS, _MAX_ENTRIES // n))
-            self._cn0 = self._channel_of(self._active, cell, width)
+        offset = cell - self._ahead_first
+        have = self._ahead_rows
+        if have == 0 or offset >= self._ahead_cells:
+            width = 1 if self._links.static else max(1, min(self._width, _MAX_ENTRIES // n))
+            if self._ahead.shape[0] < len(self._left) or self._ahead.shape[1] < width:
+                self._ahead = np.empty((len(self._left), max(width, self._ahead.shape[1])))
+            self._ahead[:n, :width] = self._channel_of(self._active, cell, width)
+            self._ahead_first, self._ahead_cells, self._ahead_rows = cell, width, n
             return 0
         if have < n:
-            new = np.zeros((n - have, cells))
-            new[:, offset:] = self._channel_of(self._active[have:], cell, cells - offset)
-            self._cn0 = np.concatenate([self._cn0, new])
+            if self._ahead.shape[0] < n:
+                more = np.empty((len(self._left), self._ahead.shape[1]))
+                more[:have] = self._ahead[:have]
+                self._ahead = more
+            width = self._ahead_cells - offset
+            self._ahead[have:n, offset : self._ahead_cells] = self._channel_of(self._active[have:], cell, width)
+            self._ahead_rows = n
         return offset
 
     def _channel_of(self, transfers: list[Transfer], first_cell: int, num_cells: int) -> np.ndarray:
-        """[len(transfers), num_cells] C/N0; zero for a fixed efficiency, which does not look at the channel."""
+        """[len(transfers), num_cells] C/N0, or efficiency where the power's band never changes (then also fixed ones)."""
         adaptive = [i for i, transfer in enumerate(transfers) if transfer.efficiency is None]
-        tx = np.array([transfers[i].tx for i in adaptive], dtype=np.int64)
-        rx = np.array([transfers[i].receivers[0] for i in adaptive], dtype=np.int64)
-        if len(adaptive) == len(transfers):
-            return self._links.cn0(tx, rx, first_cell, num_cells)
-        cn0 = np.zeros((len(transfers), num_cells))
+        ahead = np.zeros((len(transfers), num_cells))
         if adaptive:
-            cn0[adaptive] = self._links.cn0(tx, rx, first_cell, num_cells)
-        return cn0
+            tx = np.array([transfers[i].tx for i in adaptive], dtype=np.int64)
+            rx = np.concatenate([transfers[i].receivers for i in adaptive])
+            cn0 = self._links.cn0(tx, rx, first_cell, num_cells)
+            band_hz = self._sharing.power_band_hz
+            ahead[adaptive] = cn0 if band_hz is None else self._links.efficiency(cn0 / band_hz)
+        if len(adaptive) < len(transfers) and self._sharing.power_band_hz is not None:
+            for i, transfer in enumerate(transfers):
+                if transfer.efficiency is not None:
+                    ahead[i] = transfer.efficiency
+        return ahead
 
     def _share_radios(self, now_ns: int, time_share: float | np.ndarray) -> None:
         """Set the radio shares of all nodes from the allotment (for rules whose shares vary)."""
         radios = self._radios
         radios.settle(slice(None), now_ns)
         share = np.broadcast_to(time_share, len(self._active)).tolist()
-        change = [x - transfer.time_share for x, transfer in zip(share, self._active, strict=True)]
-        np.add.at(radios.tx_share, [transfer.tx for transfer in self._active], change)
-        for transfer, x, dx in zip(self._active, share, change, strict=True):
-            radios.rx_share[transfer.receivers] += dx
-            transfer.time_share = x
+        for transfer, x in zip(self._active, share, strict=True):
+            dx = x - transfer.time_share
+            if dx:
+                transfer.time_share = x
+                if transfer.tx != self._server:
+                    radios.tx_share[transfer.tx] += dx
+                if self._server is None or self._server_sends:
+                    radios.rx_share[transfer.receivers] += dx

@@ -35,6 +35,7 @@ class SharedCarrier:
         orthogonal_links: bool = False,
     ) -> None:
         self._bandwidth_hz = bandwidth_hz
+        self.power_band_hz: float | None = bandwidth_hz
         self._num_nodes = num_nodes
         self._sensed_by = sensed_by
         self._channel_of = channel_of
@@ -73,12 +74,14 @@ class SharedCarrier:
             heard[self._sensed_by(transfer.tx)] = 1.0
         return engaged, heard
 
-    def remove(self, kept: np.ndarray) -> None:
-        self._engaged, self._heard, self._channel = self._engaged[kept], self._heard[kept], self._channel[kept]
-        self._conflicts = self._conflicts[np.ix_(kept, kept)]
+    def remove(self, i: int) -> None:
+        self._engaged, self._heard = np.delete(self._engaged, i, axis=0), np.delete(self._heard, i, axis=0)
+        self._channel = np.delete(self._channel, i)
+        self._conflicts = np.delete(np.delete(self._conflicts, i, axis=0), i, axis=1)
 
     def topology_changed(self, active: list[Transfer]) -> None:
-        self.remove(np.zeros(len(active), dtype=bool))
+        self._engaged, self._heard = self._engaged[:0], self._heard[:0]
+        self._channel, self._conflicts = self._channel[:0], self._conflicts[:0, :0]
         for transfer in active:
             self.admit(transfer)
 
@@ -100,7 +103,7 @@ def max_min_shares(conflicts: np.ndarray) -> np.ndarray:
     while rising.any():
         slack = 1.0 - weights @ shares
         rate = weights @ rising
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             room = np.where(rate > 0, slack / rate, np.inf)
         step = max(float(room.min()), 0.0)
         shares[rising] += step

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-import numpy as np
-
 from wsim.mac.carrier import Allotment
 from wsim.mac.transfer import Transfer
 
@@ -26,14 +24,18 @@ class _Cell:
     constant_density: bool
     duplex_share: float = 1.0
 
+    @property
+    def power_band_hz(self) -> float | None:
+        return self.bandwidth_hz
+
     def queue_key(self, transfer: Transfer) -> Hashable:
         """The device at the other end from the server; a multicast is of its own."""
-        return transfer.tx if not self.constant_density else tuple(transfer.receivers.tolist())
+        return transfer.tx if not self.constant_density else transfer.receivers.tobytes()
 
     def admit(self, transfer: Transfer) -> None:
         """Nothing to keep."""
 
-    def remove(self, kept: np.ndarray) -> None:
+    def remove(self, i: int) -> None:
         """Nothing to keep."""
 
     def topology_changed(self, active: list[Transfer]) -> None:
@@ -42,6 +44,10 @@ class _Cell:
 
 @dataclass(frozen=True)
 class Fdma(_Cell):
+    @property
+    def power_band_hz(self) -> float | None:
+        return self.bandwidth_hz if self.constant_density else None
+
     @property
     def even_share(self) -> float:
         return self.duplex_share

@@ -19,7 +19,10 @@ class Transfer:
     a fixed efficiency, `history`: (time_ns, bits drained, bandwidth of the power) at every change of share, from which the
     instant of each packet follows."""
 
-    __slots__ = ("airtime_ns", "bits", "efficiency", "flight", "history", "hz_ns", "receivers", "started_ns", "time_share", "tx")
+    __slots__ = (
+        "air_mark_ns", "airtime_ns", "bits", "efficiency", "flight", "history", "hz_mark_ns", "hz_ns", "receivers",
+        "started_ns", "time_share", "tx",
+    )  # fmt: skip
 
     def __init__(
         self, flight: Flight, tx: int, receivers: np.ndarray, bits: int, efficiency: float | None = None
@@ -29,6 +32,8 @@ class Transfer:
         self.receivers = receivers
         self.bits = bits
         self.efficiency = efficiency
+        self.air_mark_ns = 0.0
+        self.hz_mark_ns = 0.0
         self.airtime_ns = 0.0
         self.hz_ns = 0.0
         self.started_ns = -1

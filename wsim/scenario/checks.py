@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from wsim.scenario import files
+from wsim.scenario.losses import broadcasts, loses_for_good
 from wsim.scenario.messages import problem, shown
 from wsim.scenario.root import Scenario
 
@@ -30,51 +31,6 @@ def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str
     _graph(scenario, source, texts)
     _algorithm(scenario, learner, source)
     _evaluation(scenario, source)
-
-
-def loses_for_good(scenario: Scenario, *, broadcast: bool) -> str | None:
-    """Why a message may never arrive, however long its receiver waits; None where every message arrives in the end.
-
-    broadcast: whether the learner sends to several receivers at once.
-
-    Messages expire: always lossy. Whole messages are lost by force: always lossy. Neighbors that move out of range
-    (topology "radio" with moving devices): always lossy. Otherwise arq, nack and fountain repeat until everything has arrived
-    and lose nothing. Without repetition (reliability "none", the default of a broadcast) a message is lost for good by a forced
-    packet loss, by a rate that is not adapted to its receiver (a broadcast's, or a fixed one) under fading or movement, and by
-    a broadcast rate that some receivers cannot decode by design (a given rate, or a reach below 1). On a shared carrier
-    a broadcast is also lost to receivers that are sending themselves.
-    """
-    transport, channel, mac = scenario.transport, scenario.channel, scenario.mac
-    moving = any(group.mobility.kind != "static" for group in scenario.devices)
-    if transport.expires_s is not None:
-        return f"transport.expires_s = {shown(transport.expires_s)} drops late messages"
-    if channel.forced_loss.rate > 0 and channel.forced_loss.unit == "message":
-        return f"channel.forced_loss.rate = {shown(channel.forced_loss.rate)} loses whole messages"
-    if scenario.topology.kind == "radio" and moving:
-        return "neighbors move out of range"
-    if transport.reliability not in ("default", "none") or (transport.reliability == "default" and not broadcast):
-        return None
-    if channel.forced_loss.rate > 0:
-        return f"channel.forced_loss.rate = {shown(channel.forced_loss.rate)} loses packets and nothing repeats them"
-    if broadcast or scenario.phy.rate == "fixed":
-        what = "a broadcast" if broadcast else "a fixed rate"
-        if channel.fading.kind != "none":
-            return f"{what} does not adapt to its receiver's fading and nothing repeats it"
-        if moving:
-            return f"{what} does not adapt to a moving receiver and nothing repeats it"
-    if broadcast and mac.broadcast_rate_bps is not None:
-        return "a broadcast at mac.broadcast_rate_bps may exceed what a receiver decodes and nothing repeats it"
-    if broadcast and mac.broadcast_reach < 1:
-        return f"mac.broadcast_reach = {shown(mac.broadcast_reach)} leaves receivers out and nothing repeats it"
-    if broadcast and mac.kind == "shared":
-        return "on a shared carrier a broadcast is lost to receivers that are sending and nothing repeats it"
-    return None
-
-
-def broadcasts(scenario: Scenario) -> bool:
-    """Whether the learner's hyper-parameters ask for broadcast exchange."""
-    chosen = scenario.algorithm.hyperparameters
-    return "broadcast" in (chosen.get("exchange"), chosen.get("downlink"))
 
 
 def _stop(scenario: Scenario, source: str) -> None:
@@ -155,7 +111,9 @@ def _channel(scenario: Scenario, source: str) -> None:
             source, ("channel", "path_loss", "exponent"), "this key is missing; log_distance needs it, such as 3.0"
         )
     if umi and scenario.server is None:
-        says = "is a base-station-to-user model and means nothing between devices; free_space or log_distance, or a [server]"
+        says = (
+            "is a base-station-to-user model, means nothing between devices; free_space or log_distance, or a [server]"
+        )
         raise problem(source, ("channel", "path_loss"), says, value=loss.kind)
     if umi and not 5e8 <= channel.carrier_hz <= 1e11:
         raise problem(
@@ -222,7 +180,7 @@ def _data(scenario: Scenario, source: str) -> None:
             source, ("data", "test_fraction"), f"leaves no part of {samples} samples", value=data.test_fraction
         )
     if data.name == "gaussian_mixture" and data.num_samples < 2 * data.num_classes:
-        says = f"num_classes = {data.num_classes} need at least {2 * data.num_classes} samples, one each to train and to test"
+        says = f"num_classes = {data.num_classes} need at least {2 * data.num_classes} samples, for training and test"
         raise problem(source, ("data", "num_samples"), says, value=data.num_samples)
     if data.samples_per_device is None:
         n = scenario.num_devices
@@ -263,7 +221,9 @@ def _server(scenario: Scenario, learner: Any, source: str) -> None:
         says = "is for devices among each other, this scenario has a [server]; fdma, tdma or ideal"
         raise problem(source, ("mac", "kind"), says, value=mac)
     if not learner.uses_server:
-        says = "runs between devices and never uses the [server]; leave [server] out and choose another topology, such as ring"
+        says = (
+            "runs between devices and never uses the [server]; leave it out and choose another topology, such as ring"
+        )
         raise problem(source, ("algorithm", "name"), says, value=scenario.algorithm.name)
 
 
@@ -282,7 +242,8 @@ def _graph(scenario: Scenario, source: str, texts: Mapping[str, str]) -> None:
         if topology.degree >= n:
             raise problem(source, ("topology", "degree"), f"has to be less than the {n} devices", value=topology.degree)
         if topology.degree * n % 2:
-            says = f"degree times devices has to be even, {topology.degree} * {n} is not; {topology.degree + 1}, or another count"
+            says = f"degree times devices has to be even, {topology.degree} * {n} is not"
+            says += f"; {topology.degree + 1}, or another count"
             raise problem(source, ("topology", "degree"), says, value=topology.degree)
         if topology.degree == 1 and n > 2:
             raise problem(
@@ -311,7 +272,10 @@ def _algorithm(scenario: Scenario, learner: Any, source: str) -> None:
     if learner.synchronous and chosen.get("deadline_s") is None:
         why = loses_for_good(scenario, broadcast=broadcasts(scenario))
         if why is not None:
-            says = f'{scenario.algorithm.name} waits for every message, and {why}; set deadline_s, or transport.reliability = "arq"'
+            says = f"{scenario.algorithm.name} waits for every message, and {why}; set deadline_s"
+            says += (
+                ', or transport.reliability = "arq"' if scenario.transport.reliability in ("default", "none") else ""
+            )
             raise problem(source, ("algorithm", "deadline_s"), says)
 
 

@@ -91,8 +91,8 @@ def unreached(pairs: list[tuple[int, int]], num_devices: int) -> int | None:
 def trace(text: str, name: str, count: int, height_m: float) -> dict[int, list[tuple[float, float, float, float]]]:
     """Way points of a trace file: "node t_s x_m y_m [z_m]" a line, comma or blank between; # starts a comment.
 
-    node counts from 0 within its group; count: devices in the group, each of which needs a point; height_m: z where it is
-    left out. Returns {node: [(t_s, x_m, y_m, z_m), ...]} in increasing time. Raises ScenarioError naming file and line.
+    node counts from 0 within its group; count: devices in the group, each of which needs a point; height_m: z where it
+    is left out. Returns {node: [(t_s, x_m, y_m, z_m), ...]} in increasing time. Raises ScenarioError naming file and line.
     """
     points: dict[int, list[tuple[float, float, float, float]]] = {}
     for line, fields in _lines(text):

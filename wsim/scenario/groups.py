@@ -13,9 +13,9 @@ PLACEMENT = ("position", "positions_m")
 def resolve(document: dict[str, Any], source: str) -> None:
     """Replace every `like = name or index` by a copy of that earlier group with this group's own keys on top, in place.
 
-    Tables are merged key by key, so that `radio = { tx_power_dbm = 5 }` keeps the rest of the radio; a table that states
-    another `kind` replaces the copied one. Names are not copied. Groups without a name become group0, group1, ...; a group with
-    explicit `positions_m` need not give its `count`.
+    Tables are merged key by key, so that `radio = { tx_power_dbm = 5 }` keeps the rest of the radio; a table that
+    states another `kind` replaces the copied one. Names are not copied. Groups without a name become group0, group1,
+    ...; a group with explicit `positions_m` need not give its `count`.
     """
     groups = document.get("devices")
     if not isinstance(groups, list):

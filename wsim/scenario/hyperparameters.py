@@ -1,7 +1,7 @@
 """The [algorithm] table against the learner that it names.
 
-A learner is a frozen dataclass. `task`, `codec` and `num_rounds` are handed in by the engine; its other fields are exactly
-the keys of [algorithm], with the types and defaults written there.
+A learner is a frozen dataclass. `task`, `codec` and `num_rounds` are handed in by the engine; its other fields are
+exactly the keys of [algorithm], with the types and defaults written there.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _words(hint: Any) -> str:
 
 
 def _take_mixing_weights(scenario: Scenario, given: dict[str, Any], fields: Collection[str], source: str) -> None:
-    """topology.mixing_weights is another place for the same hyper-parameter of learners that mix; two places must agree."""
+    """topology.mixing_weights is another place for the hyper-parameter of learners that mix; the two must agree."""
     key, topology = "mixing_weights", scenario.topology
     if key in fields and key in topology.model_fields_set:
         if given.setdefault(key, topology.mixing_weights) != topology.mixing_weights:

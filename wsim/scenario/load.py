@@ -1,4 +1,7 @@
-"""Reading a scenario: text, overrides, `like`, validation, cross-checks, in this order. Nothing that is read is executed."""
+"""Reading a scenario: text, overrides, `like`, validation, cross-checks, in this order.
+
+Nothing that is read is executed.
+"""
 
 from __future__ import annotations
 
@@ -154,7 +157,7 @@ def _tuples(value: Any) -> Any:
 
 
 def _blame(error: ScenarioError, changed: Mapping[tuple[str | int, ...], str], name: str) -> ScenarioError:
-    """Where an override set the key that is wrong, or the table that it stands in, the message names the override too."""
+    """Where an override set the wrong key, or the table that it stands in, the message names the override too."""
     text = str(error)
     for path, override in reversed(list(changed.items())):
         where = place(path)

@@ -52,7 +52,7 @@ def bare(key: str) -> str:
 
 
 def place(path: Path) -> str:
-    """ "[devices.0.radio] tx_power_dbm" for ("devices", 0, "radio", "tx_power_dbm"). Trailing indices stay with the key."""
+    """ "[devices.0.radio] tx_power_dbm" for ("devices", 0, "radio", "tx_power_dbm"). Last indices stay with the key."""
     parts = [bare(str(part)) for part in path]
     head = len(parts) - 1
     while head > 0 and isinstance(path[head], int) and not (head == 1 and parts[0] == "devices"):
@@ -166,7 +166,8 @@ def described(item: Any, field: FieldInfo | None) -> str:
         return f"accepted are {', '.join(shown(choice) for choice in choices)}{nearest(str(item['input']), choices)}"
     if kind in ("too_short", "too_long"):
         least, most = context.get("min_length"), context.get("max_length")
-        return f"has {context['actual_length']} entries, {f'at least {least}' if least is not None else f'at most {most}'} are needed"
+        wants = f"at least {least}" if least is not None else f"at most {most}"
+        return f"has {context['actual_length']} entries, {wants} are needed"
     if kind == "string_pattern_mismatch":
         return (field.description if field else None) or f"has to match {context['pattern']}"
     wanted = WANTED.get(kind.split("_")[0])

@@ -1,7 +1,8 @@
 """`--set path.to.key=value`: changes of a parsed scenario before it is validated.
 
-The path goes through tables by key and through [[devices]] by index or by group name: `devices.walkers.count=5`. The value
-is read as TOML (5, 0.3, true, [1, 2], "text", { kind = "block" }); what is not TOML is a bare string. Nothing is executed.
+The path goes through tables by key and through [[devices]] by index or by group name: `devices.walkers.count=5`. The
+value is read as TOML (5, 0.3, true, [1, 2], "text", { kind = "block" }); what is not TOML is a bare string. Nothing is
+executed.
 """
 
 from __future__ import annotations

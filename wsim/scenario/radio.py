@@ -12,8 +12,8 @@ from wsim.scenario.table import Table
 
 
 class PathLoss(Table):
-    """Log-distance: L = reference_loss_db + 10 exponent log10(d / reference_distance_m); without `reference_loss_db` it is
-    the free-space loss at the reference distance."""
+    """Log-distance: L = reference_loss_db + 10 exponent log10(d / reference_distance_m); without `reference_loss_db` it
+    is the free-space loss at the reference distance."""
 
     shorthand: ClassVar[str | None] = "kind"
     kind: Literal["free_space", "log_distance", "tr38901_umi"]
@@ -23,7 +23,7 @@ class PathLoss(Table):
 
 
 class Shadowing(Table):
-    """Log-normal shadowing that is a field over space; tr38901_umi takes both numbers from the standard (LOS and NLOS)."""
+    """Log-normal shadowing, a field over space; tr38901_umi takes both numbers from the standard (LOS and NLOS)."""
 
     shorthand: ClassVar[str | None] = "kind"
     kind: Literal["none", "lognormal", "tr38901_umi"] = "none"
@@ -39,7 +39,7 @@ class Shadowing(Table):
 
 
 class Fading(Table):
-    """Small-scale fading. `block`: a new value every `block_s`; `doppler`: Clarke's spectrum over the distance travelled."""
+    """Small-scale fading. block: a new value every `block_s`; doppler: Clarke's spectrum over the distance travelled."""
 
     shorthand: ClassVar[str | None] = "kind"
     kind: Literal["none", "rayleigh", "rician"] = "none"
@@ -83,7 +83,7 @@ class Phy(Table):
 
 
 class Mac(Table):
-    """Medium access. fdma and tdma serve a cell; shared is one carrier between devices; ideal orders them by a genie."""
+    """Medium access. fdma and tdma serve a cell; shared is one carrier between devices; ideal is a genie's order."""
 
     shorthand: ClassVar[str | None] = "kind"
     kind: Literal["ideal", "fdma", "tdma", "shared"]

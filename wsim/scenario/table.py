@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 class Table(BaseModel):
     """One table. Attribute names are the keys of the TOML file.
 
-    `shorthand`: the key that a bare string stands for, so that `fading = "rayleigh"` means `fading = { kind = "rayleigh" }`.
+    `shorthand`: the key that a bare string stands for: `fading = "rayleigh"` means `fading = { kind = "rayleigh" }`.
     Keys that only another `kind` uses are allowed and ignored: one override then switches the kind.
     """
 

@@ -44,7 +44,7 @@ class Mobility(Table):
 
 
 class Compute(Table):
-    """A processor: `effective_flops` is what it sustains on this workload, the median of the group where it is spread."""
+    """A processor: `effective_flops` is what it sustains on this workload, the group's median where it is spread."""
 
     effective_flops: q.Flops
     spread: Literal["none", "lognormal"] = "none"  # between the devices of the group, fixed for the run
@@ -55,8 +55,8 @@ class Compute(Table):
 
 
 class Radio(Table):
-    """A transceiver. `tx_power_dbm` is the total radiated power, or the power in `tx_power_reference_hz` where that is given
-    (a base station of constant power per hertz: the power is scaled to the band)."""
+    """A transceiver. `tx_power_dbm` is the total radiated power, or the power in `tx_power_reference_hz` where that is
+    given (a base station of constant power per hertz: the power is scaled to the band)."""
 
     tx_power_dbm: q.PowerDbm
     tx_power_reference_hz: q.BandwidthHz | None = None
@@ -67,7 +67,7 @@ class Radio(Table):
 
 
 class Energy(Table):
-    """What a radio draws in each state, W. Transmitting draws radiated power / `pa_efficiency` + `tx_circuit_w`, or `tx_w`."""
+    """What a radio draws in each state. Transmitting: radiated power / `pa_efficiency` + `tx_circuit_w`, or `tx_w`."""
 
     pa_efficiency: q.Efficiency = 0.35
     tx_circuit_w: q.Watts = 0.1

@@ -1,0 +1,56 @@
+"""Block fading: a new, independent circular complex normal in every block of block_s seconds.
+
+Drawn by a counter-based hash of (link, antenna, block), so the law is exact and nothing is stored.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .branches import Branches, Ends, branches_of
+from .counter import Words, extend, to_uniform
+from .fading import Rayleigh
+
+Floats = NDArray[np.float64]
+
+PHASE_TAG = 1  # last id of the second draw of a block
+
+
+class BlockFading:
+    """Independent blocks. `cell_s` is the block."""
+
+    def __init__(self, config: Rayleigh, key: int) -> None:
+        self.cell_s = config.block_s
+        self._key = key
+        self._k = config.k
+        self._direct = math.sqrt(config.k / (1 + config.k))
+        self._scatter = 1 / (1 + config.k)
+
+    def prepare(self, ends: Ends) -> Branches:
+        """What does not depend on time, once for a set of links."""
+        return branches_of(self._key, ends)
+
+    def power(self, branches: Branches, t_s: Floats) -> Floats:
+        """sum over antennas of |h|^2 at times t_s [k]. Returns [L, k]."""
+        return self.power_of_blocks(branches, np.floor(t_s / self.cell_s).astype(np.int64))
+
+    def power_of_blocks(self, branches: Branches, block: NDArray[np.int64]) -> Floats:
+        """The same for block indices [k]."""
+        return branches.combine(self._antenna_power(branches.key, block))
+
+    def _antenna_power(self, key: Words, block: NDArray[np.int64]) -> Floats:
+        words = extend(key, block)  # [R, k]
+        scattered = np.log(to_uniform(words))
+        np.negative(scattered, out=scattered)
+        if self._k == 0:
+            return scattered
+        angle = to_uniform(extend(words, np.full(1, PHASE_TAG)))
+        angle -= 0.5
+        angle *= 2 * np.pi
+        scattered *= self._scatter
+        cosine = np.cos(angle.astype(np.float32)).astype(np.float64)
+        power: Floats = scattered + self._direct**2 + 2 * self._direct * np.sqrt(scattered) * cosine
+        return np.maximum(power, 0.0)

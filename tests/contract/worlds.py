@@ -1,0 +1,144 @@
+"""Small scenarios in which every registered learner faces the same problems.
+
+A learner joins by being listed in `learners.registry.LEARNERS`: what it needs (a server, a deadline) is read off its class.
+`KEYS` holds what a scenario has to say beyond that for one learner to run at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from learners import registry
+from wsim.scenario import Loaded, load_text
+
+KEYS: dict[str, list[str]] = {}
+"""Learner -> overrides of its own, beyond those below; none is the rule."""
+
+LEARNERS = sorted(registry.LEARNERS)
+
+CALM = """
+# Nothing is lost, nobody moves: what happens is what the algorithm asks for.
+
+dtype = "float64"
+
+[scenario]
+name = "calm"
+
+[stop]
+rounds = 5
+
+[area]
+shape = "square"
+side_m = 100.0
+
+[data]
+name = "gaussian_mixture"
+num_samples = 400
+num_features = 8
+num_classes = 4
+separation = 3.0
+
+[model]
+name = "mlp"
+hidden = [8]
+
+[[devices]]
+name = "devices"
+count = 6
+compute = { effective_flops = 1e6, spread = "lognormal" }
+radio = { tx_power_dbm = 20.0 }
+
+[channel]
+carrier_hz = 3.5e9
+bandwidth_hz = 1e6
+
+[mac]
+kind = "ideal"
+broadcast_reach = 1.0
+"""
+
+HARSH = """
+# Everybody walks, every link fades, every tenth packet is lost on top, and the last round may end in the middle of things.
+
+[scenario]
+name = "harsh"
+
+[stop]
+rounds = 6
+
+[area]
+shape = "square"
+side_m = 120.0
+
+[data]
+name = "gaussian_mixture"
+num_samples = 400
+num_features = 8
+num_classes = 4
+partition = "dirichlet"
+alpha = 0.3
+
+[model]
+name = "mlp"
+hidden = [8]
+
+[codec]
+name = "float16"
+
+[[devices]]
+name = "walkers"
+count = 6
+mobility = { kind = "random_waypoint", speed_mps = [1.0, 3.0], pause_s = [0.0, 1.0] }
+compute = { effective_flops = 3e5, spread = "lognormal", jitter = "lognormal", active_w = 0.15 }
+radio = { tx_power_dbm = 10.0 }
+
+[channel]
+carrier_hz = 3.5e9
+bandwidth_hz = 200e3
+path_loss = { kind = "log_distance", exponent = 3.0 }
+shadowing = { sigma_db = 4.0, correlation_m = 20.0 }
+fading = { kind = "rayleigh", correlation = "doppler" }
+forced_loss = { rate = 0.1, mean_burst_packets = 2.0 }
+
+[transport]
+mtu_bytes = 120
+partial = "use"
+
+[output]
+topology_every_s = 1.0
+"""
+
+SERVER = """
+[server]
+radio = { tx_power_dbm = 40.0, rx_antennas = 2, half_duplex = false }
+"""
+
+
+def calm(learner: str, *overrides: str) -> Loaded:
+    """A lossless, static world of 6 devices in float64, 5 rounds of 2 local steps."""
+    return _scenario(CALM, learner, ["algorithm.local_steps=2", *overrides])
+
+
+def harsh(learner: str, *overrides: str) -> Loaded:
+    """A fading, moving, lossy world of 6 devices in float32, 6 rounds."""
+    own = ["algorithm.local_steps=2"]
+    own.append("mac.kind=fdma" if registry.load("learner", learner).uses_server else "mac.kind=shared")
+    if has_key(learner, "deadline_s"):
+        own.append("algorithm.deadline_s=0.5")
+    return _scenario(HARSH, learner, [*own, *overrides])
+
+
+def has_key(learner: str, key: str) -> bool:
+    """Whether the learner has this hyper-parameter."""
+    return key in {field.name for field in dataclasses.fields(registry.load("learner", learner))}
+
+
+def _scenario(text: str, learner: str, overrides: list[str]) -> Loaded:
+    text += f'\n[algorithm]\nname = "{learner}"\n'
+    if registry.load("learner", learner).uses_server:
+        text += SERVER + '\n[topology]\nkind = "star"\n'
+    else:
+        text += '\n[topology]\nkind = "ring"\n'
+    if "[mac]" not in text:
+        text += "\n[mac]\nkind = 'ideal'\n"
+    return load_text(text, [*KEYS.get(learner, []), *overrides])

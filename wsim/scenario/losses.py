@@ -1,0 +1,51 @@
+"""Can a message be lost for good? A learner that waits for every message then needs a deadline."""
+
+from __future__ import annotations
+
+from wsim.scenario.messages import shown
+from wsim.scenario.root import Scenario
+
+
+def loses_for_good(scenario: Scenario, *, broadcast: bool) -> str | None:
+    """Why a message may never arrive, however long its receiver waits; None where every message arrives in the end.
+
+    broadcast: whether the learner sends to several receivers at once.
+
+    Always lossy: messages that expire, whole messages that are lost by force, and neighbors that move out of range
+    (topology "radio" with moving devices). Otherwise arq, nack and fountain repeat until everything has arrived, and lose
+    nothing. Without repetition (reliability "none", the default of a broadcast) a message is lost for good by a forced
+    packet loss, by a rate that is not adapted to its receiver (a broadcast's, or a fixed one) under fading or movement,
+    by a broadcast rate that some receivers cannot decode by design (a given rate, or a reach below 1), and on a shared
+    carrier, where receivers of a broadcast may be sending themselves.
+    """
+    transport, channel, mac = scenario.transport, scenario.channel, scenario.mac
+    moving = any(group.mobility.kind != "static" for group in scenario.devices)
+    if transport.expires_s is not None:
+        return f"transport.expires_s = {shown(transport.expires_s)} drops late messages"
+    if channel.forced_loss.rate > 0 and channel.forced_loss.unit == "message":
+        return f"channel.forced_loss.rate = {shown(channel.forced_loss.rate)} loses whole messages"
+    if scenario.topology.kind == "radio" and moving:
+        return "neighbors move out of range"
+    if transport.reliability not in ("default", "none") or (transport.reliability == "default" and not broadcast):
+        return None
+    if channel.forced_loss.rate > 0:
+        return f"channel.forced_loss.rate = {shown(channel.forced_loss.rate)} loses packets and nothing repeats them"
+    if broadcast or scenario.phy.rate == "fixed":
+        what = "a broadcast" if broadcast else "a fixed rate"
+        if channel.fading.kind != "none":
+            return f"{what} does not adapt to its receiver's fading and nothing repeats it"
+        if moving:
+            return f"{what} does not adapt to a moving receiver and nothing repeats it"
+    if broadcast and mac.broadcast_rate_bps is not None:
+        return "a broadcast at mac.broadcast_rate_bps may exceed what a receiver decodes and nothing repeats it"
+    if broadcast and mac.broadcast_reach < 1:
+        return f"mac.broadcast_reach = {shown(mac.broadcast_reach)} leaves receivers out and nothing repeats it"
+    if broadcast and mac.kind == "shared":
+        return "on a shared carrier a broadcast is lost to receivers that are sending and nothing repeats it"
+    return None
+
+
+def broadcasts(scenario: Scenario) -> bool:
+    """Whether the learner's hyper-parameters ask for broadcast exchange."""
+    chosen = scenario.algorithm.hyperparameters
+    return "broadcast" in (chosen.get("exchange"), chosen.get("downlink"))
