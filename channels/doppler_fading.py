@@ -102,8 +102,8 @@ class DopplerFading:
         num_rows, num_times = near_m.shape
         real, imag = np.empty((num_rows, num_times)), np.empty((num_rows, num_times))
         elements = max(1, CHUNK // self._config.num_sinusoids)
-        columns = min(num_times, elements)
-        rows = max(1, elements // max(columns, 1))
+        columns = max(1, min(num_times, elements))
+        rows = max(1, elements // columns)
         for i in range(0, num_rows, rows):
             a = slice(i, i + rows)
             waves = tuple(w[:, a] if w.ndim == 3 else w[a] for w in branches.waves)

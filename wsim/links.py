@@ -10,6 +10,8 @@ array indices: devices first, the server (if any) last.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from channels.channel import Channel
@@ -38,6 +40,7 @@ class Links:
         self.noise_w_per_hz = noise_w_per_hz
         self.rx_antennas = rx_antennas
         self.fixed_efficiency_bps_hz = fixed_efficiency_bps_hz
+        self._broadcast: dict[tuple[int, bytes, float, float], float] = {}
         self._gap = 10.0 ** (-rate_map.snr_gap_db / 10.0)
         self._cap = rate_map.max_efficiency_bps_hz
         self._useful = 1.0 - rate_map.overhead
@@ -67,6 +70,26 @@ class Links:
         if low.any():
             rate[low] = 0.0
         return rate
+
+    def broadcast_efficiency(
+        self, tx: int, receivers: np.ndarray, reach: float, bandwidth_hz: float, time_s: float
+    ) -> float:
+        """bit/s/Hz that the fraction `reach` of the receivers decodes, by mean SNR; the lowest there is if they cannot."""
+        key = (tx, receivers.tobytes(), reach, bandwidth_hz)
+        known = self._broadcast.get(key)
+        if known is not None:
+            return known
+        cn0 = np.sort(self.mean_cn0(np.full(len(receivers), tx), receivers, time_s))[::-1]
+        weakest = cn0[math.ceil(reach * len(cn0)) - 1]
+        efficiency = float(self.efficiency(weakest[None] / bandwidth_hz)[0]) or self.lowest_efficiency
+        if self.positions.max_speed_mps == 0.0:  # the mean never changes
+            self._broadcast[key] = efficiency
+        return efficiency
+
+    def set_power(self, node: int, power_w: float) -> None:
+        """A sender's total radiated power from now on."""
+        self.tx_power_w[node] = power_w
+        self._broadcast.clear()
 
     @property
     def lowest_efficiency(self) -> float:

@@ -33,11 +33,11 @@ Report = Callable[[Progress], None]
 
 
 def describe(progress: Progress) -> str:
-    """ "12.4 s simulated, round 7, accuracy 0.912, 1,230 messages/s"."""
-    parts = [f"{progress.simulated_s:,.1f} s simulated", f"round {progress.rounds}"]
+    """ "12.4 s, round 7, accuracy 0.912, 1,230 msg/s", short enough for a line of 80 characters."""
+    parts = [f"{progress.simulated_s:,.1f} s", f"round {progress.rounds}"]
     if progress.accuracy is not None:
         parts.append(f"accuracy {progress.accuracy:.3f}")
-    parts.append(f"{progress.rate_messages_per_s:,.0f} messages/s")
+    parts.append(f"{progress.rate_messages_per_s:,.0f} msg/s")
     return ", ".join(parts)
 
 
@@ -52,10 +52,10 @@ class Display(AbstractContextManager["Display"]):
         from rich.progress import Progress as Bar
 
         columns = (
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=12),
             TaskProgressColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True),
             TextColumn("{task.description}"),
         )
         enabled = console.is_terminal

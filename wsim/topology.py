@@ -134,7 +134,8 @@ class Proximity:
     def pairs(self, time_s: float) -> tuple[np.ndarray, np.ndarray]:
         """[num_pairs, 2] indices with a < b, in order, and [num_pairs] dB."""
         links = self._links
-        best = (links.tx_power_w[self._nodes].max() / links.noise_w_per_hz[self._nodes].min()) / self._bandwidth_hz
+        receiver = (links.rx_antennas[self._nodes] / links.noise_w_per_hz[self._nodes]).max()
+        best = links.tx_power_w[self._nodes].max() * receiver / self._bandwidth_hz
         reach_m = links.channel.reach_m(self._min_snr_db - 10 * float(np.log10(best)))
         positions = links.positions.at(self._nodes, time_s)
         pairs = cKDTree(positions).query_pairs(reach_m, output_type="ndarray")

@@ -213,16 +213,14 @@ class Transport:
 
     def _efficiency(self, flight: Flight) -> float | None:
         """None: follow the channel. A broadcast never adapts to one receiver."""
-        config, links = self._config, self._links
+        config = self._config
         if not flight.broadcast:
-            return links.fixed_efficiency_bps_hz if config.fixed_rate else None
+            return self._links.fixed_efficiency_bps_hz if config.fixed_rate else None
         if config.broadcast_rate_bps is not None:
             return config.broadcast_rate_bps / config.bandwidth_hz
-        tx = np.full(len(flight.receivers), flight.sender)
-        cn0 = np.sort(links.mean_cn0(tx, flight.receivers, self._clock.now_s))[::-1]
-        weakest = cn0[math.ceil(config.broadcast_reach * len(cn0)) - 1]
-        efficiency = float(links.efficiency(np.array([weakest / config.bandwidth_hz]))[0])
-        return efficiency if efficiency > 0.0 else links.lowest_efficiency
+        return self._links.broadcast_efficiency(
+            flight.sender, flight.receivers, config.broadcast_reach, config.bandwidth_hz, self._clock.now_s
+        )
 
     # -- what became of an attempt -------------------------------------------------------------------------------------
 

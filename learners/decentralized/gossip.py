@@ -120,7 +120,7 @@ class Gossip:
 
     def _merge(self, node: Node, x: Value, age: int, received: Received) -> Generator[Any, Any, tuple[Value, int]]:
         """The merged model and its age."""
-        messages = sorted(received.messages, key=lambda message: message.sender)
+        messages = sorted(received.messages, key=lambda message: (message.sender, message.round))
         received = replace(received, messages=tuple(messages))
         if self.merge == "mean":
             models = received.data

@@ -226,7 +226,9 @@ def _without_identities(steps: list[Step], tensors: list[Tensor], outputs: list[
     """Leave out views that exist already (detach, expand to the same shape, a transpose of a transpose, ...)."""
     names: dict[Slot, Slot] = {}
     views: dict[Any, Slot] = {}
-    roots: dict[Slot, Slot] = {}  # of what each tensor is a view, itself at first; two inputs may lie at one place by chance
+    roots: dict[
+        Slot, Slot
+    ] = {}  # of what each tensor is a view, itself at first; two inputs may lie at one place by chance
     kept = []
     for step in steps:
         step.rename(names)

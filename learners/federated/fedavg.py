@@ -84,7 +84,10 @@ class FedAvg:
         w = node.initial_parameters  # the last copy of the global model
         while True:
             received = yield Receive([SERVER], "model", count=1)
-            model = max(received.messages, key=lambda message: message.round)
+            messages = received.messages
+            if self.deadline_s is not None:  # the server does not wait: several rounds may have come meanwhile
+                messages += (yield Receive(None, "model", timeout_s=0)).messages
+            model = max(messages, key=lambda message: message.round)
             w = model.data if model.mask is None else (yield Compute(fill, (model.data, model.mask, w)))
             yield Report("model", w)
             batches = node.batches(self.batch_size, steps=self.local_steps, epochs=self.local_epochs)

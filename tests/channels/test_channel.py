@@ -324,3 +324,13 @@ def test_memory_is_flat_in_simulated_time(cell):
         held.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     assert held[1] < 1.1 * held[0]
+
+
+@pytest.mark.parametrize("fading", FADINGS.values(), ids=FADINGS)
+@pytest.mark.parametrize("moving", [False, True], ids=["static", "moving"])
+def test_empty_questions_have_empty_answers(mesh, moving, fading):
+    channel = mesh(moving=moving, fading=fading)
+    nobody = np.zeros(0, dtype=np.int64)
+    assert channel.gain(nobody, nobody, 0, 3).shape == (0, 3)
+    assert channel.gain(np.array([0]), np.array([1]), 5, 0).shape == (1, 0)
+    assert channel.mean_gain_db(nobody, nobody, 0.0).shape == (0,)

@@ -178,6 +178,7 @@ def test_fedavg_client_trains_from_what_it_received_and_answers_in_the_same_roun
     client = Hand(program)
     assert client.waiting == Receive([SERVER], "model", count=1)
     client.answer(Message(SERVER, "model", 5, vector(11, 12, 13)))
+    client.answer()  # nothing newer
     assert torch.equal(client.reports[0], vector(11, 12, 13))
     sent = client.sent[0]
     assert (sent.to, sent.kind, sent.round, sent.expires_s) == ([SERVER], "update", 5, 4.0)
@@ -185,8 +186,10 @@ def test_fedavg_client_trains_from_what_it_received_and_answers_in_the_same_roun
 
 
 def test_fedavg_client_takes_the_newest_of_several_models() -> None:
-    client = Hand(learner(FedAvg, local_steps=1).program(HandNode(0)))
-    client.answer(*(Message(SERVER, "model", k, vector(k, k, k)) for k in (3, 4)))
+    client = Hand(learner(FedAvg, local_steps=1, deadline_s=1.0).program(HandNode(0)))
+    client.answer(Message(SERVER, "model", 3, vector(3, 3, 3)))
+    assert client.waiting == Receive(None, "model", timeout_s=0)
+    client.answer(Message(SERVER, "model", 4, vector(4, 4, 4)))
     assert client.sent[0].round == 4
     assert torch.equal(client.reports[0], vector(4, 4, 4))
 

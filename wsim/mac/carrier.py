@@ -62,6 +62,9 @@ class Sharing(Protocol):
 
     def allot(self, num_active: int) -> Allotment: ...
 
+    def share_radios(self, radios: Radios, active: list[Transfer], time_share: float | np.ndarray) -> None:
+        """Where shares vary: set the radio shares of the nodes on this carrier (settled by now)."""
+
     def topology_changed(self, active: list[Transfer]) -> None: ...
 
 
@@ -90,7 +93,7 @@ class Carrier:
         self._queues: dict[Hashable, deque[Transfer]] = {}
         self._active: list[Transfer] = []
         self._arrivals: list[Transfer] = []
-        self._fixed: list[Transfer] = []  # the active ones that do not follow the channel
+        self._num_fixed = 0  # active transfers that do not follow the channel
         self._timer: Call | None = None
         self._replan_call: Call | None = None
         self._left = np.empty(16)  # bits, by active transfer; capacity doubles
@@ -216,8 +219,7 @@ class Carrier:
             self._left[i] = transfer.bits
             self._active.append(transfer)
             self._sharing.admit(transfer)
-            if transfer.efficiency is not None:
-                self._fixed.append(transfer)
+            self._num_fixed += transfer.efficiency is not None
             self._set_share(transfer, now_ns, even_share or 0.0, 1)
         self._set_server(now_ns)
 
@@ -226,8 +228,7 @@ class Carrier:
         now_ns = self._clock.now_ns
         n = len(self._active)
         transfer = self._active.pop(i)
-        if transfer.efficiency is not None:
-            self._fixed.remove(transfer)
+        self._num_fixed -= transfer.efficiency is not None
         if isinstance(self._allotment.time_share, float):
             transfer.airtime_ns += self._air_ns - transfer.air_mark_ns
             transfer.hz_ns += self._hz_ns - transfer.hz_mark_ns
@@ -246,7 +247,7 @@ class Carrier:
         transfer.time_share = share
         if transfer.tx != self._server:
             self._radios.change(transfer.tx, now_ns, change, 0.0, waiting)
-        if self._server_sends or self._server is None:
+        if change and (self._server_sends or self._server is None):
             for rx in transfer.receivers.tolist():
                 self._radios.change(rx, now_ns, 0.0, change)
 
@@ -317,15 +318,17 @@ class Carrier:
             self._timer.cancel()
             self._timer = None
         n = len(self._active)
+        allotment = self._allotment = self._sharing.allot(n)
+        if self._sharing.even_share is None:
+            self._radios.settle(slice(None), now_ns)
+            self._sharing.share_radios(self._radios, self._active, allotment.time_share)
         if n == 0:
             self._ahead_rows = 0
             return
-        allotment = self._allotment = self._sharing.allot(n)
-        if self._sharing.even_share is None:
-            self._share_radios(now_ns, allotment.time_share)
-        for transfer in self._fixed:
-            left = float(self._left[self._active.index(transfer)])
-            transfer.history.append((now_ns, transfer.bits - left, allotment.power_band_hz))
+        if self._num_fixed:
+            for transfer, left in zip(self._active, self._left[:n].tolist(), strict=True):
+                if transfer.efficiency is not None:
+                    transfer.history.append((now_ns, transfer.bits - left, allotment.power_band_hz))
         offset = self._look_ahead(now_ns, n)
         scale = allotment.time_share * (allotment.band_hz / NS_PER_S)
         if isinstance(scale, np.ndarray):
@@ -400,8 +403,10 @@ class Carrier:
         ahead = self._ahead[:n, cells]
         if self._sharing.power_band_hz is None:
             ahead = self._links.efficiency(ahead / allotment.power_band_hz)
-            for transfer in self._fixed:
-                ahead[self._active.index(transfer)] = transfer.efficiency
+            if self._num_fixed:
+                for i, transfer in enumerate(self._active):
+                    if transfer.efficiency is not None:
+                        ahead[i] = transfer.efficiency
         rates: np.ndarray = ahead * scale
         return rates
 
@@ -442,17 +447,3 @@ class Carrier:
                 if transfer.efficiency is not None:
                     ahead[i] = transfer.efficiency
         return ahead
-
-    def _share_radios(self, now_ns: int, time_share: float | np.ndarray) -> None:
-        """Set the radio shares of all nodes from the allotment (for rules whose shares vary)."""
-        radios = self._radios
-        radios.settle(slice(None), now_ns)
-        share = np.broadcast_to(time_share, len(self._active)).tolist()
-        for transfer, x in zip(self._active, share, strict=True):
-            dx = x - transfer.time_share
-            if dx:
-                transfer.time_share = x
-                if transfer.tx != self._server:
-                    radios.tx_share[transfer.tx] += dx
-                if self._server is None or self._server_sends:
-                    radios.rx_share[transfer.receivers] += dx

@@ -17,6 +17,7 @@ from collections.abc import Callable, Hashable
 
 import numpy as np
 
+from wsim.accounts import Radios
 from wsim.mac.carrier import Allotment
 from wsim.mac.transfer import Transfer
 
@@ -34,59 +35,79 @@ class SharedCarrier:
         channel_of: np.ndarray,
         orthogonal_links: bool = False,
     ) -> None:
-        self._bandwidth_hz = bandwidth_hz
         self.power_band_hz: float | None = bandwidth_hz
+        self.orthogonal = orthogonal_links
+        self.peak_concurrent = 0
+        self._bandwidth_hz = bandwidth_hz
         self._num_nodes = num_nodes
         self._sensed_by = sensed_by
         self._channel_of = channel_of
-        self.orthogonal = orthogonal_links
-        self._engaged = np.zeros((0, num_nodes), dtype=np.float32)  # who takes part in transmission i
-        self._heard = np.zeros((0, num_nodes), dtype=np.float32)  # who senses its transmitter
-        self._channel = np.zeros(0, dtype=np.int64)
-        self._conflicts = np.zeros((0, 0), dtype=bool)
-        self.peak_concurrent = 0
+        self._num = 0
+        self._make_room(16)
+
+    def _make_room(self, capacity: int) -> None:
+        """Rows of the active transmissions, in buffers that only grow."""
+        old = self.__dict__.copy()
+        nodes = self._num_nodes
+        self._sends = np.zeros(capacity, dtype=np.int64)  # the transmitter of i
+        self._channel = np.zeros(capacity, dtype=np.int64)
+        self._receives = np.zeros((capacity, nodes), dtype=np.float32)  # for whom i is meant
+        self._engaged = np.zeros((capacity, nodes), dtype=np.float32)  # who takes part in i
+        self._heard = np.zeros((capacity, nodes), dtype=np.float32)  # who senses i's transmitter
+        self._conflicts = np.zeros((capacity, capacity), dtype=bool)
+        n = self._num
+        if n:
+            for name in ("_sends", "_channel", "_receives", "_engaged", "_heard"):
+                getattr(self, name)[:n] = old[name][:n]
+            self._conflicts[:n, :n] = old["_conflicts"][:n, :n]
 
     def queue_key(self, transfer: Transfer) -> Hashable:
         return transfer.tx
 
     def admit(self, transfer: Transfer) -> None:
-        engaged, heard = self._footprint(transfer)
-        channel = self._channel_of[transfer.tx]
-        common = self._engaged @ engaged > 0
-        sensing = (self._engaged @ heard > 0) | (self._heard @ engaged > 0)
-        row = common | (sensing & (self._channel == channel))
-        n = len(row)
-        conflicts = np.ones((n + 1, n + 1), dtype=bool)  # the diagonal: itself
-        conflicts[:n, :n] = self._conflicts
-        conflicts[n, :n] = conflicts[:n, n] = row
-        self._conflicts = conflicts
-        self._engaged = np.concatenate([self._engaged, engaged[None]])
-        self._heard = np.concatenate([self._heard, heard[None]])
-        self._channel = np.append(self._channel, channel)
+        n = self._num
+        if n == len(self._sends):
+            self._make_room(2 * n)
+        self._sends[n] = transfer.tx
+        channel = self._channel[n] = self._channel_of[transfer.tx]
+        for rows, nodes in ((self._receives, transfer.receivers), (self._engaged, transfer.receivers)):
+            rows[n] = 0.0
+            rows[n, nodes] = 1.0
+        self._engaged[n, transfer.tx] = 1.0
+        self._heard[n] = 0.0
+        if not self.orthogonal:
+            self._heard[n, self._sensed_by(transfer.tx)] = 1.0
+        engaged = self._engaged[:n] @ self._engaged[n] > 0
+        sensing = (self._engaged[:n] @ self._heard[n] > 0) | (self._heard[:n] @ self._engaged[n] > 0)
+        row = engaged | (sensing & (self._channel[:n] == channel))
+        self._conflicts[n, :n] = row
+        self._conflicts[:n, n] = row
+        self._conflicts[n, n] = True
+        self._num = n + 1
         self.peak_concurrent = max(self.peak_concurrent, n + 1)
 
-    def _footprint(self, transfer: Transfer) -> tuple[np.ndarray, np.ndarray]:
-        engaged = np.zeros(self._num_nodes, dtype=np.float32)
-        engaged[transfer.tx] = 1.0
-        engaged[transfer.receivers] = 1.0
-        heard = np.zeros(self._num_nodes, dtype=np.float32)
-        if not self.orthogonal:
-            heard[self._sensed_by(transfer.tx)] = 1.0
-        return engaged, heard
-
     def remove(self, i: int) -> None:
-        self._engaged, self._heard = np.delete(self._engaged, i, axis=0), np.delete(self._heard, i, axis=0)
-        self._channel = np.delete(self._channel, i)
-        self._conflicts = np.delete(np.delete(self._conflicts, i, axis=0), i, axis=1)
+        n = self._num
+        for rows in (self._sends, self._channel, self._receives, self._engaged, self._heard, self._conflicts):
+            rows[i : n - 1] = rows[i + 1 : n]
+        self._conflicts[: n - 1, i : n - 1] = self._conflicts[: n - 1, i + 1 : n]
+        self._num = n - 1
 
     def topology_changed(self, active: list[Transfer]) -> None:
-        self._engaged, self._heard = self._engaged[:0], self._heard[:0]
-        self._channel, self._conflicts = self._channel[:0], self._conflicts[:0, :0]
+        self._num = 0
         for transfer in active:
             self.admit(transfer)
 
     def allot(self, num_active: int) -> Allotment:
-        return Allotment(max_min_shares(self._conflicts), self._bandwidth_hz, self._bandwidth_hz)
+        n = self._num
+        return Allotment(max_min_shares(self._conflicts[:n, :n]), self._bandwidth_hz, self._bandwidth_hz)
+
+    def share_radios(self, radios: Radios, active: list[Transfer], time_share: float | np.ndarray) -> None:
+        """All radios are on this carrier: set their shares as a whole. What is meant for a node never overlaps in time."""
+        n = self._num
+        radios.tx_share[:] = 0.0
+        radios.tx_share[self._sends[:n]] = time_share
+        np.matmul(time_share, self._receives[:n], out=radios.rx_share)
 
 
 def max_min_shares(conflicts: np.ndarray) -> np.ndarray:
@@ -95,6 +116,8 @@ def max_min_shares(conflicts: np.ndarray) -> np.ndarray:
     conflicts: [n, n] bool, symmetric, True on the diagonal. Returns [n] shares with conflicts @ shares <= 1.
     """
     n = len(conflicts)
+    if n == 0:
+        return np.zeros(0)
     if conflicts.all():
         return np.full(n, 1.0 / n)
     weights = conflicts.astype(np.float64)

@@ -1,8 +1,8 @@
-"""How a carrier is divided among its active transfers: by frequency or by time.
+"""How a cell's carrier is divided among its active transfers: by frequency or by time.
 
-`Fdma`: equal parts of the band. A power-limited sender puts its whole power into its part, so two equal uplinks of SNR S take
-2 log2(1+S)/log2(1+2S) times as long as one; with `constant_density` (a downlink, whose power is spread over the carrier)
-exactly twice as long.
+`Fdma`: equal parts of the band. In the uplink a power-limited sender puts its whole power into its part, so two equal uplinks
+of SNR S take 2 log2(1+S)/log2(1+2S) times as long as one; in the downlink the power is spread over the whole carrier: exactly
+twice as long.
 `Tdma`: equal parts of the time, the whole band each: exactly twice as long.
 `duplex_share`: the part of the time that this direction has (TDD); 1 in FDD.
 """
@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+import numpy as np
+
+from wsim.accounts import Radios
 from wsim.mac.carrier import Allotment
 from wsim.mac.transfer import Transfer
 
@@ -21,16 +24,12 @@ class _Cell:
     """What both have in common: one transfer a device at a time, no state."""
 
     bandwidth_hz: float
-    constant_density: bool
+    downlink: bool
     duplex_share: float = 1.0
-
-    @property
-    def power_band_hz(self) -> float | None:
-        return self.bandwidth_hz
 
     def queue_key(self, transfer: Transfer) -> Hashable:
         """The device at the other end from the server; a multicast is of its own."""
-        return transfer.tx if not self.constant_density else transfer.receivers.tobytes()
+        return transfer.receivers.tobytes() if self.downlink else transfer.tx
 
     def admit(self, transfer: Transfer) -> None:
         """Nothing to keep."""
@@ -41,25 +40,40 @@ class _Cell:
     def topology_changed(self, active: list[Transfer]) -> None:
         """A cell's transfers all share its carrier, wherever the devices are."""
 
+    def share_radios(self, radios: Radios, active: list[Transfer], time_share: float | np.ndarray) -> None:
+        """Every device on the carrier has the same share; the server's own radio is kept by the carrier."""
+        share = float(time_share)
+        for transfer in active:
+            change = share - transfer.time_share
+            transfer.time_share = share
+            if self.downlink:
+                radios.rx_share[transfer.receivers] += change
+            else:
+                radios.tx_share[transfer.tx] += change
+
 
 @dataclass(frozen=True)
 class Fdma(_Cell):
     @property
-    def power_band_hz(self) -> float | None:
-        return self.bandwidth_hz if self.constant_density else None
-
-    @property
     def even_share(self) -> float:
         return self.duplex_share
 
+    @property
+    def power_band_hz(self) -> float | None:
+        return self.bandwidth_hz if self.downlink else None
+
     def allot(self, num_active: int) -> Allotment:
-        band_hz = self.bandwidth_hz / num_active
-        return Allotment(self.duplex_share, band_hz, self.bandwidth_hz if self.constant_density else band_hz)
+        band_hz = self.bandwidth_hz / max(num_active, 1)
+        return Allotment(self.duplex_share, band_hz, self.bandwidth_hz if self.downlink else band_hz)
 
 
 @dataclass(frozen=True)
 class Tdma(_Cell):
     even_share = None
 
+    @property
+    def power_band_hz(self) -> float | None:
+        return self.bandwidth_hz
+
     def allot(self, num_active: int) -> Allotment:
-        return Allotment(self.duplex_share / num_active, self.bandwidth_hz, self.bandwidth_hz)
+        return Allotment(self.duplex_share / max(num_active, 1), self.bandwidth_hz, self.bandwidth_hz)

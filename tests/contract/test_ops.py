@@ -1,0 +1,226 @@
+"""Every op: equal bits whatever the group it is executed in, and pure.
+
+An executor may run a job alone or with a hundred others, with operands that lie in one tensor, in several, or are the same for
+all rows. That one seed gives one result for any window rests on every one of these giving the same bits.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import learners
+from learners import averaging, registry
+from learners.compression import float16
+from learners.data.digits import digits
+from learners.deferred import Op
+from learners.executors import BatchedExecutor
+from learners.executors.batched import RECORD_AT
+from learners.task import Task
+
+NUM_JOBS = 100
+GROUP_SIZES = (4, 7, 100)
+BATCH_SIZE = 16
+DTYPES = ("float32", "float64")
+
+Args = tuple[Any, ...]
+Job = Callable[[np.random.Generator, Task], Args]
+
+
+@cache
+def task_of(model: str, dtype: str) -> Task:
+    dataset = digits(np.random.default_rng(1), test_fraction=0.2)
+    hidden = {"mlp": (64,), "lenet": (20, 15)}[model]
+    return Task(dataset, registry.load("model", model)(dataset.input_shape, dataset.num_classes, hidden), dtype)
+
+
+def vector(rng: np.random.Generator, task: Task) -> Tensor:
+    """A random model [num_params]."""
+    return torch.tensor(rng.standard_normal(task.num_params) * 0.1, dtype=task.dtype)
+
+
+def minibatch(rng: np.random.Generator, task: Task) -> tuple[Tensor, Tensor]:
+    """Indices and weights of a batch of which the last samples may be padding."""
+    weights = torch.ones(BATCH_SIZE, dtype=task.dtype)
+    weights[int(rng.integers(1, BATCH_SIZE + 1)) :] = 0
+    return torch.from_numpy(rng.integers(0, len(task.train_labels), BATCH_SIZE)), weights
+
+
+def neighborhood(rng: np.random.Generator, task: Task) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+    """1 to 9 models, their weights and masks."""
+    m = int(rng.integers(1, 10))
+    models = [vector(rng, task) for _ in range(m)]
+    masks = [torch.from_numpy(rng.random(task.num_params) < 0.7) for _ in range(m)]
+    return models, torch.tensor(rng.random(m) / m, dtype=task.dtype), masks
+
+
+def mix_args(rng: np.random.Generator, task: Task) -> Args:
+    models, weights, _ = neighborhood(rng, task)
+    return vector(rng, task), vector(rng, task), models, weights
+
+
+def mix_masked_args(rng: np.random.Generator, task: Task) -> Args:
+    return vector(rng, task), vector(rng, task), *neighborhood(rng, task)
+
+
+def average_args(rng: np.random.Generator, task: Task) -> Args:
+    return neighborhood(rng, task)[:2]
+
+
+def average_masked_args(rng: np.random.Generator, task: Task) -> Args:
+    return *neighborhood(rng, task), vector(rng, task)
+
+
+def fill_args(rng: np.random.Generator, task: Task) -> Args:
+    return vector(rng, task), torch.from_numpy(rng.random(task.num_params) < 0.7), vector(rng, task)
+
+
+MODULE_OPS: dict[Op, Job] = {
+    averaging.mix: mix_args,
+    averaging.mix_masked: mix_masked_args,
+    averaging.average: average_args,
+    averaging.average_masked: average_masked_args,
+    averaging.fill: fill_args,
+    float16.round_to_half: lambda rng, task: (vector(rng, task) * 1e3,),
+}
+TASK_OPS: dict[str, Job] = {
+    "sgd_step": lambda rng, task: (vector(rng, task), *minibatch(rng, task), 0.1),
+    "gradient": lambda rng, task: (vector(rng, task), *minibatch(rng, task)),
+    "metric": lambda rng, task: (vector(rng, task), task.test_inputs, task.test_labels),
+}
+CASES = [(op.name, op, args, "mlp") for op, args in MODULE_OPS.items()] + [
+    (name, None, args, model) for name, args in TASK_OPS.items() for model in registry.MODELS
+]
+
+
+def test_every_op_of_the_package_is_in_the_table() -> None:
+    found = {
+        value.name
+        for module in pkgutil.walk_packages(learners.__path__, "learners.")
+        for value in vars(import_module(module.name)).values()
+        if isinstance(value, Op)
+    }
+    assert found == {op.name for op in MODULE_OPS}
+    assert {name for name, value in vars(task_of("mlp", "float32")).items() if isinstance(value, Op)} == set(TASK_OPS)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "op", "make", "model"), CASES, ids=[f"{case[0]}-{case[3]}" for case in CASES])
+def test_rows_are_bit_equal_in_every_group_and_ops_are_pure(
+    name: str, op: Op | None, make: Job, model: str, dtype: str
+) -> None:
+    task = task_of(model, dtype)
+    op = op or getattr(task, name)
+    rng = np.random.default_rng(7)
+    num_jobs = 8 if op.loop else NUM_JOBS  # looped: nothing depends on a group
+    jobs = [make(rng, task) for _ in range(num_jobs)]
+    copies = [_map(torch.clone, args) for args in jobs]
+    versions = [_leaves(_map(lambda tensor: tensor._version, args)) for args in jobs]
+
+    reference = run(op, jobs, num_jobs)
+    for size in GROUP_SIZES:
+        assert_equal_bits(run(op, jobs, size), reference, f"{name}: groups of {size}")
+    assert_equal_bits(run(op, jobs[::-1], 7)[::-1], reference, f"{name}: other neighbors in the group")
+
+    assert [_leaves(_map(lambda tensor: tensor._version, args)) for args in jobs] == versions
+    for args, copy in zip(jobs, copies):
+        tensors = [(a, b) for a, b in zip(_leaves(args), _leaves(copy)) if isinstance(a, Tensor)]
+        assert all(torch.equal(a, b) for a, b in tensors), f"{name} changed its arguments"
+    alone = [op(*args) for args in jobs[:8]]
+    tolerance = {"float32": 1e-5, "float64": 1e-12}[dtype]
+    for one, many in zip(alone, reference):
+        torch.testing.assert_close(one, many, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_of_a_shared_model_equal_rows_of_copies(dtype: str) -> None:
+    """After a download all clients start from one tensor, which is expanded and not copied; in a group with another round's
+    clients it is copied."""
+    task = task_of("mlp", dtype)
+    rng = np.random.default_rng(3)
+    x = vector(rng, task)
+    batches = [minibatch(rng, task) for _ in range(12)]
+    for count in (4, 12):
+        shared = run(task.sgd_step, [(x, *batch, 0.1) for batch in batches[:count]], count)
+        copied = run(task.sgd_step, [(x.clone(), *batch, 0.1) for batch in batches[:count]], count)
+        assert_equal_bits(shared, copied, f"{count} clients of one model")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_of_a_scan_do_not_depend_on_who_else_has_how_many_steps(dtype: str) -> None:
+    task = task_of("mlp", dtype)
+    rng = np.random.default_rng(5)
+    lengths = [1, 9, 3, 3, 20, 2, 7, 1, 5, 5, 4, 6]
+    jobs = []
+    for length in lengths:
+        batches = [minibatch(rng, task) for _ in range(length)]
+        xs = tuple(torch.stack(part) for part in zip(*batches))
+        jobs.append((vector(rng, task), xs, 0.1))
+    reference = run(task.sgd_step.scan, jobs, len(jobs))
+    for size in (1, 4, 7):
+        assert_equal_bits(run(task.sgd_step.scan, jobs, size), reference, f"groups of {size}")
+    stepped = jobs[4][0]
+    for indices, weights in zip(*jobs[4][1]):
+        stepped = run(task.sgd_step, [(stepped, indices, weights, 0.1)], 1)[0]
+    assert torch.equal(stepped, reference[4])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_of_a_larger_result_equal_tensors_of_their_own(dtype: str) -> None:
+    """A second step takes its models where the first one left them: in place, at any offset of a larger tensor."""
+    task = task_of("mlp", dtype)
+    rng = np.random.default_rng(9)
+    models = [vector(rng, task) for _ in range(NUM_JOBS)]
+    batches = [minibatch(rng, task) for _ in range(NUM_JOBS)]
+    executor = BatchedExecutor(window=1 << 30)
+    first = [task.sgd_step(executor.lift(x), *batch, 0.1) for x, batch in zip(models, batches)]
+    own = [tensor.clone() for tensor in executor.materialize(first)]
+    reference = run(task.sgd_step, [(x, *batch, 0.1) for x, batch in zip(own, batches)], NUM_JOBS)
+    for start, size in ((0, 100), (3, 4), (13, 7), (50, 32)):
+        chosen = slice(start, start + size)
+        second = [task.sgd_step(x, *batch, 0.1) for x, batch in zip(first[chosen], batches[chosen])]
+        assert_equal_bits(executor.materialize(second), reference[chosen], f"rows {start} to {start + size}")
+
+
+# -- helpers ----------------------------------------------------------------------------------------------------------
+
+
+def run(op: Any, jobs: list[Args], size: int) -> list[Tensor]:
+    """The jobs' results, executed in groups of `size`, as often as it takes for recorded calls to be replayed."""
+    executor = BatchedExecutor(window=1 << 30)
+    for _ in range(RECORD_AT + 1):
+        results: list[Tensor] = []
+        for start in range(0, len(jobs), size):
+            values = [op(_lifted(executor, args[0]), *args[1:]) for args in jobs[start : start + size]]
+            results += [tensor.clone() for tensor in executor.materialize(values)]
+    return results
+
+
+def _lifted(executor: BatchedExecutor, arg: Any) -> Any:
+    """One deferred argument makes the call a job."""
+    return [executor.lift(tensor) for tensor in arg] if isinstance(arg, list) else executor.lift(arg)
+
+
+def assert_equal_bits(results: list[Tensor], reference: list[Tensor], what: str) -> None:
+    different = [i for i, (one, other) in enumerate(zip(results, reference, strict=True)) if not torch.equal(one, other)]
+    assert not different, f"{what}: {len(different)} of {len(reference)} results differ, the first is job {different[0]}"
+
+
+def _map(function: Callable[[Tensor], Any], arg: Any) -> Any:
+    """function of every tensor in nested tuples and lists."""
+    if isinstance(arg, Tensor):
+        return function(arg)
+    return type(arg)(_map(function, part) for part in arg) if isinstance(arg, (tuple, list)) else arg
+
+
+def _leaves(arg: Any) -> list[Any]:
+    """Everything in nested tuples and lists, in order."""
+    return [leaf for part in arg for leaf in _leaves(part)] if isinstance(arg, (tuple, list)) else [arg]

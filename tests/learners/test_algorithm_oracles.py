@@ -1,0 +1,171 @@
+"""The algorithms as wholes, over the loopback network: fixed points, matrix forms, tabulated values.
+
+Every test runs with the plain tensors of the eager executor and with the deferred values of the batched one.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from learners.batching import BatchStream
+from learners.compression.float32 import Float32
+from learners.data.digits import digits
+from learners.data.partitions import dirichlet
+from learners.decentralized.dpsgd import Dpsgd
+from learners.decentralized.gossip import Gossip
+from learners.deferred import Op
+from learners.executors import BatchedExecutor, EagerExecutor
+from learners.federated.fedavg import FedAvg
+from learners.loopback import LoopbackNode, loopback
+from learners.mixing import mixing_matrix
+from learners.models.mlp import Mlp
+from learners.protocol import SERVER
+from learners.task import Task
+
+EXECUTORS: dict[str, Callable[[], Any]] = {"eager": EagerExecutor, "batched": BatchedExecutor}
+
+
+class Quadratics:
+    """f_i(x) = a_i / 2 (x - b_i)^2; sample i belongs to device i."""
+
+    def __init__(self, a: Sequence[float], b: Sequence[float]) -> None:
+        curvatures, optima = torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64)
+
+        def sgd_step(x: Tensor, indices: Tensor, weights: Tensor, learning_rate: float) -> Tensor:
+            gradients = curvatures[indices] * (x - optima[indices])
+            return x - learning_rate * (weights * gradients).sum(0, keepdim=True) / weights.sum()
+
+        self.sgd_step = Op(sgd_step, name="sgd_step", flops=lambda x, *_: 4 * x.numel())
+
+
+@pytest.fixture(params=EXECUTORS)
+def executor(request: pytest.FixtureRequest) -> Any:
+    return EXECUTORS[request.param]()
+
+
+def run(
+    learner: Any,
+    executor: Any,
+    parts: Sequence[Sequence[int]],
+    initial: Sequence[Tensor],
+    graph: nx.Graph | None = None,
+) -> dict[int, np.ndarray]:
+    """Every reported model: node -> [num_reports, num_params]."""
+    devices = tuple(range(len(parts)))
+    nodes = [
+        LoopbackNode(
+            i,
+            tuple(sorted(graph[i])) if graph is not None else (SERVER,),
+            executor.lift(initial[i].clone()),
+            np.random.default_rng(100 + i),
+            num_samples=len(part),
+            stream=BatchStream(np.array(part), np.random.default_rng(i), torch.float64),
+            dtype=torch.float64,
+        )
+        for i, part in enumerate(parts)
+    ]
+    if learner.uses_server:
+        server = LoopbackNode(SERVER, devices, executor.lift(initial[0].clone()), np.random.default_rng(99))
+        server.devices, server.samples_of, server.dtype = devices, [len(part) for part in parts], torch.float64
+        nodes.append(server)
+    reports = loopback(learner.program, nodes).reports
+    values = executor.materialize([report.value for report in reports])
+    models: dict[int, list[np.ndarray]] = {}
+    for report, value in zip(reports, values, strict=True):
+        models.setdefault(report.node, []).append(value.numpy().copy())
+    return {node: np.array(rows) for node, rows in models.items()}
+
+
+def zeros(num_devices: int) -> list[Tensor]:
+    return [torch.zeros(1, dtype=torch.float64)] * num_devices
+
+
+def test_fedavg_drifts_to_the_fixed_point_of_two_quadratics(executor: Any) -> None:
+    """a = (1, 3), b = (0, 4), rate 0.1, 10 full-gradient steps: a client contracts by (1 - 0.1 a)^10 to its own optimum, so
+    x* = sum b_i c_i / sum c_i with c_i = 1 - (1 - 0.1 a_i)^10, not the optimum 3 of the sum."""
+    learner = FedAvg(Quadratics([1, 3], [0, 4]), Float32(), 20, 0.1, 1, local_steps=10)  # type: ignore[arg-type]
+    models = run(learner, executor, [[0], [1]], zeros(2))[SERVER][:, 0]
+    assert models[:3] == pytest.approx([1.943505, 2.309784, 2.378814], abs=5e-7)
+    contraction = 1 - (1 - 0.1 * np.array([1, 3])) ** 10
+    limit = contraction @ [0, 4] / contraction.sum()
+    assert limit == pytest.approx(2.394844, abs=5e-7)
+    assert models[-1] == pytest.approx(limit, abs=1e-12)
+
+
+def test_fedavg_with_one_full_batch_step_is_gradient_descent_on_the_weighted_loss(executor: Any) -> None:
+    """FedSGD: devices with 1 and 3 samples; the mean of all four samples' losses has its optimum at mean b = 4."""
+    task: Any = Quadratics([1, 1, 1, 1], [1, 3, 5, 7])
+    learner = FedAvg(task, Float32(), 5, 0.1, 3, local_epochs=1)
+    models = run(learner, executor, [[0], [1, 2, 3]], zeros(2))[SERVER][:, 0]
+    assert models == pytest.approx(4 * (1 - 0.9 ** np.arange(1, 6)), abs=1e-12)
+
+
+def test_dpsgd_has_the_tabulated_values_on_a_ring_of_four(executor: Any) -> None:
+    """f_i = (x - b_i)^2 / 2, b = (1, 2, 3, 6), rate 0.1, mixing weights 1/3; values worked out outside this code."""
+    learner = Dpsgd(Quadratics([1] * 4, [1, 2, 3, 6]), Float32(), 400, 0.1, 1)  # type: ignore[arg-type]
+    models = run(learner, executor, [[0], [1], [2], [3]], zeros(4), nx.cycle_graph(4))
+    third = [models[i][2, 0] for i in range(4)]
+    last = [models[i][-1, 0] for i in range(4)]
+    assert third == pytest.approx([0.608778, 0.630889, 0.866333, 1.146000], abs=5e-7)
+    assert last == pytest.approx([2.799798, 2.808898, 3.060667, 3.330637], abs=5e-7)
+
+
+@pytest.fixture(scope="module")
+def digits_task() -> Task:
+    return Task(digits(np.random.default_rng(1)), Mlp((1, 8, 8), 10, [16]), "float64")
+
+
+@pytest.mark.parametrize("graph", [nx.random_regular_graph(4, 10, seed=1), nx.gnp_random_graph(10, 0.35, seed=4)])
+def test_dpsgd_is_its_matrix_form(executor: Any, digits_task: Task, graph: nx.Graph) -> None:
+    """X <- W X - lr G(X), all devices as rows of one matrix."""
+    parts = dirichlet(digits_task.train_labels, 10, np.random.default_rng(3), alpha=0.3)
+    initial = [digits_task.initial_parameters(np.random.default_rng(i)) for i in range(10)]
+    learner = Dpsgd(digits_task, Float32(), 5, 0.1, 16)
+    models = run(learner, executor, [part.tolist() for part in parts], initial, graph)
+
+    streams = [BatchStream(part, np.random.default_rng(i), torch.float64) for i, part in enumerate(parts)]
+    matrix, x = torch.tensor(mixing_matrix(graph)), torch.stack(initial)
+    for k in range(5):
+        draws = [stream.draw(16, steps=1) for stream in streams]
+        gradients = [
+            digits_task.gradient(row, draw.indices[0], draw.weights[0]) for row, draw in zip(x, draws, strict=True)
+        ]
+        x = matrix @ x - 0.1 * torch.stack(gradients)
+        assert np.abs(np.array([models[i][k] for i in range(10)]) - x.numpy()).max() < 1e-12
+
+
+def test_dpsgd_keeps_the_average_on_its_path(executor: Any) -> None:
+    """Equal gradients at the optimum of everybody: with a doubly stochastic W the mean of the models obeys
+    mean <- mean - lr * mean gradient, here 0.9 mean + 0.1 b, on an irregular graph."""
+    graph = nx.gnp_random_graph(8, 0.4, seed=2)
+    initial = [torch.tensor([float(i)], dtype=torch.float64) for i in range(8)]
+    learner = Dpsgd(Quadratics([1] * 8, [5] * 8), Float32(), 6, 0.1, 1)  # type: ignore[arg-type]
+    models = run(learner, executor, [[i] for i in range(8)], initial, graph)
+    means = np.mean([models[i][:, 0] for i in range(8)], axis=0)
+    assert means == pytest.approx(5 + (3.5 - 5) * 0.9 ** np.arange(1, 7), abs=1e-12)
+
+
+@pytest.mark.parametrize("merge", ["mean", "age"])
+def test_gossip_reaches_consensus_at_the_common_optimum(executor: Any, merge: str) -> None:
+    """All devices share the optimum 5: every cycle contracts the distance to it by 0.9 at least, merging is convex."""
+    task: Any = Quadratics([1] * 6, [5] * 6)
+    learner = Gossip(task, Float32(), 100, 0.1, 1, period_s=1.0, merge=merge)
+    initial = [torch.tensor([float(i)], dtype=torch.float64) for i in range(6)]
+    models = run(learner, executor, [[i] for i in range(6)], initial, nx.cycle_graph(6))
+    distance = np.abs(np.array([models[i][:, 0] for i in range(6)]) - 5)
+    assert distance[:, -1].max() <= 5 * 0.9**100 * (1 + 1e-9)
+
+
+def test_gossip_spreads_what_only_others_know(executor: Any) -> None:
+    """Different optima: alone, every device goes to its own; exchanging, all get near the mean of all."""
+    task: Any = Quadratics([1] * 6, [0, 0, 0, 10, 10, 10])
+    learner = Gossip(task, Float32(), 200, 0.01, 1, period_s=1.0)
+    models = run(learner, executor, [[i] for i in range(6)], zeros(6), nx.complete_graph(6))
+    last = np.array([models[i][-1, 0] for i in range(6)])
+    assert np.ptp(last) < 1
+    assert 2 < last.mean() < 8
