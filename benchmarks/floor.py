@@ -138,20 +138,23 @@ def plain_fedavg(problem: Problem, rounds: int, steps: int) -> float:
 
 
 def plain_dpsgd(problem: Problem, rounds: int, steps: int) -> float:
-    """Every round every device averages the old models of its neighborhood and adds what `steps` local steps from its own
-    old model changed; then all models are evaluated."""
+    """One step: every device averages the old models of its neighborhood and adds its own step. Several: every device trains,
+    then averages the trained models. After a round all models are evaluated."""
     models, drawn = [make_model(problem) for _ in range(NUM_DEVICES)], minibatches(problem)
     optimizers = [torch.optim.SGD(model.parameters(), lr=LEARNING_RATE) for model in models]
     neighborhoods = [row.nonzero().flatten().tolist() for row in problem.mixing]  # each with itself
     for _ in range(rounds):
-        old = [copy_state(model) for model in models]
+        sent = [copy_state(model) for model in models]
         for device, model in enumerate(models):
             train(model, optimizers[device], problem, drawn[device], steps)
+        if steps > 1:
+            sent = [copy_state(model) for model in models]
+        for device, model in enumerate(models):
             weights = problem.mixing[device].tolist()
             mixed = {}
             for name, trained in model.state_dict().items():
-                average = sum(weights[j] * old[j][name] for j in neighborhoods[device])
-                mixed[name] = average + trained - old[device][name]
+                average = sum(weights[j] * sent[j][name] for j in neighborhoods[device])
+                mixed[name] = average + trained - sent[device][name]
             model.load_state_dict(mixed)
         result = sum(accuracy(model, problem) for model in models) / NUM_DEVICES
     return result
@@ -217,9 +220,13 @@ def stacked_dpsgd(problem: Problem, rounds: int, steps: int) -> float:
     x, drawn = problem.start.repeat(NUM_DEVICES, 1), minibatches(problem)
     mix_less_own = problem.mixing - torch.eye(NUM_DEVICES)
     for _ in range(rounds):
-        trained = x.clone()
-        stacked_train(trained, problem, drawn, steps)
-        x = torch.addmm(trained, mix_less_own, x)  # W x + (x' - x)
+        if steps == 1:
+            trained = x.clone()
+            stacked_train(trained, problem, drawn, steps)
+            x = torch.addmm(trained, mix_less_own, x)  # W x + (x' - x)
+        else:
+            stacked_train(x, problem, drawn, steps)
+            x = problem.mixing @ x
         result = stacked_accuracy(x, problem)
     return result
 

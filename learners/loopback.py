@@ -116,7 +116,7 @@ class Loopback:
         self._present = {node.id: tuple(node.neighbors) for node in nodes}
         self._runners: list[_Runner] = []
         for node in nodes:
-            programs = program(node)
+            programs: Any = program(node)
             several = programs if isinstance(programs, (list, tuple)) else [programs]
             self._runners += [_Runner(node, one) for one in several]
 

@@ -183,6 +183,10 @@ def ragged_key(op: Op, arg: Any, first: Any, exact: bool) -> tuple[int, torch.Si
     if kind is list or kind is tuple:
         m = len(arg)
         entry = arg[0] if m else first
+        if not isinstance(entry, (Deferred, Tensor)):
+            raise TypeError(
+                f"op {op.name}: an empty ragged argument takes its shape from the op's first, which is no tensor"
+            )
         shape, dtype = entry.shape, entry.dtype
         for other in arg:
             if other.shape != shape or other.dtype != dtype:

@@ -67,6 +67,7 @@ class Radios:
         """full_duplex: [num_nodes] bool; tx_w: [num_nodes] watts drawn while on the air (amplifier and circuit)."""
         n = len(full_duplex)
         self.full_duplex = full_duplex
+        self._any_full_duplex = bool(full_duplex.any())
         self.tx_w = tx_w
         self.tx_j = np.zeros(n)
         self.state_ns = np.zeros((len(RADIO_STATES), n))
@@ -75,27 +76,31 @@ class Radios:
         self.waiting = np.zeros(n, dtype=np.int64)  # transfers that wait for or are on the air
         self.since_ns = np.zeros(n)
 
-    def settle(self, nodes: int | np.ndarray | slice, now_ns: int) -> None:
+    def settle(self, nodes: np.ndarray | slice, now_ns: int) -> None:
         """Book the time since the last change at the present shares."""
         elapsed = now_ns - self.since_ns[nodes]
-        if not np.any(elapsed):
+        if not elapsed.any():
             return
         tx, rx = np.minimum(self.tx_share[nodes], 1.0), np.minimum(self.rx_share[nodes], 1.0)
-        overlap = np.where(self.full_duplex[nodes], tx * rx, 0.0)
-        over = tx + rx - overlap
-        if np.any(over > 1.0 + _SHARE_TOLERANCE):
+        state = self.state_ns
+        if self._any_full_duplex:
+            overlap = np.where(self.full_duplex[nodes], tx * rx, 0.0)
+            tx, rx = tx - overlap, rx - overlap
+            both = np.rint(overlap * elapsed)
+        else:
+            both = 0.0
+        if (tx + rx).max() > 1.0 + _SHARE_TOLERANCE:
             raise AssertionError("a half-duplex radio would send and receive at once")
-        both = np.rint(overlap * elapsed)
-        sending = np.rint((tx - overlap) * elapsed)
-        receiving = np.minimum(np.rint((rx - overlap) * elapsed), elapsed - both - sending)
+        sending = np.rint(tx * elapsed)
+        receiving = np.minimum(np.rint(rx * elapsed), elapsed - both - sending)
         rest = elapsed - both - sending - receiving
-        access = np.where(self.waiting[nodes] > 0, rest, 0.0)
-        self.tx_j[nodes] += (both + sending) * self.tx_w[nodes] / NS_PER_S
-        self.state_ns[BOTH, nodes] += both
-        self.state_ns[TX, nodes] += sending
-        self.state_ns[RX, nodes] += receiving
-        self.state_ns[ACCESS, nodes] += access
-        self.state_ns[LISTEN, nodes] += rest - access
+        access = rest * (self.waiting[nodes] > 0)
+        self.tx_j[nodes] += (both + sending) * (self.tx_w[nodes] / NS_PER_S)
+        state[BOTH, nodes] += both
+        state[TX, nodes] += sending
+        state[RX, nodes] += receiving
+        state[ACCESS, nodes] += access
+        state[LISTEN, nodes] += rest - access
         self.since_ns[nodes] = now_ns
 
     def settle_one(self, node: int, now_ns: int) -> None:

@@ -19,6 +19,8 @@ from channels.link_adaptation import RateMap
 from channels.mobility import Positions
 from wsim.clock import NEVER_NS, to_ns
 
+DECODED = 1 - 1e-12  # a rate that was derived from this very SNR is decoded, rounding aside
+
 
 class Links:
     """tx_power_w, noise_w_per_hz, rx_antennas: [num_nodes]."""
@@ -41,6 +43,7 @@ class Links:
         self.rx_antennas = rx_antennas
         self.fixed_efficiency_bps_hz = fixed_efficiency_bps_hz
         self._broadcast: dict[tuple[int, bytes, float, float], float] = {}
+        self._decodes: dict[tuple[int, bytes, float, float], bool] = {}
         self._gap = 10.0 ** (-rate_map.snr_gap_db / 10.0)
         self._cap = rate_map.max_efficiency_bps_hz
         self._useful = 1.0 - rate_map.overhead
@@ -86,10 +89,21 @@ class Links:
             self._broadcast[key] = efficiency
         return efficiency
 
+    def all_decode(self, tx: int, receivers: np.ndarray, efficiency: float, power_band_hz: float) -> bool:
+        """On links that never change: every receiver could take this efficiency."""
+        key = (tx, receivers.tobytes(), efficiency, power_band_hz)
+        known = self._decodes.get(key)
+        if known is None:
+            cn0 = self.cn0(np.full(len(receivers), tx), receivers, 0, 1)
+            known = bool((self.efficiency(cn0 / power_band_hz) >= efficiency * DECODED).all())
+            self._decodes[key] = known
+        return known
+
     def set_power(self, node: int, power_w: float) -> None:
         """A sender's total radiated power from now on."""
         self.tx_power_w[node] = power_w
         self._broadcast.clear()
+        self._decodes.clear()
 
     @property
     def lowest_efficiency(self) -> float:

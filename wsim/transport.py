@@ -27,7 +27,7 @@ from learners.protocol import Payload
 from wsim.accounts import Radios
 from wsim.clock import DEADLINE, Call, Clock, to_ns
 from wsim.ledger import Ledger
-from wsim.links import Links
+from wsim.links import DECODED, Links
 from wsim.mac.transfer import Medium, Transfer
 from wsim.packets import ForcedLoss, Segmentation, segment
 from wsim.streams import Streams
@@ -233,8 +233,20 @@ class Transport:
             self._arrive(flight, 0, None)
             self._close(flight, True)
             return
+        if self._config.forced_loss is None and flight.attempts == 1 and self._clear(transfer):
+            for i in range(len(flight.receivers)):
+                self._arrive(flight, i, None)
+            self._close(flight, True)
+            return
         self._fates(transfer, self._clock.now_ns, None)
         self._decide(flight)
+
+    def _clear(self, transfer: Transfer) -> bool:
+        """On links that never change: every receiver decodes this rate all the time."""
+        if transfer.efficiency is None or not self._links.static:
+            return transfer.efficiency is None
+        band_hz = max(point[2] for point in transfer.history)
+        return self._links.all_decode(transfer.tx, transfer.receivers, transfer.efficiency, band_hz)
 
     def _book(self, transfer: Transfer, bits: int) -> None:
         mean_band_hz = transfer.hz_ns / transfer.airtime_ns if transfer.airtime_ns > 0 else 0.0
@@ -289,11 +301,11 @@ class Transport:
         bands = np.array([point[2] for point in transfer.history])
         cn0 = links.cn0(tx, flight.receivers, first, last - first + 1)
         if links.static or first == last:
-            good = links.efficiency(cn0 / bands.max()) >= transfer.efficiency * (1 - 1e-12)
+            good = links.efficiency(cn0 / bands.max()) >= transfer.efficiency * DECODED
             return np.repeat(good[:, :1], len(packets), axis=1)
         middles = (np.arange(first, last + 1) + 0.5) * links.cell_ns
         band = bands[np.maximum(np.searchsorted(times, middles, side="right") - 1, 0)]
-        bad = links.efficiency(cn0 / band) < transfer.efficiency * (1 - 1e-12)
+        bad = links.efficiency(cn0 / band) < transfer.efficiency * DECODED
         before = np.concatenate([np.zeros((len(bad), 1), dtype=np.int64), np.cumsum(bad, axis=1)], axis=1)
         ends_bits = np.cumsum(flight.segmentation.packet_bits()[packets])
         edges_bits = np.concatenate([[0.0], ends_bits])
@@ -376,6 +388,8 @@ class Transport:
             flight.transfer = None
             drained = self._medium_of(flight.sender).cancel(transfer)
             self._book(transfer, round(drained))
+            if transfer.history:  # of a fixed rate: it was cut short here
+                transfer.history.append((self._clock.now_ns, drained, transfer.history[-1][2]))
             if drained > 0 and self._config.partial_use:
                 packets = np.arange(flight.segmentation.num_packets) if flight.sending is None else flight.sending
                 ends_bits = np.cumsum(flight.segmentation.packet_bits()[packets])

@@ -9,10 +9,11 @@ Sends, per round and device: its model to every neighbor, 32 * num_params bits w
 them with exchange = "broadcast", one each with "unicast").
 
 The paper's: one minibatch a round, W given. Ours: Metropolis weights from the degrees in the message headers; several
-local steps x_i -> x_i' from the old model, whose sum takes the place of the one step,
+local steps x_i -> x_i' a round (local_steps > 1 or local_epochs), after which the trained models are exchanged,
 
-    x_i <- sum_j W_ij x_j + (x_i' - x_i)           one local step: exactly the line above
+    x_i <- sum_j W_ij x_j'                         local decentralized SGD, Koloskova et al., ICML 2020 (arXiv 2003.10422)
 
+(nothing to overlap there: adding several steps to the average of the old models would leave every device its own drift);
 and a deadline. The weight of a neighbor whose model is missing returns to x_i (coordinate by coordinate where the
 transport delivers parts of a message); this keeps the average only if both ends miss each other. The neighborhood may
 change from round to round: a round is with those who were present when it began.
@@ -67,25 +68,32 @@ class Dpsgd:
         x = node.initial_parameters  # [num_params]
         for k in rounds(self.num_rounds):
             neighbors = node.neighbors
-            if neighbors:
-                yield Send(
-                    neighbors,
-                    "model",
-                    k,
-                    self.codec.payload(x),
-                    broadcast=self.exchange == "broadcast",
-                    expires_s=self.deadline_s,
-                )
             batches = node.batches(self.batch_size, steps=self.local_steps, epochs=self.local_epochs)
-            trained = yield Compute(self.task.sgd_step.scan, (x, batches.steps, self.learning_rate), work=batches.work)
+            train = Compute(self.task.sgd_step.scan, (x, batches.steps, self.learning_rate), work=batches.work)
+            if self.overlaps:
+                yield from self._send(neighbors, k, x)
+                trained = yield train
+            else:
+                x = trained = yield train
+                yield from self._send(neighbors, k, x)
             received = Received(())
             if neighbors:
                 received = yield Receive(neighbors, "model", k, timeout_s=self.deadline_s)
             x = (yield self._mix(node, trained, x, received, len(neighbors))) if received.messages else trained
             yield Report("model", x)
 
+    @property
+    def overlaps(self) -> bool:
+        """One step a round: computed while the old models are on their way."""
+        return self.local_steps == 1
+
+    def _send(self, neighbors: tuple[int, ...], k: int, x: Value) -> Program:
+        if neighbors:
+            broadcast = self.exchange == "broadcast"
+            yield Send(neighbors, "model", k, self.codec.payload(x), broadcast, expires_s=self.deadline_s)
+
     def _mix(self, node: Node, trained: Value, x: Value, received: Received, degree: int) -> Compute:
-        """sum_j W_ij x_j + (x' - x), over the models that arrived."""
+        """sum_j W_ij x_j + (x' - x), over the models that arrived; x = x' where the trained models travel."""
         degrees = [message.degree for message in received.messages]
         weights = node.tensor(MIXING_WEIGHTS[self.mixing_weights](degree, degrees))
         masks = full_masks(received)

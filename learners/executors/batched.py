@@ -25,6 +25,9 @@ from learners.values import Deferred
 MIN_ROWS = 4
 """Smallest group: below it, kernels for single matrices may round differently."""
 
+ALIGNMENT = 64
+"""Bytes; what torch gives to every new tensor."""
+
 MAX_TAPES = 512
 """Recorded calls kept, one for each signature, group size and memory layout; the one unused for longest goes first."""
 
@@ -234,14 +237,14 @@ class BatchedExecutor:
     def _run_alone(self, job: Job) -> None:
         signature = job.signature
         leaves = [
-            _one_ragged(signature, place, leaf) if place in signature.ragged else tensor_of(leaf)
+            _aligned(_one_ragged(signature, place, leaf) if place in signature.ragged else tensor_of(leaf))
             for place, leaf in zip(_places(signature), job.leaves)
         ]
         if signature.num_xs:
             results: Sequence[Tensor] = leaves[: signature.num_carry]
             constants = leaves[signature.num_carry :]
             for step in range(job.steps):
-                results = signature.run(*results, *(x[step] for x in job.xs), *constants)
+                results = signature.run(*results, *(_aligned(x[step]) for x in job.xs), *constants)
         else:
             results = signature.run(*leaves)
         self.num_calls += job.steps
@@ -379,3 +382,12 @@ def _owned(result: Tensor) -> Tensor:
     """The result, contiguous and not part of something larger that it would keep alive."""
     result = result.contiguous()
     return result if result.untyped_storage().nbytes() <= 2 * result.nbytes + 64 else result.clone()
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """The tensor at an address as if it were alone: what a matrix kernel rounds may depend on it."""
+    return (
+        tensor
+        if tensor.data_ptr() % ALIGNMENT == 0 and tensor.is_contiguous()
+        else tensor.clone(memory_format=torch.contiguous_format)
+    )

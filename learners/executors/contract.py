@@ -10,6 +10,7 @@ from torch import Tensor
 
 from learners.deferred import Op
 from learners.executors.batched import BatchedExecutor
+from learners.values import Deferred
 
 
 def assert_pure(op: Op, *args: Any) -> None:
@@ -44,12 +45,17 @@ def assert_rows_bit_equal(
             for i, row in zip(rows, found, strict=True):
                 for a, b in zip(reference[i], row, strict=True):
                     _assert_equal(op, a, b, f"a group of {num} and one of {size}")
-    backwards = _results(op, BatchedExecutor(), jobs[::-1])[::-1]
-    stacked = _results(op, BatchedExecutor(), _stacked(jobs))
-    for rows_before, *others in zip(reference, backwards, stacked, strict=True):
-        for other, where in zip(others, ("reversed order", "rows of one tensor"), strict=True):
-            for a, b in zip(rows_before, other, strict=True):
-                _assert_equal(op, a, b, where)
+    executor = BatchedExecutor()
+    orders = {
+        "reversed order": (_results(op, executor, jobs[::-1])[::-1], reference),
+        "rows of one tensor": (_results(op, executor, _rows(executor, jobs)), reference),
+        "rows of one tensor out of order": (_results(op, executor, _rows(executor, jobs[::-1])[::-1]), reference),
+        "one tensor for all": (_results(op, executor, [jobs[0]] * num), [reference[0]] * num),
+    }
+    for where, (found, expected) in orders.items():
+        for row, expected_row in zip(found, expected, strict=True):
+            for a, b in zip(row, expected_row, strict=True):
+                _assert_equal(op, a, b, f"separate tensors and {where}")
 
 
 def _results(op: Op, executor: BatchedExecutor, jobs: Sequence[Any]) -> list[list[Tensor]]:
@@ -62,14 +68,16 @@ def _flat(value: Any) -> list[Any]:
     return list(value) if isinstance(value, tuple) else [value]
 
 
-def _stacked(jobs: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The same arguments as rows of one tensor an argument, one entry off the start so that alignment differs."""
+def _rows(executor: BatchedExecutor, jobs: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The same arguments as rows of one tensor an argument, as an executor hands them out, some rows from its start."""
     columns: list[Any] = []
     for column in zip(*jobs, strict=True):
         if all(isinstance(arg, Tensor) for arg in column) and len({arg.shape for arg in column}) == 1:
-            buffer = torch.empty(1 + column[0].numel() * len(column), dtype=column[0].dtype)
-            rows = buffer[1:].view(len(column), *column[0].shape)
-            columns.append(torch.stack(column, out=rows))
+            base = torch.stack((*column[:3], *column))
+            values = [Deferred(executor, (arg.shape, arg.dtype), base) for arg in column]
+            for row, value in enumerate(values, 3):
+                value.row = row
+            columns.append(values)
         else:
             columns.append(column)
     return list(zip(*columns, strict=True))

@@ -215,7 +215,7 @@ def take_rows(table: Tensor, indices: list[Tensor]) -> Tensor:
     """table[indices] of one index tensor, by the faster kernel where it applies (it knows no negative indices)."""
     try:
         return table.index_select(0, indices[0].reshape(-1)).view(*indices[0].shape, *table.shape[1:])
-    except IndexError:
+    except (IndexError, RuntimeError):
         return aten.index.Tensor(table, indices)
 
 

@@ -151,14 +151,15 @@ def test_dpsgd_keeps_the_average_on_its_path(executor: Any) -> None:
 
 
 @pytest.mark.parametrize("merge", ["mean", "age"])
-def test_gossip_reaches_consensus_at_the_common_optimum(executor: Any, merge: str) -> None:
-    """All devices share the optimum 5: every cycle contracts the distance to it by 0.9 at least, merging is convex."""
+def test_gossip_contracts_to_the_common_optimum(executor: Any, merge: str) -> None:
+    """All devices share the optimum 5. Training contracts a device's distance to it by 0.9, merging is convex, and a model
+    that is merged was trained at most one period earlier: so the largest distance H obeys H(t + 1) <= 0.9 H(t - 1)."""
     task: Any = Quadratics([1] * 6, [5] * 6)
     learner = Gossip(task, Float32(), 100, 0.1, 1, period_s=1.0, merge=merge)
     initial = [torch.tensor([float(i)], dtype=torch.float64) for i in range(6)]
     models = run(learner, executor, [[i] for i in range(6)], initial, nx.cycle_graph(6))
     distance = np.abs(np.array([models[i][:, 0] for i in range(6)]) - 5)
-    assert distance[:, -1].max() <= 5 * 0.9**100 * (1 + 1e-9)
+    assert distance[:, -1].max() <= 5 * 0.9**49
 
 
 def test_gossip_spreads_what_only_others_know(executor: Any) -> None:

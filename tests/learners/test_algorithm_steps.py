@@ -233,10 +233,13 @@ def test_dpsgd_returns_a_missing_weight_to_the_own_model() -> None:
     assert torch.allclose(device.reports[1], after + 0.1 * (TARGETS[0] - after))
 
 
-def test_dpsgd_adds_the_sum_of_its_local_steps() -> None:
+def test_dpsgd_with_several_local_steps_mixes_the_trained_models() -> None:
+    """x' = (1 - 0.9^3) target after three steps; own degree 1 and the neighbor's 1 give the weight 1/2."""
     device = Hand(learner(Dpsgd, local_steps=3, num_rounds=1).program(HandNode(neighbors=(1,))))
+    trained = (1 - 0.9**3) * TARGETS[0]
+    assert torch.allclose(device.sent[0].payload.data, trained)
     device.answer(Message(1, "model", 0, vector(4, 0, 0), degree=1))
-    assert torch.allclose(device.reports[0], vector(2, 0, 0) + (1 - 0.9**3) * TARGETS[0])
+    assert torch.allclose(device.reports[0], vector(2, 0, 0) + trained / 2)
 
 
 def test_dpsgd_without_neighbors_trains_alone() -> None:

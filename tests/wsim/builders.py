@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from learners.protocol import Payload
+from learners.protocol import Observe, Payload, Receive, Send, Sleep
 from wsim.engine import Run
 from wsim.scenario import Loaded, load_text
 
@@ -120,36 +120,59 @@ def peers(
 
 def play(
     loaded: Loaded,
-    programs: Callable[[Any], Any] | dict[int, Callable[[Any], Any]],
+    programs: Program | dict[int, Program],
     *,
     executor: str = "null",
-    check: Callable[[Run], None] | None = None,
+    hook: Callable[[Run], None] | None = None,
 ) -> Run:
-    """Run toy programs to the end: a function of the node, or functions by node id (the others do nothing).
+    """Run toy programs to the end: a function of the node, or functions by node id (the other nodes do nothing).
 
-    check: called with the run before it starts, to hook into its parts."""
-
-    def idle(node: Any) -> Any:
-        return iter(())
+    hook: is given the run before it starts."""
 
     def program(node: Any) -> Any:
-        make = programs.get(node.id, idle) if isinstance(programs, dict) else programs
-        made = make(node)
-        return silent() if made is None or not hasattr(made, "send") else made
+        return programs.get(node.id, silent)(node) if isinstance(programs, dict) else programs(node)
 
-    uses_server = loaded.scenario.server is not None
-    learner = (ToyCell if uses_server else Toy)(programs=program)
+    learner = (ToyCell if loaded.scenario.server is not None else Toy)(programs=program)
     run = Run(loaded, executor, None, None, learner, None)
-    if check is not None:
-        check(run)
+    if hook is not None:
+        hook(run)
     run.go()
     return run
 
 
-def silent() -> Any:
-    """A program that does nothing."""
-    return
-    yield
+def silent(node: Any) -> Any:
+    """The program of a node that does nothing."""
+    yield from ()
+
+
+def sends(to: int | Sequence[int], payload_bits: int, count: int = 1, **how: Any) -> Program:
+    """A program that sends `count` messages at once."""
+
+    def program(node: Any) -> Any:
+        for k in range(count):
+            yield Send(to, "m", k, Payload(None, payload_bits), **how)
+
+    return program
+
+
+def arrivals(log: list[tuple[float, int, int]], count: int) -> Program:
+    """A program that logs `count` receptions as (seconds, sender, round)."""
+
+    def program(node: Any) -> Any:
+        for _ in range(count):
+            message = (yield Receive(None, "m", count=1)).messages[0]
+            log.append(((yield Observe("time")), message.sender, message.round))
+
+    return program
+
+
+def waits(seconds: float) -> Program:
+    """A program that keeps the run going for so long (a run ends with its last program)."""
+
+    def program(node: Any) -> Any:
+        yield Sleep(seconds)
+
+    return program
 
 
 def bits(num_bits: int) -> Payload:
@@ -158,5 +181,6 @@ def bits(num_bits: int) -> Payload:
 
 
 def ledger_closes(run: Run) -> bool:
+    """sent = delivered + lost + in flight, the last counted by itself."""
     ledger = run.ledger
     return ledger.sent == ledger.delivered + sum(ledger.lost.values()) + run.transport.in_flight

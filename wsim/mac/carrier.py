@@ -93,6 +93,8 @@ class Carrier:
         self._queues: dict[Hashable, deque[Transfer]] = {}
         self._active: list[Transfer] = []
         self._arrivals: list[Transfer] = []
+        # a fixed rate on links that never change decodes all of the time or never: when its bits drain does not matter
+        self._one_point = links.static and sharing.power_band_hz is not None
         self._num_fixed = 0  # active transfers that do not follow the channel
         self._timer: Call | None = None
         self._replan_call: Call | None = None
@@ -219,7 +221,10 @@ class Carrier:
             self._left[i] = transfer.bits
             self._active.append(transfer)
             self._sharing.admit(transfer)
-            self._num_fixed += transfer.efficiency is not None
+            if transfer.efficiency is not None:
+                self._num_fixed += 1
+                if self._one_point:
+                    transfer.history.append((now_ns, 0.0, self._sharing.power_band_hz or 0.0))
             self._set_share(transfer, now_ns, even_share or 0.0, 1)
         self._set_server(now_ns)
 
@@ -325,7 +330,7 @@ class Carrier:
         if n == 0:
             self._ahead_rows = 0
             return
-        if self._num_fixed:
+        if self._num_fixed and not self._one_point:
             for transfer, left in zip(self._active, self._left[:n].tolist(), strict=True):
                 if transfer.efficiency is not None:
                     transfer.history.append((now_ns, transfer.bits - left, allotment.power_band_hz))
