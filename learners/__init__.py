@@ -3,3 +3,9 @@
 Everything is found by module: `learners.protocol` is the seam with the simulator, `learners.registry` lists by name
 what a scenario may ask for. Neither of the two imports torch.
 """
+
+import os
+
+# Without it the bits of a matrix product depend on where a row lies in memory, and so on the others in its batch. MKL reads
+# this at its first call; it costs a few percent.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")

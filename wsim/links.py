@@ -83,7 +83,7 @@ class Links:
         if known is not None:
             return known
         cn0 = np.sort(self.mean_cn0(np.full(len(receivers), tx), receivers, time_s))[::-1]
-        weakest = cn0[math.ceil(reach * len(cn0)) - 1]
+        weakest = cn0[math.ceil(reach * len(cn0) - 1e-9) - 1]  # 0.28 * 25 is a little over 7
         efficiency = float(self.efficiency(weakest[None] / bandwidth_hz)[0]) or self.lowest_efficiency
         if self.positions.max_speed_mps == 0.0:  # the mean never changes
             self._broadcast[key] = efficiency

@@ -206,10 +206,15 @@ class Transport:
         if flight.reliability == "arq" or (flight.reliability == "fountain" and flight.attempts == 1):
             bits += self._config.feedback_bits * len(flight.receivers)
         elif flight.reliability == "nack" and flight.attempts > 1:
-            bits += self._config.feedback_bits * sum(flight.pending)
+            bits += self._config.feedback_bits * self._num_complaints(flight)
         transfer = Transfer(flight, flight.sender, flight.receivers, bits, self._efficiency(flight))
         flight.transfer = transfer
         self._medium_of(flight.sender).submit(transfer, flight.attempts > 1)
+
+    def _num_complaints(self, flight: Flight) -> int:
+        """Receivers that miss something and hold something: who got nothing cannot complain."""
+        arrived = flight.arrived
+        return 0 if arrived is None else sum(p and bool(some.any()) for p, some in zip(flight.pending, arrived))
 
     def _efficiency(self, flight: Flight) -> float | None:
         """None: follow the channel. A broadcast never adapts to one receiver."""

@@ -47,6 +47,10 @@ def rows_for(n: int) -> int:
     return -(-n // step) * step
 
 
+BOOKKEEPING_BYTES = 100
+"""Of remembering who holds one row."""
+
+
 class Job:
     """A recorded call, or a whole scan (xs given)."""
 
@@ -296,7 +300,7 @@ class BatchedExecutor:
                 value.row = row
                 value.job = None
             self._blocks.append(Block(base, values))
-            self._new_bytes += base.nbytes
+            self._new_bytes += base.nbytes + BOOKKEEPING_BYTES * len(values)
         for job in jobs:
             job.leaves, job.xs = [], ()
 

@@ -1,0 +1,142 @@
+"""One algorithm, three ways to run it: on the loopback bench, and in the simulator with the eager and the batched executor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from learners.batching import BatchStream
+from learners.loopback import LoopbackNode, loopback
+from learners.protocol import SERVER
+from tests.contract.recording import Recording, learner_of, record, value_of
+from tests.contract.worlds import LEARNERS, calm, harsh, has_key
+from wsim.engine import Run, simulate
+from wsim.results import content_digest, write
+from wsim.scenario import Loaded
+
+WINDOWS = (1, 7, 100, 4096)
+TOLERANCE = 1e-9  # eager and batched kernels round differently, 5 rounds of float64
+
+
+def comparable(learner: str) -> Loaded:
+    """A calm world in which a learner without rounds meets the same messages at the bench, where computing and sending take no
+    time: a cycle takes milliseconds here, and the cycles of two devices lie further apart than that."""
+    own = ["devices.0.compute.effective_flops=1e9"]
+    if has_key(learner, "period_s"):
+        own.append("algorithm.period_s=1.0")
+    return calm(learner, *own)
+
+
+def run_loopback(loaded: Loaded) -> Recording:
+    """The scenario's learner on the bench, with the data, graph, initial models and streams that the simulator gives it."""
+    run = Run(loaded, "eager", None, None, None, None)
+    learning, streams = run.learning, run.streams
+    task = learning.task
+    devices = range(loaded.scenario.num_devices)
+    samples_of = [len(part) for part in learning.parts]
+    ids = [*devices, SERVER] if learning.learner.uses_server else list(devices)
+    nodes = []
+    for id in ids:
+        index = run.world.server_index if id == SERVER else id
+        nodes.append(
+            LoopbackNode(
+                id,
+                run.topology.neighbors(index),
+                learning.initial_parameters(id)(),
+                streams("learner", index),
+                0 if id == SERVER else samples_of[id],
+                tuple(devices),
+                samples_of,
+                None if id == SERVER else BatchStream(learning.parts[id], streams("batches", id), task.dtype),
+                task.dtype,
+            )
+        )
+    recording = Recording(learning.learner)
+    loopback(recording.program, nodes)
+    return recording
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_loopback_eager_and_batched_give_equal_traces_and_values(learner: str) -> None:
+    loaded = comparable(learner)
+    bench = run_loopback(loaded)
+    in_order: dict[str, list[Any]] = {"eager": [], "batched": []}
+    runs = {name: record(loaded, name, trace=trace) for name, trace in in_order.items()}
+
+    assert in_order["eager"] == in_order["batched"]
+    assert runs["eager"][0].event_digest == runs["batched"][0].event_digest
+    for _, recording in runs.values():
+        assert recording.traces == bench.traces
+        assert_values_agree(recording, bench)
+    rounds = loaded.scenario.stop.rounds or 0
+    assert sum(line == ("report", "model") for line in bench.traces[0]) >= rounds
+    assert any(line[0] == "received" for lines in bench.traces.values() for line in lines)
+    start = value_of(bench.reports[0][2])
+    assert max(float((model - start).abs().max()) for model in bench.models()) > 0.01, "nothing was learned"
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_eager_and_batched_agree_where_models_arrive_in_part(learner: str) -> None:
+    """Masks, deadlines, fading: paths that the bench cannot take. No float16 here: rounding is discontinuous."""
+    loaded = harsh(learner, "dtype=float64", "codec=float32", "transport.reliability=none", "stop.rounds=5")
+    in_order: dict[str, list[Any]] = {"eager": [], "batched": []}
+    runs = {name: record(loaded, name, trace=trace) for name, trace in in_order.items()}
+    assert in_order["eager"] == in_order["batched"]
+    eager, batched = (recording for _, recording in runs.values())
+    assert eager.traces == batched.traces
+    assert runs["eager"][0].event_digest == runs["batched"][0].event_digest
+    assert any(message.mask is not None for message in eager.received)
+    assert_values_agree(batched, eager)
+
+
+def assert_values_agree(recording: Recording, reference: Recording) -> None:
+    """Equal reports of every node in its order, and equal numbers within TOLERANCE."""
+    by_node: list[dict[int, list[tuple[str, Any]]]] = []
+    for each in (recording, reference):
+        reports: dict[int, list[tuple[str, Any]]] = {}
+        for node, name, value in each.reports:
+            reports.setdefault(node, []).append((name, value_of(value)))
+        by_node.append(reports)
+    ours, theirs = by_node
+    assert ours.keys() == theirs.keys()
+    for node, reports in theirs.items():
+        assert [name for name, _ in ours[node]] == [name for name, _ in reports]
+        for k, ((_, value), (_, expected)) in enumerate(zip(ours[node], reports)):
+            assert value.dtype == torch.float64
+            assert float((value - expected).abs().max()) <= TOLERANCE, f"node {node}, report {k}"
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_result_and_models_are_bit_equal_whatever_the_window(learner: str, tmp_path: Path) -> None:
+    loaded = harsh(learner)
+    digests, models = [], []
+    for i, window in enumerate((*WINDOWS, WINDOWS[-1])):
+        run, recording = record(loaded, window=window)
+        path = tmp_path / f"{i}.h5"
+        write(run, path)
+        digests.append(content_digest(path))
+        models.append(recording.models())
+    assert len(set(digests)) == 1
+    for other in models[1:]:
+        assert len(other) == len(models[0]) > 0
+        assert all(torch.equal(a, b) for a, b in zip(models[0], other))
+
+
+def test_result_is_bit_equal_whatever_the_window_with_convolutions(tmp_path: Path) -> None:
+    loaded = calm("fedavg", "data.name=digits", "model.name=lenet", "model.hidden=[12]", "devices.0.count=4", "stop.rounds=2", "dtype=float32")
+    models = [record(loaded, window=window)[1].models() for window in (1, 4096)]
+    assert all(torch.equal(a, b) for a, b in zip(*models, strict=True))
+
+
+def test_another_seed_gives_another_result(tmp_path: Path) -> None:
+    """The digests above compare something."""
+    digests = set()
+    for seed in (1, 2):
+        path = tmp_path / f"{seed}.h5"
+        write(simulate(harsh("fedavg", f"scenario.seed={seed}")), path)
+        digests.add(content_digest(path))
+    assert len(digests) == 2
