@@ -135,6 +135,11 @@ class Channel:
         self._weight = 0
         self._largest_weight = max(_LEAST_LINKS_KEPT, _LINKS_KEPT_PER_NODE * num_nodes)
 
+    @property
+    def is_cheap(self) -> bool:
+        """A gain costs a draw or nothing: no Doppler fading and no moving node."""
+        return self._doppler is None and bool(self._positions.is_static.all())
+
     # -- questions -----------------------------------------------------------------------------------------------------
 
     def gain(self, tx: Ints, rx: Ints, first_cell: int, num_cells: int) -> Floats:

@@ -91,7 +91,7 @@ class Radios:
             both = 0.0
         if (tx + rx).max() > 1.0 + _SHARE_TOLERANCE:
             raise AssertionError("a half-duplex radio would send and receive at once")
-        sending = np.rint(tx * elapsed)
+        sending = np.minimum(np.rint(tx * elapsed), elapsed - both)
         receiving = np.minimum(np.rint(rx * elapsed), elapsed - both - sending)
         rest = elapsed - both - sending - receiving
         access = rest * (self.waiting[nodes] > 0)
@@ -120,7 +120,7 @@ class Radios:
         if tx + rx - overlap > 1.0 + _SHARE_TOLERANCE:
             raise AssertionError("a half-duplex radio would send and receive at once")
         both = round(overlap * elapsed)
-        sending = round((tx - overlap) * elapsed)
+        sending = min(round((tx - overlap) * elapsed), elapsed - both)
         receiving = min(round((rx - overlap) * elapsed), elapsed - both - sending)
         rest = elapsed - both - sending - receiving
         if both or sending:

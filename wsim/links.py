@@ -49,6 +49,7 @@ class Links:
         self._useful = 1.0 - rate_map.overhead
         self._floor = rate_map.min_snr
         self.cell_ns = to_ns(channel.cell_s)
+        self.cheap = channel.is_cheap  # a gain costs a hash, not a sum of sinusoids
         self.static = self.cell_ns == NEVER_NS
 
     def cell_at(self, time_ns: int) -> int:

@@ -8,17 +8,16 @@ test of every op). So neither the window nor the order of events changes a bit.
 
 from __future__ import annotations
 
-import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from learners.deferred import Op
+from learners.executors.blocks import Blocks
+from learners.executors.calls import BatchedCalls, owned
 from learners.executors.gather import gather, gather_ragged, gather_steps, tensor_of
-from learners.executors.tape import Recorder, Tape
 from learners.signature import Signature
 from learners.values import Deferred
 
@@ -28,27 +27,12 @@ MIN_ROWS = 4
 ALIGNMENT = 64
 """Bytes; what torch gives to every new tensor."""
 
-MAX_TAPES = 512
-"""Recorded calls kept, one for each signature, group size and memory layout; the one unused for longest goes first."""
-
-RECORD_AT = 2
-"""A call is recorded when it occurs for this time: calls that never come back cost nothing."""
-
-COMPACT_BYTES = 16 << 20
-"""Rows handed out keep their whole group's tensor alive. Whenever this much, or as much as the rows alone took at the last
-look, has been handed out since, tensors of which less than half is still wanted are replaced by their wanted rows. So
-memory stays below about four times the wanted rows plus this."""
-
 
 def rows_for(n: int) -> int:
     """Rows of the batched call for a group of n: a multiple of 4, of 16 above 128. So few sizes occur that recorded calls
     are found again; the rows to spare repeat others."""
     step = MIN_ROWS if n <= 128 else 16
     return -(-n // step) * step
-
-
-BOOKKEEPING_BYTES = 100
-"""Of remembering who holds one row."""
 
 
 class Job:
@@ -74,17 +58,6 @@ class Job:
         self.mark = 0
 
 
-class Block:
-    """A tensor [num_rows, ...] whose rows were handed out."""
-
-    __slots__ = ("num_bytes", "num_rows", "values")
-
-    def __init__(self, base: Tensor, values: Sequence[Deferred]) -> None:
-        self.num_bytes = base.nbytes
-        self.num_rows = len(base)
-        self.values = [weakref.ref(value) for value in values]
-
-
 class BatchedExecutor:
     """window: recorded steps that are executed at the latest (a scan counts its steps)
     live_bytes: arguments and results of recorded jobs that may wait; also the memory that one batched call may take"""
@@ -101,11 +74,8 @@ class BatchedExecutor:
         self._ready: dict[Signature, list[Job]] = {}
         self._num_pending = 0
         self._mark = 0
-        self._mapped: dict[Signature, Callable[..., tuple[Tensor, ...]]] = {}
-        self._tapes: OrderedDict[Any, Tape | int | None] = OrderedDict()
-        self._blocks: list[Block] = []
-        self._new_bytes = 0
-        self._compact_at = COMPACT_BYTES
+        self._calls = BatchedCalls()
+        self._blocks = Blocks()
 
     # -- recording ----------------------------------------------------------------------------------------------------
 
@@ -177,7 +147,7 @@ class BatchedExecutor:
         with torch.no_grad():
             while self._ready:
                 self._run(max(self._ready, key=lambda signature: len(self._ready[signature])))
-        self._compact()
+        self._blocks.compact()
 
     def _resolve(self, values: Sequence[Any]) -> None:
         """Execute what the values depend on; jobs of equal signature that are ready go along."""
@@ -203,7 +173,7 @@ class BatchedExecutor:
                 signature = max(wanted, key=lambda s: len(self._ready[s]))
                 left -= sum(job.mark == mark for job in self._ready[signature])
                 self._run(signature)
-        self._compact()
+        self._blocks.compact()
 
     # -- executing ----------------------------------------------------------------------------------------------------
 
@@ -253,7 +223,7 @@ class BatchedExecutor:
             results = signature.run(*leaves)
         self.num_calls += job.steps
         for output, result in zip(job.outputs, results):
-            output.base = _owned(result)
+            output.base = owned(result)
             output.job = None
         job.leaves, job.xs = [], ()
 
@@ -291,6 +261,10 @@ class BatchedExecutor:
             if left < done:
                 self._hand_out(carry, jobs[left:done], left)
 
+    def _call(self, signature: Signature, leaves: list[Tensor]) -> list[Tensor]:
+        self.num_calls += 1
+        return self._calls(signature, leaves)
+
     def _hand_out(self, results: Sequence[Tensor], jobs: list[Job], first_row: int) -> None:
         """Row first_row + i of the results becomes the value of job i."""
         for number, base in enumerate(results):
@@ -299,65 +273,9 @@ class BatchedExecutor:
                 value.base = base
                 value.row = row
                 value.job = None
-            self._blocks.append(Block(base, values))
-            self._new_bytes += base.nbytes + BOOKKEEPING_BYTES * len(values)
+            self._blocks.add(base, values)
         for job in jobs:
             job.leaves, job.xs = [], ()
-
-    def _call(self, signature: Signature, leaves: list[Tensor]) -> list[Tensor]:
-        """The op on stacked leaves [n, ...]: results [n, ...], each contiguous and alone in its memory."""
-        self.num_calls += 1
-        key = (signature, *[(leaf.shape[0], leaf.stride()) for leaf in leaves])
-        tapes = self._tapes
-        found = tapes.get(key, 0)
-        if isinstance(found, Tape):
-            tapes.move_to_end(key)
-            return [_owned(result) for result in found.replay(leaves)]
-        mapped = self._mapped.get(signature)
-        if mapped is None:
-            mapped = self._mapped[signature] = torch.func.vmap(signature.run)
-        versions = [leaf._version for leaf in leaves]
-        if found is None:  # known not to be replayable
-            results = mapped(*leaves)
-        elif found + 1 < RECORD_AT:
-            tapes[key] = found + 1
-            results = mapped(*leaves)
-        else:
-            inputs = [leaf.detach() for leaf in leaves]  # objects of their own, where one tensor is passed twice
-            recorder = Recorder(inputs)
-            with recorder:
-                results = mapped(*inputs)
-            tapes[key] = Tape(recorder, results) if recorder.replayable else None
-        if len(tapes) > MAX_TAPES:
-            tapes.popitem(last=False)
-        if [leaf._version for leaf in leaves] != versions:
-            raise RuntimeError("it writes into its arguments in place: ops are pure functions")
-        return [_owned(result) for result in results]
-
-    # -- memory -------------------------------------------------------------------------------------------------------
-
-    def _compact(self) -> None:
-        """Copy the wanted rows out of tensors that are mostly unwanted, see COMPACT_BYTES."""
-        if self._new_bytes < self._compact_at:
-            return
-        wanted_bytes = 0
-        blocks: list[Block] = []
-        sparse: dict[Any, list[Deferred]] = {}
-        for block in self._blocks:
-            values = [value for reference in block.values if (value := reference()) is not None]
-            wanted_bytes += block.num_bytes * len(values) // block.num_rows
-            if 2 * len(values) >= block.num_rows:
-                blocks.append(block)
-            elif values:
-                sparse.setdefault(values[0].key, []).extend(values)
-        for values in sparse.values():
-            base = gather(values).clone()
-            for row, value in enumerate(values):
-                value.base, value.row = base, row
-            blocks.append(Block(base, values))
-        self._blocks = blocks
-        self._new_bytes = 0
-        self._compact_at = max(COMPACT_BYTES, wanted_bytes)
 
 
 def _order(job: Job) -> tuple[int, int]:
@@ -380,12 +298,6 @@ def _ragged_shape(signature: Signature, place: int) -> tuple[int, Sequence[int],
 
 def _one_ragged(signature: Signature, place: int, leaf: Any) -> Tensor:
     return gather_ragged([leaf], *_ragged_shape(signature, place))[0]
-
-
-def _owned(result: Tensor) -> Tensor:
-    """The result, contiguous and not part of something larger that it would keep alive."""
-    result = result.contiguous()
-    return result if result.untyped_storage().nbytes() <= 2 * result.nbytes + 64 else result.clone()
 
 
 def _aligned(tensor: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from wsim.scenario import Loaded, load_text
 KEYS: dict[str, list[str]] = {}
 """Learner -> overrides of its own, beyond those below; none is the rule."""
 
+BATCH_SIZE = 16
 LEARNERS = sorted(registry.LEARNERS)
 
 CALM = """
@@ -116,21 +117,26 @@ radio = { tx_power_dbm = 40.0, rx_antennas = 2, half_duplex = false }
 
 def calm(learner: str, *overrides: str) -> Loaded:
     """A lossless, static world of 6 devices in float64, 5 rounds of 2 local steps."""
-    return _scenario(CALM, learner, ["algorithm.local_steps=2", *overrides])
+    return _scenario(CALM, learner, _with_work(overrides))
 
 
 def harsh(learner: str, *overrides: str) -> Loaded:
     """A fading, moving, lossy world of 6 devices in float32, 6 rounds."""
-    own = ["algorithm.local_steps=2"]
-    own.append("mac.kind=fdma" if registry.load("learner", learner).uses_server else "mac.kind=shared")
+    own = ["mac.kind=fdma" if registry.load("learner", learner).uses_server else "mac.kind=shared"]
     if has_key(learner, "deadline_s"):
         own.append("algorithm.deadline_s=0.5")
-    return _scenario(HARSH, learner, [*own, *overrides])
+    return _scenario(HARSH, learner, [*own, *_with_work(overrides)])
 
 
 def has_key(learner: str, key: str) -> bool:
     """Whether the learner has this hyper-parameter."""
     return key in {field.name for field in dataclasses.fields(registry.load("learner", learner))}
+
+
+def _with_work(overrides: tuple[str, ...]) -> list[str]:
+    """2 local steps between exchanges, unless the overrides ask for epochs."""
+    epochs = any(override.startswith("algorithm.local_epochs") for override in overrides)
+    return [*([] if epochs else ["algorithm.local_steps=2"]), *overrides]
 
 
 def _scenario(text: str, learner: str, overrides: list[str]) -> Loaded:

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from learners.deferred import Op
 from learners.executors import BatchedExecutor, EagerExecutor
-from learners.executors import batched as batched_module
+from learners.executors import blocks as blocks_module
+from learners.executors import calls as calls_module
 from learners.executors.contract import assert_pure, assert_rows_bit_equal
 from learners.executors.gather import gather
 from learners.executors.tape import Recorder, Tape
@@ -157,10 +158,10 @@ def test_results_are_equal_bit_for_bit_whatever_the_window() -> None:
 @pytest.mark.parametrize("record_at", [1, 10**9])
 def test_recorded_calls_change_no_bit(record_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     reference = run_dag(BatchedExecutor(), torch.float32)
-    monkeypatch.setattr(batched_module, "RECORD_AT", record_at)
+    monkeypatch.setattr(calls_module, "RECORD_AT", record_at)
     executor = BatchedExecutor()
     assert torch.equal(run_dag(executor, torch.float32), reference)
-    assert any(isinstance(tape, Tape) for tape in executor._tapes.values()) == (record_at == 1)
+    assert any(isinstance(tape, Tape) for tape in executor._calls.tapes.values()) == (record_at == 1)
 
 
 def test_eager_equals_batched() -> None:
@@ -270,7 +271,7 @@ def test_rows_without_a_copy_where_they_lie_in_order() -> None:
 def test_memory_is_flat_over_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """1000 rounds of 10 devices; what is held after 200 rounds is held after 1000. One device in ten keeps an old model, which
     must not keep the other nine of its group alive: rows of 8 kB, compacted at 1 MB."""
-    monkeypatch.setattr(batched_module, "COMPACT_BYTES", 1_000_000)
+    monkeypatch.setattr(blocks_module, "COMPACT_BYTES", 1_000_000)
     executor = BatchedExecutor(window=64)
     shift = Op(lambda x, by: x + by, name="shift")
     models = [executor.lift(torch.zeros(2_000)) for _ in range(10)]
@@ -294,14 +295,13 @@ def test_memory_is_flat_over_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(executor.read(kept[0]), torch.full((2_000,), 1000.0 - 499))
     assert held[1] < 1.5 * held[0] + 200_000
     wanted = 60 * 8_000
-    assert held[1] < 4 * wanted + batched_module.COMPACT_BYTES
-    assert len(executor._blocks) < 600
+    assert held[1] < 4 * wanted + blocks_module.COMPACT_BYTES
+    assert len(executor._blocks.blocks) < 600
 
 
 def test_rows_of_old_groups_do_not_keep_them_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batched_module, "COMPACT_BYTES", 1000)
+    monkeypatch.setattr(blocks_module, "COMPACT_BYTES", 1000)
     executor = BatchedExecutor()
-    executor._compact_at = 1000
     shift = Op(lambda x, by: x + by, name="shift")
     one = torch.ones(())
     kept = []

@@ -26,6 +26,7 @@ from wsim.mac.transfer import Transfer
 
 _MAX_CELLS = 64  # cells of the channel looked up at once, at most
 _MAX_ENTRIES = 1 << 16  # transfers x cells looked up at once, at most
+_MAX_SEEN = 1 << 14  # links in the table of those seen
 _STATIC_SPAN_NS = float(1 << 60)
 
 
@@ -98,6 +99,7 @@ class Carrier:
         self._num_fixed = 0  # active transfers that do not follow the channel
         self._timer: Call | None = None
         self._replan_call: Call | None = None
+        self._replans_itself = False
         self._left = np.empty(16)  # bits, by active transfer; capacity doubles
         # the channel ahead, by active transfer: C/N0, or the efficiency where the power's band never changes
         self._ahead = np.empty((16, 1))
@@ -105,6 +107,12 @@ class Carrier:
         self._ahead_first = 0
         self._ahead_cells = 0
         self._width = 4
+        # where a gain is cheap: the channel ahead of every link seen so far, so that one call serves all of them
+        self._row_of: dict[tuple[int, int], int] = {}
+        self._seen = np.zeros((16, 2), dtype=np.int64)
+        self._table = np.zeros((16, 0))
+        self._table_first = 0
+        self._table_cells = 0
         # the plan from _plan_ns on
         self._plan_ns = 0
         self._planned = False
@@ -174,12 +182,13 @@ class Carrier:
     def power_changed(self, node: int) -> None:
         if any(transfer.tx == node for transfer in self._active):
             self._ahead_rows = 0  # the channel ahead is looked up anew
+            self._row_of.clear()
             self._request_replan()
 
     # -- events --------------------------------------------------------------------------------------------------------
 
     def _request_replan(self) -> None:
-        if self._replan_call is None:
+        if self._replan_call is None and not self._replans_itself:
             self._replan_call = self._clock.after(0, self._replan, None, REPLAN)
 
     def _finished(self, call: Call) -> None:
@@ -190,10 +199,14 @@ class Carrier:
         finished = [self._active[i] for i in through]
         for i in reversed(through):
             self._drop(i)
+        self._replans_itself = True
         for transfer in finished:
             self._done(transfer)  # may put what was lost back in front
             self._next(self._sharing.queue_key(transfer))
-        self._request_replan()
+        self._replans_itself = False
+        if self._replan_call is not None:
+            self._replan_call.cancel()
+        self._replan(call)
 
     def _next(self, key: Hashable) -> None:
         """The head of this queue has left: the next one takes its place."""
@@ -315,7 +328,9 @@ class Carrier:
     def _replan(self, call: Call) -> None:
         """The set changed, or the cells ahead are used up: divide the carrier anew and find who finishes first."""
         now_ns = self._clock.now_ns
+        self._replans_itself = True
         self._advance(now_ns)
+        self._replans_itself = False
         self._replan_call = None
         if self._arrivals:
             self._admit(now_ns)
@@ -442,13 +457,44 @@ class Carrier:
         adaptive = [i for i, transfer in enumerate(transfers) if transfer.efficiency is None]
         ahead = np.zeros((len(transfers), num_cells))
         if adaptive:
-            tx = np.array([transfers[i].tx for i in adaptive], dtype=np.int64)
-            rx = np.concatenate([transfers[i].receivers for i in adaptive])
-            cn0 = self._links.cn0(tx, rx, first_cell, num_cells)
-            band_hz = self._sharing.power_band_hz
-            ahead[adaptive] = cn0 if band_hz is None else self._links.efficiency(cn0 / band_hz)
+            pairs = [(transfers[i].tx, int(transfers[i].receivers[0])) for i in adaptive]
+            if self._links.cheap:
+                ahead[adaptive] = self._from_table(pairs, first_cell, num_cells)
+            else:
+                ahead[adaptive] = self._look_up(np.array(pairs, dtype=np.int64), first_cell, num_cells)
         if len(adaptive) < len(transfers) and self._sharing.power_band_hz is not None:
             for i, transfer in enumerate(transfers):
                 if transfer.efficiency is not None:
                     ahead[i] = transfer.efficiency
         return ahead
+
+    def _from_table(self, pairs: list[tuple[int, int]], first_cell: int, num_cells: int) -> np.ndarray:
+        """Rows of the table of all links seen, which is looked up as a whole when the cells have moved on."""
+        row_of = self._row_of
+        last_cell = first_cell + num_cells
+        if self._table_first > first_cell or last_cell > self._table_first + self._table_cells:
+            if len(row_of) > _MAX_SEEN:
+                row_of.clear()
+            self._table_first, self._table_cells = first_cell, num_cells
+            seen = self._seen[: len(row_of)]
+            self._table = np.empty((len(self._seen), num_cells))
+            if len(seen):
+                self._table[: len(seen)] = self._look_up(seen, first_cell, num_cells)
+        new = [pair for pair in pairs if pair not in row_of]
+        if new:
+            have = len(row_of)
+            total = have + len(new)
+            if total > len(self._seen):
+                capacity = max(total, 2 * len(self._seen))
+                self._seen = np.resize(self._seen, (capacity, 2))
+                self._table = np.resize(self._table, (capacity, self._table_cells))
+            self._seen[have:total] = new
+            row_of.update(zip(new, range(have, total), strict=True))
+            self._table[have:total] = self._look_up(self._seen[have:total], self._table_first, self._table_cells)
+        offset = first_cell - self._table_first
+        return self._table[[row_of[pair] for pair in pairs], offset : offset + num_cells]
+
+    def _look_up(self, pairs: np.ndarray, first_cell: int, num_cells: int) -> np.ndarray:
+        cn0 = self._links.cn0(pairs[:, 0], pairs[:, 1], first_cell, num_cells)
+        band_hz = self._sharing.power_band_hz
+        return cn0 if band_hz is None else self._links.efficiency(cn0 / band_hz)

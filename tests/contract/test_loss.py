@@ -1,0 +1,77 @@
+"""Every learner goes on where a fifth of all packets is lost, and every message has exactly the bits of its encoding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.contract.recording import record, value_of
+from tests.contract.worlds import LEARNERS, calm, has_key
+from wsim.record import RunRecord
+from wsim.scenario import Loaded
+
+AGE_BITS = 32  # a count of steps beside a model
+
+
+LEARNING = ["dtype=float32", "stop.rounds=8", "data.num_samples=800", "algorithm.local_steps=10", "algorithm.learning_rate=0.3"]
+
+
+def lossy(learner: str, partial: str, codec: str) -> Loaded:
+    """20 % of all packets are lost and never repeated; a model takes 3 packets with float16 (so half of all models arrive whole)
+    and 5 with float32."""
+    keys = ["channel.forced_loss.rate=0.2", "transport.reliability=none", f"transport.partial={partial}"]
+    keys += ["transport.mtu_bytes=144", f"codec.name={codec}", *LEARNING]
+    if has_key(learner, "deadline_s"):
+        keys.append("algorithm.deadline_s=1.0")
+    return calm(learner, *keys)
+
+
+@pytest.mark.parametrize("codec", ["float16", "float32"])
+@pytest.mark.parametrize("partial", ["use", "drop"])
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_learner_survives_a_fifth_of_all_packets_lost(learner: str, partial: str, codec: str) -> None:
+    run, recording = record(lossy(learner, partial, codec))
+    clean, _ = record(calm(learner, *LEARNING))
+    assert run.stop_reason == "rounds"
+    assert run.eval_round[-1] == 8
+    lost = run.packets_lost / run.packets_sent
+    error = (0.2 * 0.8 / run.packets_sent) ** 0.5
+    assert lost == pytest.approx(0.2, abs=4 * error)
+    assert_books_close(run)
+    masked = [message for message in recording.received if message.mask is not None]
+    if partial == "use":
+        assert masked
+        assert all(0 < int(message.mask.sum()) < message.mask.numel() for message in masked)
+    else:
+        assert not masked
+        assert run.messages_lost["forced"] > 0
+    assert all(torch.isfinite(model).all() for model in recording.models())
+    assert run.accuracy[-1] > 0.25 + 0.5 * (clean.accuracy[-1] - 0.25), "less than half of what is learned above chance without loss"
+
+
+def assert_books_close(run: RunRecord) -> None:
+    arrived = run.messages_delivered_used + run.messages_delivered_unused
+    assert run.messages_sent == arrived + sum(run.messages_lost.values()) + run.messages_in_flight
+
+
+@pytest.mark.parametrize("codec", ["float16", "float32"])
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_every_message_has_the_bits_of_its_encoding(learner: str, codec: str) -> None:
+    variants: list[list[str]] = [[]]
+    if has_key(learner, "merge"):
+        variants.append(["algorithm.merge=age"])
+    for variant in variants:
+        _, recording = record(calm(learner, f"codec.name={codec}", "dtype=float32", *variant))
+        assert recording.sent
+        for payload in recording.sent:
+            assert payload.num_bits == encoded_bits(payload.data, recording.learner.codec)
+
+
+def encoded_bits(data: Any, codec: Any) -> int:
+    """Length of a message: models as the codec encodes them, single numbers as 32 bits."""
+    if isinstance(data, tuple):
+        return sum(encoded_bits(part, codec) for part in data)
+    tensor = value_of(data)
+    return AGE_BITS if tensor.ndim == 0 else 8 * len(codec.encode(codec.compress(tensor)))
