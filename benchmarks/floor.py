@@ -58,7 +58,7 @@ def make_problem(partition: str = "iid", seed: int = 1) -> Problem:
     data = digits(streams("split"), test_fraction=0.2)
     deal = iid if partition == "iid" else functools.partial(dirichlet, alpha=0.3)
     start = Mlp((NUM_FEATURES,), NUM_CLASSES, (NUM_HIDDEN,)).initial(streams("initial_parameters", 0))
-    graph = build_graph("random_regular", NUM_DEVICES, DEGREE, None, None, streams("graph"))
+    graph = build_graph("random_regular", NUM_DEVICES, DEGREE, None, [], streams("graph"))
     return Problem(
         inputs=torch.tensor(data.train_inputs, dtype=torch.float32).flatten(1),
         labels=torch.tensor(data.train_labels),

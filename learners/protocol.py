@@ -110,6 +110,17 @@ class Left:
     node: int
 
 
+class Operation(Protocol):
+    """What can be computed: `learners.deferred.Op` or its `.scan`."""
+
+    name: str
+
+    def __call__(self, *args: Any) -> Value: ...
+
+    def flops(self, *args: Any) -> int:
+        """Floating-point operations of one call, from shapes alone."""
+
+
 # -- requests ---------------------------------------------------------------------------------------------------------
 
 
@@ -119,7 +130,7 @@ class Compute:
 
     work: fraction of the counted FLOPs that is real work (padding is not charged)."""
 
-    op: Callable[..., Value]
+    op: Operation
     args: tuple[Any, ...] = ()
     work: float = 1.0
 

@@ -88,7 +88,7 @@ class Radios:
             tx, rx = tx - overlap, rx - overlap
             both = np.rint(overlap * elapsed)
         else:
-            both = 0.0
+            both = np.zeros_like(elapsed)
         if (tx + rx).max() > 1.0 + _SHARE_TOLERANCE:
             raise AssertionError("a half-duplex radio would send and receive at once")
         sending = np.minimum(np.rint(tx * elapsed), elapsed - both)

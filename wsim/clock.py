@@ -30,7 +30,8 @@ class Call(simpy.Event):
     def __init__(self, env: simpy.Environment, callback: Callable[[Any], None], data: Any) -> None:
         self.env = env
         self.callbacks = [callback]
-        self._value = data
+        self._value = None
+        self.data = data
         self._ok = True
         self._defused = True
 
@@ -40,7 +41,7 @@ class Call(simpy.Event):
 
 
 class Clock:
-    """Schedules callbacks; a callback receives its `Call`, whose `.value` is the data given."""
+    """Schedules callbacks; a callback receives its `Call`, whose `.data` is the data given."""
 
     def __init__(self) -> None:
         self.env = simpy.Environment(initial_time=0)
@@ -48,7 +49,8 @@ class Clock:
 
     @property
     def now_ns(self) -> int:
-        return self.env._now  # the property of SimPy costs a call more, on every event
+        now: int = self.env._now  # type: ignore[assignment]  # always whole; the property of SimPy costs a call more
+        return now
 
     @property
     def now_s(self) -> float:
@@ -60,7 +62,7 @@ class Clock:
         return call
 
     def at(self, time_ns: int, callback: Callable[[Any], None], data: Any = None, priority: int = NORMAL) -> Call:
-        return self.after(time_ns - self.env._now, callback, data, priority)
+        return self.after(time_ns - self.now_ns, callback, data, priority)
 
     def next_ns(self) -> float:
         """Time of the next event, infinity if there is none."""

@@ -145,9 +145,12 @@ class Driver:
             name = "server" if runner.node.id == SERVER else f"device {runner.node.id}"
             if runner.waiting is not None:
                 request, pending = runner.waiting.request, runner.waiting.pending
-                whom = "anyone" if pending is None else ", ".join(
-                    "server" if s == SERVER else str(s) for s in sorted(pending)[:4]
-                ) + (", ..." if len(pending) > 4 else "")
+                whom = (
+                    "anyone"
+                    if pending is None
+                    else ", ".join("server" if s == SERVER else str(s) for s in sorted(pending)[:4])
+                    + (", ..." if len(pending) > 4 else "")
+                )
                 when = "" if request.round is None else f" of round {request.round}"
                 lines.append(f"{name} waits for {request.kind!r}{when} from {whom}")
             else:
@@ -156,7 +159,7 @@ class Driver:
         return shown + (f"; and {len(lines) - 3} more" if len(lines) > 3 else "")
 
     def _resume(self, runner: Runner, value: Any) -> None:
-        now_ns = self._clock.env._now
+        now_ns = self._clock.now_ns
         runner.state_ns[runner.state] += now_ns - runner.since_ns
         runner.since_ns = now_ns
         send = runner.program.send
@@ -181,7 +184,7 @@ class Driver:
                 return
 
     def _wake(self, call: Call) -> None:
-        runner, value = call.value
+        runner, value = call.data
         self.timers -= 1
         runner.timer = None
         self._resume(runner, value)
@@ -198,7 +201,7 @@ class Driver:
         node = runner.node
         value = request.op(*request.args)
         seconds = request.op.flops(*request.args) * request.work / node.effective_flops * node.jitter()
-        now_ns = self._clock.env._now
+        now_ns = self._clock.now_ns
         done_ns = self._processors.run(node.index, now_ns, round(seconds * NS_PER_S))
         if done_ns == now_ns:
             return value
@@ -210,7 +213,7 @@ class Driver:
     def _sleep(self, runner: Runner, request: Sleep) -> Any:
         if request.duration_s <= 0:
             return None
-        return self._wait_until(runner, self._clock.env._now + to_ns(request.duration_s), None, SLEEPING)
+        return self._wait_until(runner, self._clock.now_ns + to_ns(request.duration_s), None, SLEEPING)
 
     def _report(self, runner: Runner, request: Report) -> None:
         self._on_report(runner.node, request)
@@ -286,9 +289,7 @@ class Driver:
                 payload.codec.received_mask(part, flight.segmentation.packet_payload_bits, payload.num_values)
             )
         sender = SERVER if flight.sender == node.server_index else flight.sender
-        message = Message(
-            sender, flight.kind, flight.round, payload.data, mask, flight.degree, flight.coefficient(i)
-        )
+        message = Message(sender, flight.kind, flight.round, payload.data, mask, flight.degree, flight.coefficient(i))
         for waiting in node.waiting:
             request = waiting.request
             if (
@@ -354,7 +355,7 @@ class Driver:
         return WAIT
 
     def _timed_out(self, call: Call) -> None:
-        waiting: Waiting = call.value
+        waiting: Waiting = call.data
         waiting.runner.timer = None
         self.timers -= 1
         self._complete(waiting)
@@ -392,7 +393,7 @@ class Driver:
         value, delay_s = self._observe_now(runner.node, request)
         if delay_s <= 0:
             return value
-        return self._wait_until(runner, self._clock.env._now + to_ns(delay_s), value, OBSERVING)
+        return self._wait_until(runner, self._clock.now_ns + to_ns(delay_s), value, OBSERVING)
 
     def _actuate(self, runner: Runner, request: Actuate) -> None:
         self._actuate_now(runner.node, request)

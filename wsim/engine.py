@@ -7,7 +7,8 @@ import importlib.metadata
 import platform
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,14 @@ from wsim.clock import EVALUATE, NS_PER_S, Call, Clock, to_ns
 from wsim.driver import Driver
 from wsim.errors import ScenarioError, SimulationError
 from wsim.evaluation import Evaluator, first_sustained, spread
-from wsim.ledger import Ledger
 from wsim.learning import Learning
+from wsim.ledger import Ledger
 from wsim.mac.registry import build_media
 from wsim.node import SimNode
 from wsim.packets import ForcedLoss
 from wsim.progress import Progress
 from wsim.record import ENERGY_USES, RunRecord
+from wsim.scenario import files as scenario_files
 from wsim.streams import Streams
 from wsim.topology import FixedTopology, Hearing, RadioTopology, build_graph
 from wsim.transport import Flight, Transport, TransportConfig
@@ -97,14 +99,16 @@ class Run:
             scenario.scenario.seed, scenario.seeds.data, scenario.seeds.radio, scenario.seeds.learner
         )
         self.clock = Clock()
-        self.world = build_world(scenario, loaded.files, self.streams)
+        with self._blaming_the_scenario():
+            self.world = build_world(scenario, loaded.files, self.streams)
         world = self.world
         self.learning = Learning(scenario, self.streams, executor, window, learner)
         self.ledger = Ledger(world.num_nodes)
         self.processors = Processors(world.num_nodes)
         self.radios = Radios(world.full_duplex, world.tx_w)
         self.observe_j = np.zeros(world.num_nodes)
-        self._build_topology()
+        with self._blaming_the_scenario():
+            self._build_topology()
         self.channel_of = np.zeros(world.num_nodes, dtype=np.int64)
         self.media = build_media(
             scenario, world, self.clock, self.radios, self._attempt_done, self._heard_by, self.channel_of
@@ -139,6 +143,18 @@ class Run:
         self._stop_reason = ""
         self._evaluation_due = False
 
+    @contextmanager
+    def _blaming_the_scenario(self) -> Iterator[None]:
+        """What the models refuse while the world is built is bad input."""
+        try:
+            yield
+        except ValueError as error:
+            raise ScenarioError(f"{self._source}: {error}") from None
+
+    @property
+    def _source(self) -> str:
+        return self.loaded.path.name if self.loaded.path else self.scenario.scenario.name
+
     # -- building ------------------------------------------------------------------------------------------------------
 
     def _build_topology(self) -> None:
@@ -159,7 +175,9 @@ class Run:
         elif config.kind == "star":
             self.topology = FixedTopology(world.num_devices, None)
         else:
-            edges = None if config.file is None else self.loaded.files[config.file]
+            edges: list[tuple[int, int]] = []
+            if config.file is not None:
+                edges = scenario_files.edges(self.loaded.files[config.file], config.file, world.num_devices)
             graph = build_graph(
                 config.kind, world.num_devices, config.degree, config.probability, edges, self.streams("graph")
             )
@@ -183,9 +201,8 @@ class Run:
             dead = np.flatnonzero(world.links.efficiency(snr) <= 0.0)
             if len(dead) and self.scenario.mac.kind != "fdma":
                 i = int(dead[0])
-                name = self.loaded.path.name if self.loaded.path else self.scenario.scenario.name
                 raise ScenarioError(
-                    f"{name} [topology] kind = {self.scenario.topology.kind!r}: the link from "
+                    f"{self._source} [topology] kind = {self.scenario.topology.kind!r}: the link from "
                     f"{self._name(int(tx[i]))} to {self._name(int(rx[i]))} has a mean SNR of {10 * np.log10(snr[i]):.1f} dB, "
                     f"below [phy] min_snr_db = {self.scenario.phy.min_snr_db}, and never changes: move the devices "
                     "closer, raise tx_power_dbm or lower min_snr_db"
@@ -390,7 +407,9 @@ class Run:
         if request.what == "power":
             limit = float(world.max_tx_power_dbm[index])
             if not request.value <= limit + 1e-9:
-                raise SimulationError(f"node {node.id}: power of {request.value} dBm is above its maximum of {limit} dBm")
+                raise SimulationError(
+                    f"node {node.id}: power of {request.value} dBm is above its maximum of {limit} dBm"
+                )
             self.media.before_power_change(index)
             world.links.set_power(index, float(dbm_to_w(request.value)))
             self.radios.set_power(index, self.clock.now_ns, world.tx_w_of_dbm(index, request.value))

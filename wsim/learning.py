@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -48,11 +49,11 @@ class Learning:
         self.learner = learner
         if self.learner.uses_server and scenario.server is None:
             raise ScenarioError(f"{scenario.scenario.name}: {scenario.algorithm.name} needs a [server]")
-        self.executor = {
-            "batched": lambda: executors.BatchedExecutor(**({} if window is None else {"window": window})),
-            "eager": executors.EagerExecutor,
-            "null": executors.NullExecutor,
-        }[executor]()
+        self.executor: executors.Executor
+        if executor == "batched" and window is not None:
+            self.executor = executors.BatchedExecutor(window=window)
+        else:
+            self.executor = executors.EXECUTORS[executor]()
         self._same_initial = scenario.model.same_initial_weights
         self._initial: dict[int, Any] = {}
         self._streams_of_batches = [
@@ -91,9 +92,7 @@ class Learning:
 
     def noise(self, index: int, round: int, num_values: int) -> Any:
         """Unit-variance receiver noise of an analog reception."""
-        return tensors.standard_normal(
-            self._streams("analog_noise", index, round), num_values, self.task.dtype
-        )
+        return tensors.standard_normal(self._streams("analog_noise", index, round), num_values, self.task.dtype)
 
     def measure(self, values: list[Any], metric: Any) -> np.ndarray:
         """[len(values)] accuracies on the global test set, NaN in an estimate."""
@@ -105,29 +104,19 @@ class Learning:
 
 
 def _dataset(scenario: Scenario, streams: Streams) -> Any:
-    data = scenario.data
-    load = registry.load("dataset", data.name)
-    keys: dict[str, Any] = {"test_fraction": data.test_fraction}
-    if data.name == "gaussian_mixture":
-        keys |= {
-            "num_classes": data.num_classes,
-            "num_features": data.num_features,
-            "num_samples": data.num_samples,
-            "separation": data.separation,
-        }
-    return load(streams("split"), **keys)
+    load = registry.load("dataset", scenario.data.name)
+    return load(streams("split"), **_keys_of(load, scenario.data))
 
 
 def _parts(scenario: Scenario, labels: np.ndarray, streams: Streams) -> list[np.ndarray]:
-    data = scenario.data
-    keys = {
-        "iid": {},
-        "dirichlet": {"alpha": data.alpha},
-        "classes_per_device": {"classes": data.classes},
-        "quantity_skew": {"exponent": data.exponent},
-    }[data.partition]
-    partition = registry.load("partition", data.partition)
+    partition = registry.load("partition", scenario.data.partition)
     parts: list[np.ndarray] = partition(
-        labels, scenario.num_devices, streams("partition"), samples_per_device=data.samples_per_device, **keys
+        labels, scenario.num_devices, streams("partition"), **_keys_of(partition, scenario.data)
     )
     return parts
+
+
+def _keys_of(function: Callable[..., Any], table: Any) -> dict[str, Any]:
+    """Those keys of a scenario's table that the function takes by the same name."""
+    names = inspect.signature(function).parameters
+    return {name: getattr(table, name) for name in names if getattr(table, name, None) is not None}

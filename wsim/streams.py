@@ -24,7 +24,9 @@ _PURPOSE_OF = {name: purpose for purpose, names in PURPOSES.items() for name in 
 class Streams:
     """`streams("mobility", device)` is a fresh numpy Generator, the same for the same arguments and seed."""
 
-    def __init__(self, seed: int, data: int | None = None, radio: int | None = None, learner: int | None = None) -> None:
+    def __init__(
+        self, seed: int, data: int | None = None, radio: int | None = None, learner: int | None = None
+    ) -> None:
         named = {"data": data, "radio": radio, "learner": learner}
         self._seeds = {purpose: seed if value is None else value for purpose, value in named.items()}
 

@@ -8,6 +8,8 @@ loss (and 3.5 sigma of shadowing) allows that SNR: no pass over all pairs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import networkx as nx
 import numpy as np
 from scipy.spatial import cKDTree
@@ -19,9 +21,15 @@ Edges = set[tuple[int, int]]
 
 
 def build_graph(
-    kind: str, num_devices: int, degree: int | None, probability: float | None, edges: str | None, rng: np.random.Generator
+    kind: str,
+    num_devices: int,
+    degree: int | None,
+    probability: float | None,
+    edges: Sequence[tuple[int, int]],
+    rng: np.random.Generator,
 ) -> nx.Graph:
-    """A fixed graph over devices 0 .. num_devices - 1. edges: text of lines "a b" for kind = "file"."""
+    """A fixed graph over devices 0 .. num_devices - 1. edges: those of kind = "file". Raises ValueError
+    where no such graph was found."""
     if kind == "ring":
         return nx.cycle_graph(num_devices)
     if kind == "complete":
@@ -40,7 +48,7 @@ def build_graph(
     if kind == "file":
         graph = nx.Graph()
         graph.add_nodes_from(range(num_devices))
-        graph.add_edges_from(tuple(map(int, line.split()[:2])) for line in (edges or "").splitlines() if line.strip())
+        graph.add_edges_from(edges)
         return graph
     raise ValueError(f"topology kind {kind!r} has no graph")
 
@@ -74,7 +82,13 @@ class RadioTopology:
     """Neighbors by the local mean SNR with hysteresis, looked at when `update` is called."""
 
     def __init__(
-        self, links: Links, num_devices: int, bandwidth_hz: float, snr_db: float, hysteresis_db: float, update_every_s: float
+        self,
+        links: Links,
+        num_devices: int,
+        bandwidth_hz: float,
+        snr_db: float,
+        hysteresis_db: float,
+        update_every_s: float,
     ) -> None:
         self.update_every_s: float | None = update_every_s
         self._proximity = Proximity(links, num_devices, bandwidth_hz, snr_db - hysteresis_db)

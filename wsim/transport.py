@@ -190,7 +190,7 @@ class Transport:
         return flight
 
     def _analog_done(self, call: Call) -> None:
-        flight, duration_ns = call.value
+        flight, duration_ns = call.data
         self._radios.change(flight.sender, self._clock.now_ns, tx=-1.0)
         self._ledger.on_air(flight.sender, 0, duration_ns, self._config.bandwidth_hz)
         for i in range(len(flight.receivers)):
@@ -207,6 +207,8 @@ class Transport:
             bits += self._config.feedback_bits * len(flight.receivers)
         elif flight.reliability == "nack" and flight.attempts > 1:
             bits += self._config.feedback_bits * self._num_complaints(flight)
+        if packets is not None:
+            self._ledger.packets_sent += len(packets) * sum(flight.pending)
         transfer = Transfer(flight, flight.sender, flight.receivers, bits, self._efficiency(flight))
         flight.transfer = transfer
         self._medium_of(flight.sender).submit(transfer, flight.attempts > 1)
@@ -323,7 +325,7 @@ class Transport:
         """After an attempt: who has all of it, who gets another attempt, who has lost it."""
         arrived = flight.arrived
         assert arrived is not None
-        whole = arrived.all(axis=1)
+        whole = [bool(row.all()) for row in arrived]
         for i in range(len(flight.receivers)):
             if flight.pending[i] and whole[i]:
                 self._arrive(flight, i, None)
@@ -365,13 +367,15 @@ class Transport:
         flight.pending[i] = False
 
     def _late_arrival(self, call: Call) -> None:
-        flight, i, part = call.value
+        flight, i, part = call.data
         self._in_latency -= 1
         self._hand_over(flight, i, part)
 
     def _hand_over(self, flight: Flight, i: int, part: np.ndarray | None) -> None:
         self._ledger.delivered += 1
-        self._ledger.trace(self._clock.now_ns, "deliver", flight.sender, int(flight.receivers[i]), flight.kind, flight.round)
+        self._ledger.trace(
+            self._clock.now_ns, "deliver", flight.sender, int(flight.receivers[i]), flight.kind, flight.round
+        )
         self._deliver(flight, i, part)
 
     def _lose(self, flight: Flight, i: int, cause: str) -> None:
@@ -387,7 +391,7 @@ class Transport:
 
     def _expired(self, call: Call) -> None:
         """Whatever is queued or on the air now is dropped, cause `deadline`; packets that were through stay through."""
-        flight: Flight = call.value
+        flight: Flight = call.data
         transfer = flight.transfer
         if transfer is not None:
             flight.transfer = None

@@ -10,7 +10,7 @@ import numpy as np
 from channels.channel import Channel
 from channels.fading import FADING
 from channels.link_adaptation import RateMap
-from channels.mobility import Area, Positions, RandomWaypoint, Static, Trace
+from channels.mobility import Area, Positions, RandomWaypoint, RandomWaypointPath, Static, Trace
 from channels.noise import noise_w_per_hz
 from channels.path_loss import PATH_LOSS
 from channels.shadowing import SHADOWING, Shadowing
@@ -51,10 +51,11 @@ def build_world(scenario: Scenario, files: Mapping[str, str], streams: Streams) 
     """files: texts of the trace files that the scenario names."""
     members: list[DeviceGroup | Server] = []
     group_of: list[int] = []
-    paths: list[Static | Trace | object] = []
+    paths: list[Static | Trace | RandomWaypointPath] = []
     for g, group in enumerate(scenario.devices):
+        traces = _traces(group, files)
         for i in range(group.count):
-            paths.append(_path(scenario, group, i, len(members), files, streams))
+            paths.append(traces[i] if traces else _path(scenario, group, i, len(members), streams))
             members.append(group)
             group_of.append(g)
     num_devices = len(members)
@@ -62,7 +63,7 @@ def build_world(scenario: Scenario, files: Mapping[str, str], streams: Streams) 
         members.append(scenario.server)
         paths.append(Static(scenario.server.position_m))
     server_index = num_devices if scenario.server is not None else -1
-    positions = Positions(paths)  # type: ignore[arg-type]
+    positions = Positions(paths)
     radios = [member.radio for member in members]
     cell = scenario.mac.kind in ("fdma", "tdma")
     fdd = scenario.phy.duplex == "fdd"
@@ -131,9 +132,20 @@ def build_world(scenario: Scenario, files: Mapping[str, str], streams: Streams) 
     )
 
 
-def _path(
-    scenario: Scenario, group: DeviceGroup, i: int, device: int, files: Mapping[str, str], streams: Streams
-) -> object:
+def _traces(group: DeviceGroup, files: Mapping[str, str]) -> list[Trace]:
+    """The paths of a group that moves by a trace, else none. Before its first point a device stands there."""
+    mobility = group.mobility
+    if mobility.kind != "trace" or mobility.file is None:
+        return []
+    points = scenario_files.trace(files[mobility.file], mobility.file, group.count, group.position.height_m)
+    traces = []
+    for i in range(group.count):
+        own = points[i] if points[i][0][0] == 0.0 else [(0.0, *points[i][0][1:]), *points[i]]
+        traces.append(Trace([point[0] for point in own], [point[1:] for point in own]))
+    return traces
+
+
+def _path(scenario: Scenario, group: DeviceGroup, i: int, device: int, streams: Streams) -> Static | RandomWaypointPath:
     """Where device `device`, the i-th of its group, is at what time."""
     area, mobility = scenario.area, group.mobility
     height_m = group.position.height_m
@@ -142,12 +154,6 @@ def _path(
         size_m = area.radius_m if area.shape == "disc" else area.side_m
         walk = RandomWaypoint(Area(area.shape, size_m or 0.0), mobility.speed_mps, mobility.pause_s, height_m)
         return walk.path(streams("mobility", device))
-    if mobility.kind == "trace":
-        assert mobility.file is not None
-        points = scenario_files.trace(files[mobility.file], mobility.file, group.count, height_m)[i]
-        if points[0][0] > 0.0:  # before its first point it stands there
-            points = [(0.0, *points[0][1:]), *points]
-        return Trace([point[0] for point in points], [point[1:] for point in points])
     if group.positions_m is not None:
         place = group.positions_m[i]
         return Static((place[0], place[1], place[2] if len(place) > 2 else height_m))
@@ -222,4 +228,6 @@ def _fading(scenario: Scenario):  # type: ignore[no-untyped-def]
     }
     if config.kind == "rician":
         keys["k_db"] = config.k_db  # type: ignore[assignment]
-    return FADING[config.kind](**keys)  # type: ignore[arg-type]
+    model = FADING[config.kind]
+    assert model is not None  # only "none" is
+    return model(**keys)  # type: ignore[arg-type]

@@ -59,7 +59,9 @@ def fits(learner: str, keys: list[str]) -> list[str]:
     return chosen
 
 
-CASES = [(learner, world) for learner in LEARNERS for world in WORLDS if not WORLDS[world] or fits(learner, WORLDS[world])]
+CASES = [
+    (learner, world) for learner in LEARNERS for world in WORLDS if not WORLDS[world] or fits(learner, WORLDS[world])
+]
 
 
 @pytest.mark.parametrize(("learner", "world"), CASES)

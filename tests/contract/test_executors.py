@@ -126,7 +126,14 @@ def test_result_and_models_are_bit_equal_whatever_the_window(learner: str, tmp_p
 
 
 def test_models_are_bit_equal_whatever_the_window_with_convolutions() -> None:
-    loaded = calm("fedavg", "data.name=digits", "model.name=lenet", "model.hidden=[12]", "devices.0.count=4", "stop.rounds=2", "dtype=float32")
+    loaded = calm(
+        "fedavg",
+        "data.name=digits",
+        "model.name=lenet",
+        "model.hidden=[12]",
+        "devices.0.count=4",
+        "stop.rounds=2",
+        "dtype=float32",
+    )
     models = [record(loaded, window=window)[1].models() for window in (1, 4096)]
     assert all(torch.equal(a, b) for a, b in zip(*models, strict=True))
-

@@ -15,7 +15,13 @@ from wsim.scenario import Loaded
 AGE_BITS = 32  # a count of steps beside a model
 
 
-LEARNING = ["dtype=float32", "stop.rounds=8", "data.num_samples=800", "algorithm.local_steps=10", "algorithm.learning_rate=0.3"]
+LEARNING = [
+    "dtype=float32",
+    "stop.rounds=8",
+    "data.num_samples=800",
+    "algorithm.local_steps=10",
+    "algorithm.learning_rate=0.3",
+]
 
 
 def lossy(learner: str, partial: str, codec: str) -> Loaded:
@@ -48,7 +54,9 @@ def test_learner_survives_a_fifth_of_all_packets_lost(learner: str, partial: str
         assert not masked
         assert run.messages_lost["forced"] > 0
     assert all(torch.isfinite(model).all() for model in recording.models())
-    assert run.accuracy[-1] > 0.25 + 0.5 * (clean.accuracy[-1] - 0.25), "less than half of what is learned above chance without loss"
+    assert run.accuracy[-1] > 0.25 + 0.5 * (clean.accuracy[-1] - 0.25), (
+        "less than half of what is learned above chance without loss"
+    )
 
 
 def assert_books_close(run: RunRecord) -> None:

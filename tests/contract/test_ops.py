@@ -224,8 +224,12 @@ def _lifted(executor: BatchedExecutor, arg: Any) -> Any:
 
 
 def assert_equal_bits(results: list[Tensor], reference: list[Tensor], what: str) -> None:
-    different = [i for i, (one, other) in enumerate(zip(results, reference, strict=True)) if not torch.equal(one, other)]
-    assert not different, f"{what}: {len(different)} of {len(reference)} results differ, the first is job {different[0]}"
+    different = [
+        i for i, (one, other) in enumerate(zip(results, reference, strict=True)) if not torch.equal(one, other)
+    ]
+    assert not different, (
+        f"{what}: {len(different)} of {len(reference)} results differ, the first is job {different[0]}"
+    )
 
 
 def _map(function: Callable[[Tensor], Any], arg: Any) -> Any:

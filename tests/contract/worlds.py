@@ -111,7 +111,7 @@ topology_every_s = 1.0
 
 SERVER = """
 [server]
-radio = { tx_power_dbm = 40.0, rx_antennas = 2, half_duplex = false }
+radio = { tx_power_dbm = 40.0, rx_antennas = 2 }
 """
 
 

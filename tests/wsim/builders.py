@@ -89,7 +89,9 @@ def coded_bits(payload_bits: int) -> int:
     return -(-payload_bits // 8) * 8 + max(1, -(-payload_bits // ROOM_BITS)) * HEADER_BITS
 
 
-def cell(snr_db: Sequence[float], *changes: str, mac: str = "ideal", server_snr_db: float = 10.0, seed: int = 1) -> Loaded:
+def cell(
+    snr_db: Sequence[float], *changes: str, mac: str = "ideal", server_snr_db: float = 10.0, seed: int = 1
+) -> Loaded:
     """A server at the origin and one device for each of snr_db (its uplink over the whole band), 100 m away."""
     groups = []
     for i, snr in enumerate(snr_db):

@@ -70,7 +70,9 @@ def test_a_whole_message_survives_with_the_probability_that_all_its_packets_do(n
     run = flood(2000, model(num_packets), "transport.reliability=none", forced(0.1))
     expected = 0.9**num_packets
     assert run.ledger.delivered / 2000 == pytest.approx(expected, abs=four_errors(expected, 2000))
-    assert run.ledger.packets_lost / (2000 * num_packets) == pytest.approx(0.1, abs=four_errors(0.1, 2000 * num_packets))
+    assert run.ledger.packets_lost / (2000 * num_packets) == pytest.approx(
+        0.1, abs=four_errors(0.1, 2000 * num_packets)
+    )
     assert run.ledger.lost["forced"] == 2000 - run.ledger.delivered
 
 
@@ -388,5 +390,7 @@ def test_an_analog_send_superposes_real_values_with_their_amplitudes(mac):
 def test_headers_are_counted_in_every_packet():
     assert coded_bits(2 * ROOM_BITS + 8) == 2 * MTU_BITS + HEADER_BITS + 8
     log: list[tuple[float, int, int]] = []
-    run = play(cell([0.0], "transport.reliability=none"), {0: sends(SERVER, 2 * ROOM_BITS + 8), SERVER: arrivals(log, 1)})
+    run = play(
+        cell([0.0], "transport.reliability=none"), {0: sends(SERVER, 2 * ROOM_BITS + 8), SERVER: arrivals(log, 1)}
+    )
     assert (run.ledger.packets_sent, run.ledger.on_air_bits) == (3, 2 * MTU_BITS + HEADER_BITS + 8)

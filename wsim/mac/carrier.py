@@ -50,8 +50,11 @@ class Sharing(Protocol):
     power_band_hz: the band the power is spread over where it never changes, else None.
     """
 
-    even_share: float | None
-    power_band_hz: float | None
+    @property
+    def even_share(self) -> float | None: ...
+
+    @property
+    def power_band_hz(self) -> float | None: ...
 
     def queue_key(self, transfer: Transfer) -> Hashable:
         """Transfers of one key go one after the other."""
@@ -276,7 +279,7 @@ class Carrier:
         self._server_on = bool(self._active)
         share = self._sharing.even_share or 1.0
         change = share if self._server_on else -share
-        self._radios.change(self._server, now_ns, **{"tx" if self._server_sends else "rx": change})
+        self._radios.change(self._server, now_ns, *((change, 0.0) if self._server_sends else (0.0, change)))
 
     # -- planning ------------------------------------------------------------------------------------------------------
 
@@ -390,9 +393,7 @@ class Carrier:
         self._ends_ns = np.array([end])
         self._timer = self._clock.after(int(np.ceil(first)), self._finished)
 
-    def _plan_ahead(
-        self, now_ns: int, n: int, offset: int, scale: float | np.ndarray, allotment: Allotment
-    ) -> None:
+    def _plan_ahead(self, now_ns: int, n: int, offset: int, scale: float | np.ndarray, allotment: Allotment) -> None:
         """Nobody finishes in the present cell: add up the bits over all the cells that are known."""
         left = self._left[:n]
         rates = self._rates_of(n, slice(offset, self._ahead_cells), scale, allotment)

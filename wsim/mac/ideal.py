@@ -70,7 +70,7 @@ class IdealMedium:
         self._static_rate = {link: rate for link, rate in self._static_rate.items() if link[0] != node}
 
     def _finished(self, call: Call) -> None:
-        transfer: Transfer = call.value
+        transfer: Transfer = call.data
         del self._active[transfer]
         self._leave(transfer)
         self._done(transfer)
@@ -120,7 +120,7 @@ class IdealMedium:
         return self._clock.at(start_ns, self._look_again, (transfer, left))
 
     def _look_again(self, call: Call) -> None:
-        transfer, left = call.value
+        transfer, left = call.data
         self._active[transfer] = self._plan(transfer, self._clock.now_ns, left)
 
     def _constant_rate(self, transfer: Transfer) -> float:

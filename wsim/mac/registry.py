@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wsim.scenario import Scenario
     from wsim.scenario.radio import Phy
 
-CELLS = {"fdma": Fdma, "tdma": Tdma}
+CELLS: dict[str, type[Fdma] | type[Tdma]] = {"fdma": Fdma, "tdma": Tdma}
 MACS = ("ideal", *CELLS, "shared")
 
 
@@ -86,9 +86,7 @@ def build_media(
         ideal = IdealMedium(clock, world.links, radios, bandwidth_hz, done)
         return Media(ideal, ideal, server, bandwidth_hz)
     if kind == "shared":
-        sharing = SharedCarrier(
-            bandwidth_hz, world.num_nodes, heard_by, channel_of, scenario.mac.orthogonal_links
-        )
+        sharing = SharedCarrier(bandwidth_hz, world.num_nodes, heard_by, channel_of, scenario.mac.orthogonal_links)
         carrier = Carrier(clock, world.links, radios, sharing, done)
         media = Media(carrier, carrier, server, bandwidth_hz)
         media.sharing = sharing

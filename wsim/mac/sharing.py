@@ -27,6 +27,14 @@ class _Cell:
     downlink: bool
     duplex_share: float = 1.0
 
+    @property
+    def even_share(self) -> float | None:
+        return None
+
+    @property
+    def power_band_hz(self) -> float | None:
+        return self.bandwidth_hz
+
     def queue_key(self, transfer: Transfer) -> Hashable:
         """The device at the other end from the server; a multicast is of its own."""
         return transfer.receivers.tobytes() if self.downlink else transfer.tx
@@ -55,7 +63,7 @@ class _Cell:
 @dataclass(frozen=True)
 class Fdma(_Cell):
     @property
-    def even_share(self) -> float:
+    def even_share(self) -> float | None:
         return self.duplex_share
 
     @property
@@ -69,11 +77,5 @@ class Fdma(_Cell):
 
 @dataclass(frozen=True)
 class Tdma(_Cell):
-    even_share = None
-
-    @property
-    def power_band_hz(self) -> float | None:
-        return self.bandwidth_hz
-
     def allot(self, num_active: int) -> Allotment:
         return Allotment(self.duplex_share / max(num_active, 1), self.bandwidth_hz, self.bandwidth_hz)

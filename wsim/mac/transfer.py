@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from wsim.transport import Flight
 
 

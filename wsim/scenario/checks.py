@@ -139,7 +139,8 @@ def _channel(scenario: Scenario, source: str) -> None:
             source, ("channel", "fading", "k_db"), "this key is missing; rician fading needs it, such as 9.0 dB"
         )
     forced = channel.forced_loss
-    if forced.rate > 0 and forced.mean_burst_packets * (1 - forced.rate) < forced.rate:
+    bursts = forced.unit == "packet" and forced.mean_burst_packets > 1
+    if bursts and forced.mean_burst_packets * (1 - forced.rate) < forced.rate:
         least = forced.rate / (1 - forced.rate)
         says = f"bursts this short cannot lose {shown(forced.rate)} of all packets; at least {shown(least)}"
         raise problem(source, ("channel", "forced_loss", "mean_burst_packets"), says, value=forced.mean_burst_packets)

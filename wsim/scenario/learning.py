@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from learners import registry
 from wsim.scenario import quantities as q
 from wsim.scenario.table import Table
 
@@ -14,9 +15,9 @@ class Data(Table):
     """A data set and how its training part is dealt to the devices."""
 
     shorthand: ClassVar[str | None] = "name"
-    name: Literal["digits", "gaussian_mixture"] = "digits"
+    name: Literal[tuple(registry.DATASETS)] = "digits"  # type: ignore[valid-type]
     test_fraction: q.Fraction = 0.2
-    partition: Literal["iid", "dirichlet", "classes_per_device", "quantity_skew"] = "iid"
+    partition: Literal[tuple(registry.PARTITIONS)] = "iid"  # type: ignore[valid-type]
     alpha: q.Positive | None = None  # dirichlet: small is uneven
     classes: Annotated[int, q.Quantity(1, 10_000, "classes are whole numbers")] | None = None  # classes_per_device
     exponent: q.PositiveOrZero | None = None  # quantity_skew: 0 is even
@@ -33,14 +34,14 @@ HIDDEN = {"mlp": (64,), "lenet": (120, 84)}  # widths of the fully connected hid
 
 class Model(Table):
     shorthand: ClassVar[str | None] = "name"
-    name: Literal["mlp", "lenet"] = "mlp"
+    name: Literal[tuple(registry.MODELS)] = "mlp"  # type: ignore[valid-type]
     hidden: tuple[Width, ...] = Field(default_factory=lambda data: HIDDEN.get(data.get("name", ""), ()))  # by model
     same_initial_weights: bool = True
 
 
 class Codec(Table):
     shorthand: ClassVar[str | None] = "name"
-    name: Literal["float32", "float16"] = "float32"
+    name: Literal[tuple(registry.CODECS)] = "float32"  # type: ignore[valid-type]
 
 
 class Topology(Table):

@@ -63,7 +63,6 @@ class Radio(Table):
     antenna_gain_dbi: q.GainDb = 0.0
     noise_figure_db: q.NoiseFigureDb = 7.0
     rx_antennas: Annotated[int, q.Quantity(1, 1024, "antennas are whole numbers")] = 1
-    half_duplex: bool = True
 
 
 class Energy(Table):
@@ -75,7 +74,6 @@ class Energy(Table):
     rx_w: q.Watts = 0.2
     listen_w: q.Watts = 0.2  # nothing to receive, between devices: who senses a carrier keeps the receiver on
     idle_w: q.Watts = 0.05  # nothing to receive, in a cell: scheduled by the base station, the receiver rests
-    sleep_w: q.Watts = 0.002
     battery_j: q.Joules | None = None  # None: mains
 
 
