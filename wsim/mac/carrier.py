@@ -12,6 +12,7 @@ ahead, so that a cell that passes costs no event of its own.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ class Carrier:
         self._ends_ns = np.empty(0)  # [cells] offsets from _plan_ns
         self._rates = np.empty((0, 0))  # [num_active, cells] bit/ns
         self._filled: np.ndarray | None = None  # [num_active, cells] bits by the end of each cell, of more than one
-        self._finish_ns = np.empty(0)
+        self._finish = np.empty(0)  # [num_active] ns from _plan_ns until each is through
         self._stalls = False
         self._allotment = Allotment(1.0, 0.0, 0.0)
         # integrals over time, so that a transfer's own are differences
@@ -197,7 +198,9 @@ class Carrier:
     def _finished(self, call: Call) -> None:
         """Some transfers are through, or the cells ahead are used up."""
         now_ns = self._clock.now_ns
-        through = np.flatnonzero(self._finish_ns <= now_ns).tolist()
+        if not self._planned:  # something changed at this very instant: the replanning to come finds who is through
+            return
+        through = (self._finish <= now_ns - self._plan_ns).nonzero()[0].tolist()
         self._advance(now_ns)
         finished = [self._active[i] for i in through]
         for i in reversed(through):
@@ -371,27 +374,25 @@ class Carrier:
         slowest = float(rates.min())
         self._stalls = slowest <= 0.0
         if slowest > 0.0:
-            finish = np.maximum(left / rates[:, 0], 0.0)
+            finish = left / rates[:, 0]
         else:
             finish = np.full(n, np.inf)
             moving = rates[:, 0] > 0.0
-            finish[moving] = np.maximum(left[moving] / rates[moving, 0], 0.0)
-        first = float(finish.min())
+            finish[moving] = left[moving] / rates[moving, 0]
+        first = max(float(finish.min()), 0.0)
         if first > end:
             if self._links.static:
-                self._finish_ns = np.full(n, np.inf)
+                self._finish = finish
                 self._ends_ns = np.array([end])
                 return  # nothing moves: nobody finishes until the set changes
             if offset + 1 < self._ahead_cells:
                 self._plan_ahead(now_ns, n, offset, scale, allotment)
                 return
-            self._finish_ns = np.full(n, np.inf)
             first = end
             self._width = min(2 * self._width, _MAX_CELLS)
-        else:
-            self._finish_ns = now_ns + np.ceil(finish)
+        self._finish = finish
         self._ends_ns = np.array([end])
-        self._timer = self._clock.after(int(np.ceil(first)), self._finished)
+        self._timer = self._clock.after(math.ceil(first), self._finished)
 
     def _plan_ahead(self, now_ns: int, n: int, offset: int, scale: float | np.ndarray, allotment: Allotment) -> None:
         """Nobody finishes in the present cell: add up the bits over all the cells that are known."""
@@ -416,8 +417,8 @@ class Carrier:
             self._width = min(2 * self._width, _MAX_CELLS)
         self._rates, self._ends_ns, self._filled = rates, ends, filled
         self._stalls = bool(rates.min() <= 0.0)
-        self._finish_ns = now_ns + np.ceil(finish)
-        self._timer = self._clock.after(int(np.ceil(first)), self._finished)
+        self._finish = finish
+        self._timer = self._clock.after(math.ceil(first), self._finished)
 
     def _rates_of(self, n: int, cells: slice, scale: float | np.ndarray, allotment: Allotment) -> np.ndarray:
         """[n, cells] bit/ns of all active transfers in these columns of the channel ahead."""

@@ -1,0 +1,95 @@
+"""Memory is flat in simulated time and linear in devices.
+
+Measured are live bytes in mid-run, at the end of a round: what Python and numpy hold (tracemalloc, after a collection) and the
+storage of all tensors that are alive. What is remembered on purpose has a bound: rows handed out until they are compacted, links,
+outcomes, events until they are folded into the digest. These bounds are made for large runs and are lowered here, so that
+a small run reaches them within 30 rounds.
+"""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from channels import channel
+from learners.executors import blocks
+from learners.values import Deferred
+from tests.contract.worlds import LEARNERS, harsh
+from wsim import driver
+from wsim.engine import Run
+
+
+class Live(NamedTuple):
+    objects: int
+    """Bytes of Python and numpy."""
+    tensors: int
+    """Bytes of tensors."""
+
+
+class EnoughError(Exception):
+    """Ends a run."""
+
+
+@pytest.fixture(autouse=True)
+def _small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "COMPACT_BYTES", 1 << 16)
+    monkeypatch.setattr(channel, "_LEAST_LINKS_KEPT", 0)
+    monkeypatch.setattr(driver, "KEPT_OUTCOMES", 8)
+
+
+def tensor_bytes() -> int:
+    storages = {}
+    for thing in gc.get_objects():
+        tensor = thing if type(thing) is torch.Tensor else thing.base if type(thing) is Deferred else None
+        if tensor is not None:
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+    return sum(storages.values())
+
+
+def live_at(learner: str, num_devices: int, rounds: list[int]) -> list[Live]:
+    """Live bytes at these rounds, beyond what was there before the first event."""
+    keys = [f"devices.0.count={num_devices}", "stop.rounds=1000000", "evaluation.every_s=1e6", "output.topology_every_s=1e6"]
+    run = Run(harsh(learner, *keys, "data.num_samples=2000"), "batched", 64, None, None, None)
+    live = []
+
+    def look(num_rounds: int) -> None:
+        if num_rounds in rounds:
+            assert run.ledger.event_digest  # folds the events kept so far
+            gc.collect()
+            live.append(Live(tracemalloc.get_traced_memory()[0], tensor_bytes() - before))
+            if num_rounds == rounds[-1]:
+                raise EnoughError
+
+    run.evaluator._on_round = look
+    gc.collect()
+    before = tensor_bytes()
+    tracemalloc.start(1)
+    try:
+        with pytest.raises(EnoughError):
+            run.go()
+    finally:
+        tracemalloc.stop()
+    return live
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_memory_is_flat_in_simulated_time(learner: str) -> None:
+    """Four times as many rounds add less than a third of what is live after 30. A model kept by mistake in every round would add
+    90 x 4 x 432 bytes = 156 kB of tensors to some 20 kB."""
+    early, _, late = live_at(learner, 4, [30, 60, 120])
+    assert late.objects < early.objects * 1.33, (early, late)
+    assert late.tensors < 100_000, (early, late)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_memory_is_linear_in_devices(learner: str) -> None:
+    """Doubling the devices twice: linear growth doubles the second increase, quadratic growth makes it four times as large."""
+    live_at(learner, 4, [2])  # what is made once, whoever comes first
+    sizes = np.array([sum(live_at(learner, n, [6])[0]) for n in (8, 16, 32)])
+    first, second = np.diff(sizes)
+    assert second < 3 * first, sizes

@@ -1,0 +1,169 @@
+"""Who exchanges with whom: fixed graphs, and who is in radio range now."""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from learners.protocol import SERVER, Joined, Left, Observe, Sleep
+from tests.wsim.builders import Toy, cell, peers, play
+from tests.wsim.test_closing import BASE, LEARNERS
+from wsim.engine import Run
+from wsim.errors import ScenarioError
+from wsim.scenario import load_text
+from wsim.topology import FixedTopology, Hearing, Proximity, build_graph
+
+
+def rng(seed: int = 1) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "n", "degrees"), [("ring", 7, {2}), ("complete", 5, {4}), ("torus", 12, {4}), ("torus", 9, {4})]
+)
+def test_regular_graphs_have_their_degree_and_one_piece(kind, n, degrees):
+    graph = build_graph(kind, n, None, None, None, rng())
+    assert set(graph) == set(range(n))
+    assert set(dict(graph.degree).values()) == degrees
+    assert nx.is_connected(graph)
+
+
+def test_neighbors_on_a_ring_are_the_next_ones():
+    topology = FixedTopology(5, build_graph("ring", 5, None, None, None, rng()))
+    assert [topology.neighbors(i) for i in range(5)] == [(1, 4), (0, 2), (1, 3), (2, 4), (0, 3)]
+    assert topology.edges().tolist() == [[0, 1], [0, 4], [1, 2], [2, 3], [3, 4]]
+
+
+def test_a_torus_of_twelve_is_three_rows_of_four():
+    graph = build_graph("torus", 12, None, None, None, rng())
+    assert nx.is_isomorphic(graph, nx.cartesian_product(nx.cycle_graph(3), nx.cycle_graph(4)))
+
+
+@pytest.mark.parametrize("degree", [2, 3, 6])
+def test_random_regular_graph_is_connected_and_follows_its_stream(degree):
+    graphs = [build_graph("random_regular", 20, degree, None, None, rng(seed)) for seed in (1, 1, 2)]
+    assert all(set(dict(graph.degree).values()) == {degree} and nx.is_connected(graph) for graph in graphs)
+    edges = [sorted(map(sorted, graph.edges)) for graph in graphs]
+    assert edges[0] == edges[1] != edges[2]
+
+
+def test_random_graph_has_its_edge_probability():
+    """Edges of 60 devices are 1,770 independent trials: 4 standard errors."""
+    graph = build_graph("erdos_renyi", 60, None, 0.3, None, rng())
+    assert graph.number_of_edges() / 1770 == pytest.approx(0.3, abs=4 * np.sqrt(0.21 / 1770))
+
+
+def test_edges_of_a_file():
+    loaded = peers([(0, 0), (9, 0), (0, 9)], "topology={kind='file', file='g'}", referenced={"g": "0 1\n2 1\n"})
+    seen: dict[int, tuple[int, ...]] = {}
+
+    def program(node):
+        seen[node.id] = node.neighbors
+        yield Sleep(0.1)
+
+    play(loaded, program)
+    assert seen == {0: (1,), 1: (0, 2), 2: (1,)}
+
+
+def test_in_a_star_everybody_has_the_server_only():
+    seen: dict[int, tuple[int, ...]] = {}
+
+    def program(node):
+        seen[node.id] = node.neighbors
+        yield Sleep(0.1)
+
+    play(cell([0.0, 0.0]), program)
+    assert seen == {0: (SERVER,), 1: (SERVER,), SERVER: (0, 1)}
+
+
+# -- radio range -------------------------------------------------------------------------------------------------------
+
+DISTANCES_M = [200, 120, 95, 130, 105, 138, 150, 120, 99, 101, 99, 101, 145, 143, 200]  # one a second; 100 joins, 141 leaves
+
+
+def walk() -> Run:
+    """Node 1 stands at 100 m for 8 dB over the band (the neighborhood begins) and is lost 3 dB below, at 141 m."""
+    lines = [f"1, {k}.0, {d}.0, 0.0, 0.0" for k, d in enumerate(DISTANCES_M)]
+    changes = [
+        "devices.peers.mobility={kind='trace', file='walk'}",
+        "topology={kind='radio', neighbor_mean_snr_db=8.0, hysteresis_db=3.0, update_every_s=1.0}",
+        "stop.simulated_s=14.5",
+        "channel.fading={kind='rayleigh', block_s=0.01}",
+    ]
+    trace = "\n".join(["0, 0.0, 0.0, 0.0, 0.0", *lines])
+    return Run(
+        peers([(0, 0), (200, 0)], *changes, snr_db=8.0, referenced={"walk": trace}),
+        "null", None, None, Toy(programs=None), None,
+    )  # fmt: skip
+
+
+def test_hysteresis_keeps_a_neighbor_until_it_is_well_out_of_range():
+    """In range from 100 m on until 141 m: never flickers in between, whatever the fading does."""
+    seen: list[bool] = []
+    changes: list[tuple[float, object]] = []
+
+    def program(node):
+        for _ in range(len(DISTANCES_M) - 1):
+            yield Sleep(0.5)
+            seen.append(node.neighbors == (1,))
+            now = yield Observe("time")
+            changes.extend((now, change) for change in (yield Observe("membership")))
+            yield Sleep(0.5)
+
+    run = walk()
+    play(run.loaded, {0: program})
+    inside, expected = False, []
+    for distance in DISTANCES_M[:-1]:
+        inside = distance <= 100 or (inside and distance <= 141)
+        expected.append(inside)
+    assert seen == expected
+    assert changes == [(2.5, Joined(1)), (6.5, Left(1)), (8.5, Joined(1)), (12.5, Left(1))]
+
+
+def test_membership_reports_only_the_last_change_of_a_neighbor():
+    """Who does not ask for long keeps one entry for each neighbor: joined, left, joined and left is `Left`."""
+    late: list[tuple[object, ...]] = []
+
+    def program(node):
+        yield Sleep(13.5)
+        late.append((yield Observe("membership")))
+        late.append((yield Observe("membership")))
+
+    play(walk().loaded, {0: program})
+    assert late == [(Left(1),), ()]
+
+
+@pytest.mark.parametrize("min_snr_db", [-5.0, 8.0, 25.0])
+def test_pairs_of_the_spatial_index_are_those_of_all_pairs(min_snr_db):
+    """60 walkers under shadowing of 6 dB with unequal powers, at several times, against every pair."""
+    changes = [
+        *LEARNERS["gossip"],
+        "stop.simulated_s=1.0",
+        "devices.some.count=60",
+        "area.side_m=800.0",
+        "devices.some.mobility={kind='random_waypoint', speed_mps=[1.0, 5.0]}",
+        "channel.shadowing={sigma_db=6.0, correlation_m=20.0}",
+    ]
+    run = Run(load_text(BASE, changes), "null", None, None, None, None)
+    links = run.world.links
+    links.tx_power_w *= np.linspace(0.2, 1.0, len(links.tx_power_w))
+    a, b = np.triu_indices(60, 1)
+    for time_s in (0.0, 33.3, 500.0):
+        weaker = np.minimum(links.mean_cn0(a, b, time_s), links.mean_cn0(b, a, time_s))
+        near = 10 * np.log10(weaker / 1e6) >= min_snr_db
+        pairs, snr_db = Proximity(links, 60, 1e6, min_snr_db).pairs(time_s)
+        assert pairs.tolist() == np.stack([a[near], b[near]], axis=1).tolist()
+        assert snr_db == pytest.approx(10 * np.log10(weaker[near] / 1e6))
+        assert 3 < near.sum() < len(near)
+        hearing = Hearing(links, 60, 1e6, min_snr_db)
+        hearing.update(time_s)
+        for i in range(60):
+            expected = sorted({*b[near & (a == i)].tolist(), *a[near & (b == i)].tolist()})
+            assert sorted(hearing.heard_by(i).tolist()) == expected
+
+
+def test_a_fixed_edge_that_never_carries_anything_is_refused():
+    loaded = peers([(0, 0), (10, 0), (9000, 0)], "phy.min_snr_db=0.0", snr_db=10.0)
+    with pytest.raises(ScenarioError, match="link from device 0 to device 2 has a mean SNR of -29.1 dB"):
+        play(loaded, {})
