@@ -30,7 +30,7 @@ from wsim.progress import Progress
 from wsim.record import ENERGY_USES, RunRecord
 from wsim.scenario import files as scenario_files
 from wsim.streams import Streams
-from wsim.topology import FixedTopology, Hearing, RadioTopology, build_graph
+from wsim.topology import BeaconTopology, FixedTopology, Hearing, RadioTopology, build_graph
 from wsim.transport import Flight, Transport, TransportConfig
 from wsim.world import build_world
 
@@ -172,6 +172,8 @@ class Run:
                 config.update_every_s,
             )
             self.topology.update(0.0)
+            if config.discovery == "beacon":
+                self.topology = BeaconTopology(self.topology, world.num_devices, config.beacon_every_s)
         elif config.kind == "star":
             self.topology = FixedTopology(world.num_devices, None)
         else:
@@ -189,23 +191,28 @@ class Run:
         self._refuse_unreachable()
 
     def _refuse_unreachable(self) -> None:
-        """On links that never change, an edge of a fixed graph that carries nothing would wait for ever."""
-        world = self.world
-        if not (isinstance(self.topology, FixedTopology) and world.links.static):
+        """Among devices that stay where they are, an edge of a fixed graph that carries nothing would wait for ever.
+
+        With fading, an edge is given up 10 dB later: a Rayleigh peak that high comes once in 22,000 coherence times."""
+        world, scenario = self.world, self.scenario
+        if not isinstance(self.topology, FixedTopology) or world.positions.max_speed_mps > 0.0:
             return
+        least_db = scenario.phy.min_snr_db - (0.0 if world.links.static else 10.0)
         edges = self.topology.edges()
         for tx, rx in ((edges[:, 0], edges[:, 1]), (edges[:, 1], edges[:, 0])):
             if not len(tx):
                 continue
-            snr = world.links.cn0(tx, rx, 0, 1)[:, 0] / self.scenario.channel.bandwidth_hz
-            dead = np.flatnonzero(world.links.efficiency(snr) <= 0.0)
-            if len(dead) and self.scenario.mac.kind != "fdma":
-                i = int(dead[0])
+            band_hz = np.full(len(tx), scenario.channel.bandwidth_hz)
+            if scenario.mac.kind == "fdma":  # a power-limited uplink may narrow its band down to its share
+                band_hz[tx != world.server_index] /= world.num_devices
+            snr_db = 10 * np.log10(world.links.mean_cn0(tx, rx, 0.0) / band_hz)
+            i = int(snr_db.argmin())
+            if snr_db[i] < least_db:
                 raise ScenarioError(
-                    f"{self._source} [topology] kind = {self.scenario.topology.kind!r}: the link from "
-                    f"{self._name(int(tx[i]))} to {self._name(int(rx[i]))} has a mean SNR of {10 * np.log10(snr[i]):.1f} dB, "
-                    f"below [phy] min_snr_db = {self.scenario.phy.min_snr_db}, and never changes: move the devices "
-                    "closer, raise tx_power_dbm or lower min_snr_db"
+                    f"{self._source} [topology] kind = {scenario.topology.kind!r}: the link from "
+                    f"{self._name(int(tx[i]))} to {self._name(int(rx[i]))} has a mean SNR of {snr_db[i]:.1f} dB, "
+                    f"[phy] min_snr_db is {scenario.phy.min_snr_db}, and nobody moves: place the devices closer, raise "
+                    "tx_power_dbm or lower min_snr_db"
                 )
 
     def _name(self, index: int) -> str:
@@ -262,6 +269,10 @@ class Run:
         if self.topology.update_every_s is not None or (self.hearing is not None and not self.world.links.static):
             every_s = scenario.topology.update_every_s
             clock.after(to_ns(every_s), self._topology_tick, None, 0)
+        if isinstance(self.topology, BeaconTopology):
+            for i in range(self.world.num_devices):
+                phase = self.streams("beacon", i).random()
+                clock.after(to_ns(phase * scenario.topology.beacon_every_s), self._beacon_tick, i)
         self._snapshot()
         if scenario.output.topology_every_s is not None:
             clock.after(to_ns(scenario.output.topology_every_s), self._snapshot_tick, None, EVALUATE)
@@ -335,6 +346,21 @@ class Run:
             self.media.topology_changed()
         self._check_stuck()
         self.clock.after(to_ns(self.scenario.topology.update_every_s), self._topology_tick, None, 0)
+
+    def _beacon_tick(self, call: Call) -> None:
+        sender, config, topology = call.data, self.scenario.topology, self.topology
+        assert isinstance(topology, BeaconTopology)
+        threshold = 10.0 ** ((config.neighbor_mean_snr_db - config.hysteresis_db) / 10.0)
+        efficiency = float(self.world.links.efficiency(np.array([threshold]))[0]) or self.world.links.lowest_efficiency
+        audience = topology.audience(sender)
+        self.transport.send_beacon(
+            sender,
+            audience,
+            config.beacon_bytes * 8,
+            efficiency,
+            lambda receiver: topology.heard(receiver, sender, self.clock.now_s),
+        )
+        self.clock.after(to_ns(config.beacon_every_s), self._beacon_tick, sender)
 
     def _snapshot_tick(self, call: Call) -> None:
         self._snapshot()

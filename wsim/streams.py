@@ -13,7 +13,17 @@ import numpy as np
 
 PURPOSES = {
     "data": ("split", "partition", "mixture", "batches"),
-    "radio": ("placement", "mobility", "channel", "compute_spread", "jitter", "forced_loss", "analog_noise", "graph"),
+    "radio": (
+        "placement",
+        "mobility",
+        "channel",
+        "compute_spread",
+        "jitter",
+        "forced_loss",
+        "analog_noise",
+        "graph",
+        "beacon",
+    ),
     "learner": ("initial_parameters", "learner"),
 }
 """Which streams follow which of the scenario's `seeds`; a name not listed is an error."""

@@ -136,6 +136,56 @@ class RadioTopology:
         return changes
 
 
+class BeaconTopology(RadioTopology):
+    """Neighbors are those whose beacon was heard within the last three periods; nobody is told who is in range.
+
+    Every device sends a frame of `beacon_bytes` every `beacon_every_s`, from a random phase on, at the rate that a receiver
+    at the threshold (neighbor_mean_snr_db - hysteresis_db, in the local mean) decodes. A beacon costs air time and energy and
+    is lost to fading like any broadcast. The audience that a beacon is offered to are the devices above the threshold.
+    """
+
+    KEPT_PERIODS = 3
+
+    def __init__(self, radio: RadioTopology, num_devices: int, beacon_every_s: float) -> None:
+        self.update_every_s = radio.update_every_s
+        self._in_reach = radio
+        self._kept_s = self.KEPT_PERIODS * beacon_every_s
+        self._last_heard: list[dict[int, float]] = [{} for _ in range(num_devices)]
+        self._neighbors = [()] * num_devices
+        self._changes = [[] for _ in range(num_devices)]
+
+    def audience(self, index: int) -> np.ndarray:
+        """Indices that a beacon of `index` is offered to now."""
+        return np.array(self._in_reach.neighbors(index), dtype=np.int64)
+
+    def heard(self, receiver: int, sender: int, time_s: float) -> None:
+        """A beacon has arrived."""
+        known = self._last_heard[receiver]
+        if sender not in known:
+            self._note(receiver, Joined(sender))
+        known[sender] = time_s
+        if sender not in self._neighbors[receiver]:
+            self._neighbors[receiver] = tuple(sorted(known))
+
+    def update(self, time_s: float) -> bool:
+        """Forget whom nothing has been heard of for too long."""
+        self._in_reach.update(time_s)
+        changed = False
+        for receiver, known in enumerate(self._last_heard):
+            silent = [sender for sender, last_s in known.items() if time_s - last_s > self._kept_s]
+            for sender in silent:
+                del known[sender]
+                self._note(receiver, Left(sender))
+            if silent:
+                self._neighbors[receiver] = tuple(sorted(known))
+                changed = True
+        return changed
+
+    def edges(self) -> np.ndarray:
+        pairs = {(min(i, j), max(i, j)) for i, known in enumerate(self._last_heard) for j in known}
+        return np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
+
+
 class Proximity:
     """Pairs of devices whose local mean SNR (over `bandwidth_hz`, weaker direction) is at least `min_snr_db`."""
 

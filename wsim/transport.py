@@ -57,7 +57,8 @@ class Flight:
     """A message on its way. Receivers are array indices; `pending[i]`: receiver i's fate is not decided yet."""
 
     __slots__ = (
-        "arrived", "attempts", "broadcast", "cause", "certain", "coefficients", "degree", "expiry", "kind", "number", "payload", "pending",
+        "arrived", "attempts", "broadcast", "cause", "certain", "coefficients", "degree", "efficiency",
+        "expiry", "heard", "kind", "number", "payload", "pending",
         "receivers", "reliability", "round", "segmentation", "sender", "sending", "transfer",
     )  # fmt: skip
 
@@ -83,6 +84,8 @@ class Flight:
         self.attempts = 0
         self.transfer: Transfer | None = None
         self.expiry: Call | None = None
+        self.efficiency: float | None = None  # of a beacon, which is sent at a rate of its own
+        self.heard: Callable[[int], None] | None = None  # a beacon: told which receiver (index) has it
 
     def coefficient(self, i: int) -> float | None:
         return None if self.coefficients is None else float(self.coefficients[i])
@@ -121,7 +124,8 @@ class Transport:
     @property
     def in_flight(self) -> int:
         """(message, receiver) pairs whose fate is open, counted one by one."""
-        return sum(sum(flight.pending) for flight in self.live.values()) + self._in_latency
+        open_pairs = sum(sum(flight.pending) for flight in self.live.values() if flight.heard is None)
+        return open_pairs + self._in_latency
 
     @property
     def waits(self) -> bool:
@@ -173,6 +177,17 @@ class Transport:
         self._attempt(flight, None)
         return flight
 
+    def send_beacon(
+        self, sender: int, receivers: np.ndarray, bits: int, efficiency: float, heard: Callable[[int], None]
+    ) -> None:
+        """One frame of `bits` to whoever hears it. It costs air and energy; it is no message and is counted on air only."""
+        self._number += 1
+        flight = Flight(self._number, sender, receivers, "beacon", 0, Payload(None, bits), True)
+        flight.efficiency, flight.heard = efficiency, heard
+        flight.segmentation = Segmentation(1, bits, bits, bits, bits)
+        self.live[flight.number] = flight
+        self._attempt(flight, None)
+
     def _send_analog(self, flight: Flight) -> Flight:
         """Uncoded: two real values a complex symbol, one symbol a hertz and second over the whole band, superposed at the
         receiver. No packets and no bits; coefficients are amplitudes in units of the receiver's noise."""
@@ -221,6 +236,8 @@ class Transport:
     def _efficiency(self, flight: Flight) -> float | None:
         """None: follow the channel. A broadcast never adapts to one receiver."""
         config = self._config
+        if flight.efficiency is not None:
+            return flight.efficiency
         if not flight.broadcast:
             return self._links.fixed_efficiency_bps_hz if config.fixed_rate else None
         if config.broadcast_rate_bps is not None:
@@ -359,7 +376,9 @@ class Transport:
 
     def _arrive(self, flight: Flight, i: int, part: np.ndarray | None) -> None:
         """Receiver i has the message (part: which packets of it; None for all)."""
-        if self._config.latency_ns:
+        if flight.heard is not None:
+            flight.heard(int(flight.receivers[i]))
+        elif self._config.latency_ns:
             self._clock.after(self._config.latency_ns, self._late_arrival, (flight, i, part))
             self._in_latency += 1
         else:
@@ -380,6 +399,8 @@ class Transport:
 
     def _lose(self, flight: Flight, i: int, cause: str) -> None:
         flight.pending[i] = False
+        if flight.heard is not None:
+            return
         self._ledger.lost[cause] += 1
         self._ledger.trace(self._clock.now_ns, "lose", flight.sender, int(flight.receivers[i]), flight.kind, cause)
 

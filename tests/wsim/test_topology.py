@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from learners.protocol import SERVER, Joined, Left, Observe, Sleep
-from tests.wsim.builders import Toy, cell, peers, play
+from tests.wsim.builders import cell, peers, play
 from tests.wsim.test_closing import BASE, LEARNERS
 from wsim.engine import Run
 from wsim.errors import ScenarioError
-from wsim.scenario import load_text
+from wsim.scenario import Loaded, load_text
 from wsim.topology import FixedTopology, Hearing, Proximity, build_graph
 
 
@@ -82,20 +82,16 @@ def test_in_a_star_everybody_has_the_server_only():
 DISTANCES_M = [200, 120, 95, 130, 105, 138, 150, 120, 99, 101, 99, 101, 145, 143, 200]  # one a second; 100 joins, 141 leaves
 
 
-def walk() -> Run:
-    """Node 1 stands at 100 m for 8 dB over the band (the neighborhood begins) and is lost 3 dB below, at 141 m."""
+def walk() -> Loaded:
+    """Node 1 joins at 100 m, where it has the 8 dB over the band that a neighbor needs, and leaves at 141 m, 3 dB below."""
     lines = [f"1, {k}.0, {d}.0, 0.0, 0.0" for k, d in enumerate(DISTANCES_M)]
     changes = [
         "devices.peers.mobility={kind='trace', file='walk'}",
         "topology={kind='radio', neighbor_mean_snr_db=8.0, hysteresis_db=3.0, update_every_s=1.0}",
-        "stop.simulated_s=14.5",
         "channel.fading={kind='rayleigh', block_s=0.01}",
     ]
     trace = "\n".join(["0, 0.0, 0.0, 0.0, 0.0", *lines])
-    return Run(
-        peers([(0, 0), (200, 0)], *changes, snr_db=8.0, referenced={"walk": trace}),
-        "null", None, None, Toy(programs=None), None,
-    )  # fmt: skip
+    return peers([(0, 0), (200, 0)], *changes, snr_db=8.0, referenced={"walk": trace})
 
 
 def test_hysteresis_keeps_a_neighbor_until_it_is_well_out_of_range():
@@ -111,8 +107,7 @@ def test_hysteresis_keeps_a_neighbor_until_it_is_well_out_of_range():
             changes.extend((now, change) for change in (yield Observe("membership")))
             yield Sleep(0.5)
 
-    run = walk()
-    play(run.loaded, {0: program})
+    play(walk(), {0: program})
     inside, expected = False, []
     for distance in DISTANCES_M[:-1]:
         inside = distance <= 100 or (inside and distance <= 141)
@@ -130,7 +125,7 @@ def test_membership_reports_only_the_last_change_of_a_neighbor():
         late.append((yield Observe("membership")))
         late.append((yield Observe("membership")))
 
-    play(walk().loaded, {0: program})
+    play(walk(), {0: program})
     assert late == [(Left(1),), ()]
 
 
