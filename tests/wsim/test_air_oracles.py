@@ -9,7 +9,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from learners.protocol import SERVER, Actuate, Outcome, Payload, Receive, Send
+from learners.protocol import SERVER, Actuate, Outcome, Payload, Receive, Send, Sleep
 from tests.wsim.builders import (
     AMPLIFIER,
     BANDWIDTH_HZ,
@@ -137,6 +137,33 @@ def test_lower_power_takes_longer_and_draws_less():
     assert log[0][0] == pytest.approx(seconds, abs=2 * NS)
     watts = 10 ** (power_dbm(0.0) / 10) / 1e3 / 2 / AMPLIFIER + CIRCUIT_W
     assert run.record().energy_by_use()["transmit"] == pytest.approx(watts * seconds, rel=1e-7)
+
+
+@pytest.mark.parametrize("fading", [(), ('channel.fading={kind="rayleigh", block_s=0.02}',)], ids=["constant", "fading"])
+@pytest.mark.parametrize("mac", ["ideal", "fdma", "tdma"])
+def test_a_power_set_in_mid_transfer_holds_from_then_on(mac, fading):
+    """10 dB less after 50 ms: bits, joules and time follow the two rates; cut off later, the same holds for the bits so far."""
+
+    def program(node):
+        yield from sends(SERVER, BITS)(node)
+        yield Sleep(0.05)
+        yield Actuate("power", power_dbm(3.0) - 10)
+        yield Sleep(0.07 if cut else 10.0)
+
+    for cut in (True, False):
+        log: list[tuple[float, int, int]] = []
+        receiver = {} if cut else {SERVER: arrivals(log, 1)}
+        run = play(cell([3.0], NO_FEEDBACK, *fading, mac=mac), {0: program} | receiver)
+        end_s = 0.12 if cut else log[0][0]
+        edges = np.unique(np.minimum(np.append(np.arange(0, 200) * 0.01, end_s), end_s))
+        gain = run.world.links.channel.exact_gain(np.array([0]), np.array([1]), (edges[1:] + edges[:-1]) / 2)[0]
+        watts = np.where(edges[:-1] < 0.05 - NS, 1.0, 0.1) * 10 ** (power_dbm(3.0) / 10) / 1e3
+        snr = gain * watts / run.world.links.noise_w_per_hz[1] / BANDWIDTH_HZ
+        drained = BANDWIDTH_HZ * np.log2(1 + snr) @ np.diff(edges)
+        assert run.ledger.on_air_bits == pytest.approx(drained, rel=1e-6)
+        assert run.ledger.on_air_bits == coded_bits(BITS) or cut
+        joules = (watts / AMPLIFIER + CIRCUIT_W) @ np.diff(edges)
+        assert run.record().energy_by_use()["transmit"] == pytest.approx(joules, rel=1e-6)
 
 
 @pytest.mark.parametrize("mac", ["fdma", "tdma", "ideal"])

@@ -240,7 +240,7 @@ def test_the_carrier_of_3_5_hz() -> None:
         ("1e6 }", '1e6, path_loss = "tr38901_umi" }', ["path_loss", "base-station"]),
         ("1e6 }", '1e6, path_loss = "log_distance" }', ["[channel.path_loss] exponent", "missing"]),
         ("1e6 }", '1e6, fading = "rician" }', ["[channel.fading] k_db", "missing"]),
-        ("1e6 }", "1e6, forced_loss = { rate = 0.9 } }", ["mean_burst_packets = 1", "at least 9"]),
+        ("1e6 }", "1e6, forced_loss = { rate = 0.9, mean_burst_packets = 2.0 } }", ["mean_burst_packets = 2", "at least 9"]),
         ("1e6 }", "1e6, forced_loss = { rate = 1.0 } }", ["rate = 1", "below 1"]),
         ("[[devices]]", "[data]\npartition = 'dirichlet'\n[[devices]]", ["[data] alpha", "missing"]),
         ("[[devices]]", "[data]\ntest_fraction = 1.5\n[[devices]]", ["test_fraction = 1.5", "below 1"]),

@@ -49,6 +49,7 @@ class Sharing(Protocol):
 
     even_share: the time share of every transfer where it is the same constant for all, else None.
     power_band_hz: the band the power is spread over where it never changes, else None.
+    duplex_share: the part of the time that the carrier has.
     """
 
     @property
@@ -56,6 +57,9 @@ class Sharing(Protocol):
 
     @property
     def power_band_hz(self) -> float | None: ...
+
+    @property
+    def duplex_share(self) -> float: ...
 
     def queue_key(self, transfer: Transfer) -> Hashable:
         """Transfers of one key go one after the other."""
@@ -280,7 +284,7 @@ class Carrier:
         if self._server is None or bool(self._active) == self._server_on:
             return
         self._server_on = bool(self._active)
-        share = self._sharing.even_share or 1.0
+        share = self._sharing.duplex_share
         change = share if self._server_on else -share
         self._radios.change(self._server, now_ns, *((change, 0.0) if self._server_sends else (0.0, change)))
 

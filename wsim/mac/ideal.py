@@ -32,6 +32,7 @@ class IdealMedium:
         self._done = done
         self._static_rate: dict[tuple[int, int], float] = {}
         self._active: dict[Transfer, Call | None] = {}
+        self._marks: dict[Transfer, tuple[int, float, float]] = {}  # time, bits and stalled ns at a change of power
         self.peak_links = 0
 
     def submit(self, transfer: Transfer, front: bool = False) -> None:
@@ -64,10 +65,20 @@ class IdealMedium:
         return any(call is not None for call in self._active.values())
 
     def before_power_change(self, node: int) -> None:
-        """Running transfers keep the power that they started with."""
+        now_ns = self._clock.now_ns
+        for transfer in self._active:
+            if transfer.tx == node:
+                drained, stalled_ns = self._drained(transfer, now_ns), self._stalled_ns(transfer, now_ns)
+                self._marks[transfer] = (now_ns, drained, stalled_ns)
 
     def power_changed(self, node: int) -> None:
         self._static_rate = {link: rate for link, rate in self._static_rate.items() if link[0] != node}
+        for transfer, call in self._active.items():
+            if transfer.tx == node:
+                if call is not None:
+                    call.cancel()
+                begin_ns, drained, _ = self._marks[transfer]
+                self._active[transfer] = self._plan(transfer, begin_ns, max(transfer.bits - drained, 0.0))
 
     def _finished(self, call: Call) -> None:
         transfer: Transfer = call.data
@@ -87,6 +98,7 @@ class IdealMedium:
                 self._radios.stalled(transfer.tx, stalled_ns)
                 transfer.airtime_ns -= stalled_ns
         transfer.hz_ns = transfer.airtime_ns * self._bandwidth_hz
+        self._marks.pop(transfer, None)
 
     def _rates(self, transfer: Transfer, first_cell: int, num_cells: int) -> np.ndarray:
         """[num_cells] bit/s of the slowest receiver's link (a unicast has one)."""
@@ -98,6 +110,8 @@ class IdealMedium:
 
     def _plan(self, transfer: Transfer, start_ns: int, left: float) -> Call | None:
         """Find when the `left` bits will be through from start_ns on; look a bounded time ahead, then look again."""
+        if left <= 0.0:
+            return self._clock.at(start_ns, self._finished, transfer)
         if self._links.static or transfer.efficiency is not None:
             rate = self._constant_rate(transfer)
             if rate <= 0.0:
@@ -134,23 +148,25 @@ class IdealMedium:
             rate = self._static_rate[link] = float(self._rates(transfer, 0, 1)[0])
         return rate
 
-    def _span(self, transfer: Transfer, now_ns: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rates and lengths (ns) of the cells from the start of the transfer until now."""
-        first, last = self._links.cell_at(transfer.started_ns), self._links.cell_at(max(now_ns - 1, 0))
+    def _span(self, transfer: Transfer, begin_ns: int, now_ns: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rates and lengths (ns) of the cells from begin_ns until now."""
+        first, last = self._links.cell_at(begin_ns), self._links.cell_at(max(now_ns - 1, 0))
         num = last - first + 1
-        edges = np.clip((first + np.arange(num + 1)) * self._links.cell_ns, transfer.started_ns, now_ns)
+        edges = np.clip((first + np.arange(num + 1)) * self._links.cell_ns, begin_ns, now_ns)
         return self._rates(transfer, first, num), np.diff(edges)
 
     def _drained(self, transfer: Transfer, now_ns: int) -> float:
-        if now_ns == transfer.started_ns:
-            return 0.0
+        begin_ns, drained, _ = self._marks.get(transfer, (transfer.started_ns, 0.0, 0.0))
+        if now_ns == begin_ns:
+            return drained
         if self._links.static or transfer.efficiency is not None:
-            return self._constant_rate(transfer) * (now_ns - transfer.started_ns) / NS_PER_S
-        rates, lengths = self._span(transfer, now_ns)
-        return float((rates * lengths).sum()) / NS_PER_S
+            return drained + self._constant_rate(transfer) * (now_ns - begin_ns) / NS_PER_S
+        rates, lengths = self._span(transfer, begin_ns, now_ns)
+        return drained + float((rates * lengths).sum()) / NS_PER_S
 
     def _stalled_ns(self, transfer: Transfer, now_ns: int) -> float:
-        if now_ns == transfer.started_ns:
-            return 0.0
-        rates, lengths = self._span(transfer, now_ns)
-        return float(lengths[rates <= 0.0].sum())
+        begin_ns, _, stalled_ns = self._marks.get(transfer, (transfer.started_ns, 0.0, 0.0))
+        if now_ns == begin_ns or transfer.efficiency is not None:
+            return stalled_ns
+        rates, lengths = self._span(transfer, begin_ns, now_ns)
+        return stalled_ns + float(lengths[rates <= 0.0].sum())

@@ -26,6 +26,7 @@ class SharedCarrier:
     """sensed_by(tx) -> indices of the nodes that sense tx now; channel_of: [num_nodes] int, each node's channel."""
 
     even_share = None
+    duplex_share = 1.0
 
     def __init__(
         self,
