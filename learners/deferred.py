@@ -83,7 +83,8 @@ class Op:
         key, _ = flatten(self, args, exact=True)
         flops = self._flops.get(key)
         if flops is None:
-            flops = self._flops[key] = count_flops(self, args)
+            known = self._signatures.get(key)
+            flops = self._flops[key] = (known.flops if known else 0) or count_flops(self, args)
         return flops
 
     def signature(self, args: Sequence[Any]) -> tuple[Signature, list[Any]]:
@@ -144,7 +145,8 @@ class Scan:
         key, _ = flatten(op, args, exact=True, num_xs=len(xs))
         flops = op._flops.get(key)
         if flops is None:
-            flops = op._flops[key] = count_flops(op, args, num_xs=len(xs))
+            known = op._signatures.get((len(xs), key))
+            flops = op._flops[key] = (known.flops if known else 0) or count_flops(op, args, num_xs=len(xs))
         return self.num_steps(xs) * flops
 
     def num_steps(self, xs: Sequence[Tensor]) -> int:

@@ -33,10 +33,11 @@ class Signature:
     ragged: leaf index -> padded length; outputs: shape and dtype of each result; single: one tensor, not a tuple
     num_carry, num_xs: for a step of a scan; the leaves are carry, xs, constants
     num_bytes: of the arguments and results of one call (of its fixed part, for a scan), step_bytes: of one step's xs,
-    peak_bytes: of one call with everything in between
+    peak_bytes: of one call with everything in between; flops: of one call, where torch's counter finds them all, else 0
     """
 
     __slots__ = (
+        "flops",
         "leaf_keys",
         "num_bytes",
         "num_carry",
@@ -69,6 +70,7 @@ class Signature:
         self.outputs: list[TensorKey] = []
         self.single = True
         self.num_bytes = self.step_bytes = self.peak_bytes = 0
+        self.flops = 0
 
     def arguments(self, leaves: Sequence[Tensor]) -> list[Any]:
         return [_assemble(part, leaves) for part in self.structure]
@@ -236,11 +238,18 @@ def infer(op: Op, args: Sequence[Any], num_xs: int = 0, num_carry: int = 0) -> S
     """The signature of a call, with the shapes of its results. Raises RuntimeError, naming op and shapes, if it fails."""
     signature = Signature(op, args, num_xs, num_carry)
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), _ByteCounter() as counter, torch.no_grad():
+        with (
+            FakeTensorMode(allow_non_fake_inputs=True),
+            FlopCounterMode(display=False) as flop_counter,
+            _ByteCounter() as counter,
+            torch.no_grad(),
+        ):
             leaves = [torch.empty(shape, dtype=dtype) for shape, dtype in signature.leaf_keys]
             result = op.fn(*signature.arguments(leaves))
     except Exception as error:
         raise RuntimeError(f"op {op.name} fails on arguments {signature.describe()}: {error}") from error
+    if not op.ragged and op.formula is None:  # else the count is of exact lengths, or not all there is
+        signature.flops = int(flop_counter.get_total_flops())
     signature.single = isinstance(result, Tensor)
     results = (result,) if signature.single else result
     if not isinstance(results, (tuple, list)) or not all(isinstance(part, Tensor) for part in results):

@@ -74,7 +74,12 @@ def test_jobs_of_a_processor_queue_and_only_the_past_is_counted():
     assert processors.run(0, 100, 50) == 150
     assert processors.run(0, 120, 30) == 180
     assert processors.run(1, 0, 10) == 10
-    assert [processors.computing_ns(now).tolist() for now in (100, 110, 170, 500)] == [[0, 10], [10, 10], [70, 10], [80, 10]]
+    assert [processors.computing_ns(now).tolist() for now in (100, 110, 170, 500)] == [
+        [0, 10],
+        [10, 10],
+        [70, 10],
+        [80, 10],
+    ]
 
 
 def test_joules_of_one_upload_by_hand():
@@ -87,7 +92,9 @@ def test_joules_of_one_upload_by_hand():
         yield Receive(None, "never", timeout_s=seconds)
 
     run = play(loaded, {0: sends(SERVER, 80_000), SERVER: server})
-    joules = dict(zip(("compute", "transmit", "receive", "listen", "idle", "observe"), run.record().energy_j.T, strict=True))
+    joules = dict(
+        zip(("compute", "transmit", "receive", "listen", "idle", "observe"), run.record().energy_j.T, strict=True)
+    )
     assert joules["transmit"][0] == pytest.approx(run.world.tx_w[0] * seconds, rel=1e-6)
     assert joules["idle"] == pytest.approx([0.05 * seconds, 0.5 * seconds], rel=1e-6)
     assert joules["receive"] == pytest.approx([0.0, 3.0 * seconds], rel=1e-6)

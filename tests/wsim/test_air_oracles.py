@@ -139,7 +139,9 @@ def test_lower_power_takes_longer_and_draws_less():
     assert run.record().energy_by_use()["transmit"] == pytest.approx(watts * seconds, rel=1e-7)
 
 
-@pytest.mark.parametrize("fading", [(), ('channel.fading={kind="rayleigh", block_s=0.02}',)], ids=["constant", "fading"])
+@pytest.mark.parametrize(
+    "fading", [(), ('channel.fading={kind="rayleigh", block_s=0.02}',)], ids=["constant", "fading"]
+)
 @pytest.mark.parametrize("mac", ["ideal", "fdma", "tdma"])
 def test_a_power_set_in_mid_transfer_holds_from_then_on(mac, fading):
     """10 dB less after 50 ms: bits, joules and time follow the two rates; cut off later, the same holds for the bits so far."""
@@ -160,7 +162,7 @@ def test_a_power_set_in_mid_transfer_holds_from_then_on(mac, fading):
         watts = np.where(edges[:-1] < 0.05 - NS, 1.0, 0.1) * 10 ** (power_dbm(3.0) / 10) / 1e3
         snr = gain * watts / run.world.links.noise_w_per_hz[1] / BANDWIDTH_HZ
         drained = BANDWIDTH_HZ * np.log2(1 + snr) @ np.diff(edges)
-        assert run.ledger.on_air_bits == pytest.approx(drained, rel=1e-6)
+        assert run.ledger.on_air_bits == pytest.approx(drained, abs=1)
         assert run.ledger.on_air_bits == coded_bits(BITS) or cut
         joules = (watts / AMPLIFIER + CIRCUIT_W) @ np.diff(edges)
         assert run.record().energy_by_use()["transmit"] == pytest.approx(joules, rel=1e-6)

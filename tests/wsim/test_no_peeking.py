@@ -186,7 +186,9 @@ def test_what_a_neighbor_computes_is_unknown_until_its_message_arrives():
     assert (a[-1][1], b[-1][1]) == (3, 5)
 
 
-@pytest.mark.parametrize(("to", "says"), [(0, "sends to itself"), (5, "there is no such node"), (SERVER, "no such node")])
+@pytest.mark.parametrize(
+    ("to", "says"), [(0, "sends to itself"), (5, "there is no such node"), (SERVER, "no such node")]
+)
 def test_only_other_nodes_that_exist_can_be_sent_to(to, says):
     def program(node):
         yield Send(to, "m", 0, Payload(None, 8))

@@ -26,7 +26,9 @@ def test_a_stream_is_the_same_whoever_asks_in_whatever_order():
 def test_streams_are_uncorrelated():
     """Correlation of two independent sequences of n numbers has a standard error of 1 / sqrt(n)."""
     n = 4000
-    draws = np.array([Streams(1)(name, i).standard_normal(n) for name in ("mobility", "batches", "jitter") for i in range(4)])
+    draws = np.array(
+        [Streams(1)(name, i).standard_normal(n) for name in ("mobility", "batches", "jitter") for i in range(4)]
+    )
     off_diagonal = np.corrcoef(draws)[np.triu_indices(len(draws), 1)]
     assert np.abs(off_diagonal).max() < 4 / np.sqrt(n)
 
@@ -85,7 +87,9 @@ def test_two_learners_on_one_seed_meet_the_same_world():
 
 def test_recording_more_shifts_nothing():
     plain = world_of([*COMMON, *LEARNERS["gossip"]])[0].record()
-    recorded = world_of([*COMMON, *LEARNERS["gossip"], "output.topology_every_s=0.1", "evaluation.every_s=0.15"])[0].record()
+    recorded = world_of([*COMMON, *LEARNERS["gossip"], "output.topology_every_s=0.1", "evaluation.every_s=0.15"])[
+        0
+    ].record()
     assert len(recorded.snapshot_time_s) > len(plain.snapshot_time_s)
     assert recorded.event_digest == plain.event_digest
 
