@@ -13,7 +13,7 @@ never sees a clock, an event or another node's state: only its own `Node` and wh
     Read(value)                   the value itself, as a tensor (forces deferred work; costs batching)
     Report(name, value, metric)   None, at once; the engine evaluates it at the scenario's evaluation times
     Observe(what, peer)           position | battery | gain | rate | time | membership, at the scenario's stated cost
-    Actuate(what, value)          None, at once: transmit power (dBm) or channel index, from the next transmission on
+    Actuate(what, value)          None, at once: transmit power (dBm) or channel index, from now on
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Runner:
 class Waiting:
     """A `Receive` that is not complete."""
 
-    __slots__ = ("got", "need", "pending", "request", "runner", "state")
+    __slots__ = ("got", "need", "num_values", "pending", "request", "runner", "state")
 
     def __init__(self, runner: Runner, request: Receive, pending: set[int] | None, need: int) -> None:
         self.runner = runner
@@ -75,6 +75,7 @@ class Waiting:
         self.need = need
         self.got: list[Message] = []
         self.state = request.initial
+        self.num_values = 0  # of analog messages that were combined
 
 
 class Driver:
@@ -130,6 +131,7 @@ class Driver:
         for program in several:
             is_service = isinstance(program, Service)
             self.main_left += not is_service
+            node.live += 1
             self.runners.append(Runner(node, program.program if is_service else program, is_service))  # type: ignore[union-attr, arg-type]
 
     def start(self) -> None:
@@ -170,6 +172,9 @@ class Driver:
             except StopIteration:
                 runner.state = FINISHED
                 self.main_left -= not runner.is_service
+                runner.node.live -= 1
+                if runner.node.live == 0:
+                    runner.node.inbox.clear()
                 return
             if self._trace is not None:
                 self._trace.append((runner.node.id, *describe(request)))
@@ -282,6 +287,8 @@ class Driver:
     def deliver(self, flight: Flight, i: int, part: np.ndarray | None) -> None:
         """A message has arrived; whether it is used depends on the receiver's program."""
         node = self.nodes[int(flight.receivers[i])]
+        if node.live == 0:
+            return  # its programs have ended: delivered, never used
         payload = flight.payload
         mask = None
         if part is not None:
@@ -309,10 +316,13 @@ class Driver:
         request = waiting.request
         if request.combine is not None:
             waiting.state = request.combine(waiting.state, message)
-            message = Message(message.sender, message.kind, message.round, None, None, message.degree)
+            if message.coefficient is not None:
+                waiting.num_values = len(message.data)
+            kept = message.degree, message.coefficient
+            message = Message(message.sender, message.kind, message.round, None, None, *kept)
         waiting.got.append(message)
         waiting.need -= 1
-        if waiting.pending is not None and request.round is not None:
+        if waiting.pending is not None and (request.round is not None or request.count is None):
             waiting.pending.discard(message.sender)
 
     def _receive(self, runner: Runner, request: Receive) -> Any:
@@ -323,8 +333,9 @@ class Driver:
                 raise SimulationError(f"node {node.id}: Receive from anyone needs a count or a timeout_s")
             waiting = Waiting(runner, request, None, request.count if request.count is not None else 1 << 60)
         else:
-            need = len(senders) if request.count is None else min(request.count, len(senders))
-            waiting = Waiting(runner, request, set(senders), need)
+            pending = set(senders)
+            need = len(pending) if request.count is None else min(request.count, len(pending))
+            waiting = Waiting(runner, request, pending, need)
         box = node.inbox.get(request.kind)
         if box:
             if senders is not None and request.round is not None:
@@ -384,7 +395,9 @@ class Driver:
             node.close(request.kind, request.round)
         if self._trace is not None:
             self._trace.append((node.id, "received", request.kind, request.round, tuple(m.sender for m in got)))
-        noise = node.analog_noise(got) if got and got[0].coefficient is not None else None
+        noise = None
+        if got and got[0].coefficient is not None:
+            noise = node.analog_noise(got[0].round, waiting.num_values or len(got[0].data))
         return Received(tuple(got), missing, waiting.state, noise)
 
     # -- looking and setting -------------------------------------------------------------------------------------------

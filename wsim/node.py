@@ -54,6 +54,7 @@ class SimNode:
         self.inbox: dict[str, dict[tuple[int, int], Message]] = {}
         self.closed: dict[str, int] = {}
         self.waiting: list[Waiting] = []
+        self.live = 0  # programs that have not ended
         self.outcomes: dict[int, str] = {}
 
     @property
@@ -104,6 +105,6 @@ class SimNode:
             for key in [key for key in box if key[0] <= round]:
                 del box[key]
 
-    def analog_noise(self, messages: Sequence[Message]) -> Any:
+    def analog_noise(self, round: int, num_values: int) -> Any:
         """Unit-variance receiver noise for one analog reception, from the receiver's own stream."""
-        return self._noise(self.index, messages[0].round, len(messages[0].data))
+        return self._noise(self.index, round, num_values)

@@ -67,6 +67,7 @@ _TIGHT: Any = {
     "columnspacing": 1.2,
     "labelspacing": 0.25,
 }
+_LEGEND_CHARACTERS = 76  # that fit into one row of the figure
 
 
 def plot_run(record: RunRecord, path: str | Path, force: bool = True) -> None:
@@ -110,7 +111,10 @@ def draw_run(record: RunRecord) -> Figure:
     _draw_energy(uses, record)
     _draw_map(positions, record)
     handles = [Patch(facecolor=color) for color in states]
-    bottom.legend(handles, list(states.values()), loc="outside upper center", ncols=5, **_TIGHT)
+    words = list(states.values())
+    in_one_row = sum(len(word) + 3 for word in words) <= _LEGEND_CHARACTERS
+    ncols = len(words) if in_one_row else -(-len(words) // 2)
+    bottom.legend(handles, words, loc="outside upper center", ncols=max(ncols, 1), **_TIGHT)
     return figure
 
 
@@ -140,7 +144,7 @@ def _draw_accuracy(axes: Any, record: RunRecord) -> None:
         axis.set_xlabel(f"{label} [{scaled_unit}]")
         axis.set_xlim(0, 1.02 * float(values[-1]) / factor or 1)
     axes[0].set_ylabel("test accuracy")
-    axes[0].legend(loc="lower right")
+    axes[0].legend(loc="lower right", **_TIGHT)
 
 
 def _draw_spending(axes: Any, record: RunRecord) -> None:

@@ -26,6 +26,7 @@ import numpy as np
 from learners.protocol import Payload
 from wsim.accounts import Radios
 from wsim.clock import DEADLINE, Call, Clock, to_ns
+from wsim.errors import SimulationError
 from wsim.ledger import Ledger
 from wsim.links import DECODED, Links
 from wsim.mac.transfer import Medium, Transfer
@@ -190,8 +191,12 @@ class Transport:
 
     def _send_analog(self, flight: Flight) -> Flight:
         """Uncoded: two real values a complex symbol, one symbol a hertz and second over the whole band, superposed at the
-        receiver. No packets and no bits; coefficients are amplitudes in units of the receiver's noise."""
+        receiver. No packets, no bits, no expiry; coefficients are amplitudes in units of the receiver's noise.
+
+        It is on a band of its own beside the digital traffic, so all radios that take part must be full duplex."""
         links, sender = self._links, flight.sender
+        if not (self._radios.full_duplex[sender] and self._radios.full_duplex[flight.receivers].all()):
+            raise SimulationError('analog sends need mac = "ideal" or a cell with duplex = "fdd"')
         tx = np.full(len(flight.receivers), sender)
         cn0 = links.cn0(tx, flight.receivers, links.cell_at(self._clock.now_ns), 1)[:, 0]
         flight.coefficients = np.sqrt(cn0 / self._config.bandwidth_hz)
@@ -200,17 +205,24 @@ class Transport:
         self.live[flight.number] = flight
         symbols = -(-flight.payload.num_values // 2)
         duration_ns = to_ns(symbols / self._config.bandwidth_hz)
-        self._radios.change(sender, self._clock.now_ns, tx=1.0)
+        self._on_air(flight, 1.0)
         self._clock.after(duration_ns, self._analog_done, (flight, duration_ns))
         return flight
 
     def _analog_done(self, call: Call) -> None:
         flight, duration_ns = call.data
-        self._radios.change(flight.sender, self._clock.now_ns, tx=-1.0)
+        self._on_air(flight, -1.0)
         self._ledger.on_air(flight.sender, 0, duration_ns, self._config.bandwidth_hz)
         for i in range(len(flight.receivers)):
             self._arrive(flight, i, None)
         self._close(flight, True)
+
+    def _on_air(self, flight: Flight, change: float) -> None:
+        """Radio states of an analog send."""
+        now_ns = self._clock.now_ns
+        self._radios.change(flight.sender, now_ns, tx=change)
+        for receiver in flight.receivers.tolist():
+            self._radios.change(receiver, now_ns, rx=change)
 
     def _attempt(self, flight: Flight, packets: np.ndarray | None) -> None:
         """Put these packets (None: all) on the air, with the feedback that the reliability asks for."""
@@ -313,29 +325,28 @@ class Transport:
 
     def _radio_fates(self, transfer: Transfer, end_ns: int, packets: np.ndarray) -> np.ndarray:
         """[num_receivers, len(packets)] True where the link carried the packet throughout its time on the air."""
-        flight = transfer.flight
-        shape = (len(flight.receivers), len(packets))
+        flight, links = transfer.flight, self._links
         if transfer.efficiency is None:
-            return np.ones(shape, dtype=bool)
-        links = self._links
+            return np.ones((len(flight.receivers), len(packets)), dtype=bool)
+        times, drained, bands = np.array(transfer.history, dtype=np.float64).T
         tx = np.full(len(flight.receivers), flight.sender)
-        first, last = links.cell_at(transfer.started_ns), links.cell_at(max(end_ns - 1, transfer.started_ns))
-        times = np.array([point[0] for point in transfer.history], dtype=np.float64)
-        drained = np.array([point[1] for point in transfer.history])
-        bands = np.array([point[2] for point in transfer.history])
-        cn0 = links.cn0(tx, flight.receivers, first, last - first + 1)
-        if links.static or first == last:
-            good = links.efficiency(cn0 / bands.max()) >= transfer.efficiency * DECODED
-            return np.repeat(good[:, :1], len(packets), axis=1)
-        middles = (np.arange(first, last + 1) + 0.5) * links.cell_ns
-        band = bands[np.maximum(np.searchsorted(times, middles, side="right") - 1, 0)]
+        if links.static:  # pieces in which the decision cannot change: between two changes of the band ...
+            starts = times
+            cn0 = links.cn0(tx, flight.receivers, 0, 1)
+            band = bands
+        else:  # ... or the cells of the channel
+            first, last = links.cell_at(transfer.started_ns), links.cell_at(max(end_ns - 1, transfer.started_ns))
+            cells = np.arange(first, last + 1)
+            starts = cells * float(links.cell_ns)
+            cn0 = links.cn0(tx, flight.receivers, first, len(cells))
+            middles = np.clip(starts + links.cell_ns / 2, transfer.started_ns, end_ns)
+            band = bands[np.maximum(np.searchsorted(times, middles, side="right") - 1, 0)]
         bad = links.efficiency(cn0 / band) < transfer.efficiency * DECODED
         before = np.concatenate([np.zeros((len(bad), 1), dtype=np.int64), np.cumsum(bad, axis=1)], axis=1)
-        ends_bits = np.cumsum(flight.segmentation.packet_bits()[packets])
-        edges_bits = np.concatenate([[0.0], ends_bits])
+        edges_bits = np.concatenate([[0.0], np.cumsum(flight.segmentation.packet_bits()[packets])])
         at_ns = np.interp(edges_bits, np.append(drained, float(transfer.bits)), np.append(times, float(end_ns)))
-        begin = np.clip((at_ns[:-1] // links.cell_ns).astype(np.int64) - first, 0, last - first)
-        end = np.clip(np.ceil(at_ns[1:] / links.cell_ns).astype(np.int64) - first, begin + 1, last - first + 1)
+        begin = np.maximum(np.searchsorted(starts, at_ns[:-1], side="right") - 1, 0)
+        end = np.maximum(np.searchsorted(starts, at_ns[1:], side="left"), begin + 1)
         return before[:, end] == before[:, begin]
 
     def _decide(self, flight: Flight) -> None:

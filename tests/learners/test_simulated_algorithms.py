@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from learners.data.digits import digits
 from learners.data.partitions import dirichlet
-from learners.mixing import mixing_matrix
 from learners.models.mlp import Mlp
-from tests.contract.recording import record
+from tests.contract.recording import Recording, record
 from tests.contract.worlds import calm
 from wsim.streams import Streams
 from wsim.topology import build_graph
@@ -153,16 +152,20 @@ def test_dpsgd_with_several_steps_equals_its_matrix_form() -> None:
 
 
 def graph_twin() -> tuple[Twin, Tensor]:
-    """The twin and W [num_devices, num_devices] of the run's graph, which is irregular."""
+    """The twin and W [num_devices, num_devices] of the run's graph, which is irregular: W_ij = 1 / (1 + max(d_i, d_j))."""
     twin = Twin()
     graph = build_graph("erdos_renyi", NUM_DEVICES, None, 0.5, None, twin.streams("graph"))
-    assert len({degree for _, degree in graph.degree}) > 1
-    return twin, torch.tensor(mixing_matrix(graph))
+    degree = dict(graph.degree)
+    assert len(set(degree.values())) > 1
+    w = torch.zeros(NUM_DEVICES, NUM_DEVICES, dtype=torch.float64)
+    for i, j in graph.edges:
+        w[i, j] = w[j, i] = 1 / (1 + max(degree[i], degree[j]))
+    return twin, w + torch.diag(1 - w.sum(1))
 
 
-def by_device(recording: object) -> Tensor:
+def by_device(recording: Recording) -> Tensor:
     """[num_devices, num_rounds, num_params] reported models."""
     rows: list[list[Tensor]] = [[] for _ in range(NUM_DEVICES)]
-    for (node, _, _), value in zip(recording.reports, recording.models()):  # type: ignore[attr-defined]
+    for (node, _, _), value in zip(recording.reports, recording.models()):
         rows[node].append(value)
     return torch.stack([torch.stack(row) for row in rows])

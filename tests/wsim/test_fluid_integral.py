@@ -18,6 +18,11 @@ DOPPLER = (  # waves of 8.6 cm at 3.5 GHz; the surroundings move at 12 m/s: 140 
     "channel.carrier_hz=3.5e9",
     'channel.fading={kind="rayleigh", correlation="doppler", environment_speed_mps=12.0}',
 )
+WALKING = (*DOPPLER[:1], 'channel.fading={kind="rayleigh", correlation="doppler"}') + tuple(
+    change
+    for i in range(3)
+    for change in (f"devices.d-{i}.mobility={{kind='random_waypoint', speed_mps=[15.0, 25.0]}}", "area.side_m=400.0")
+)
 BLOCK = ('channel.fading={kind="rayleigh", correlation="block", block_s=0.003}',)
 
 
@@ -46,8 +51,13 @@ def stepped(run: Run, tx: list[int], rx: list[int], sizes: list[int], starts_s: 
     return done
 
 
-@pytest.mark.parametrize("fading", [DOPPLER, BLOCK], ids=["doppler", "block"])
-@pytest.mark.parametrize("mac", ["ideal", "fdma", "tdma", "shared"])
+@pytest.mark.parametrize(
+    ("mac", "fading"),
+    [(mac, fading) for mac in ("ideal", "fdma", "tdma", "shared") for fading in (DOPPLER, BLOCK)] + [("fdma", WALKING)],
+    ids=lambda value: (
+        value if isinstance(value, str) else {DOPPLER: "doppler", BLOCK: "block", WALKING: "walking"}[value]
+    ),
+)
 def test_fluid_integral_equals_a_1_microsecond_stepping_reference(mac, fading):
     """Three transfers of unequal sizes; the second and third start while others are on the air, so that the shares change in mid
     transfer. Times agree to 1e-3 of the transfer's duration, the declared error of the grid."""

@@ -205,11 +205,11 @@ class Carrier:
         if not self._planned:  # something changed at this very instant: the replanning to come finds who is through
             return
         through = (self._finish <= now_ns - self._plan_ns).nonzero()[0].tolist()
+        self._replans_itself = True
         self._advance(now_ns)
         finished = [self._active[i] for i in through]
         for i in reversed(through):
             self._drop(i)
-        self._replans_itself = True
         for transfer in finished:
             self._done(transfer)  # may put what was lost back in front
             self._next(self._sharing.queue_key(transfer))

@@ -95,7 +95,8 @@ class IdealMedium:
         if transfer.efficiency is None and not self._links.static:
             stalled_ns = self._stalled_ns(transfer, now_ns)
             if stalled_ns > 0.0:
-                self._radios.stalled(transfer.tx, stalled_ns)
+                if self._radios.tx_share[transfer.tx] <= 0.0:  # no other link of this sender was on the air beside it
+                    self._radios.stalled(transfer.tx, stalled_ns)
                 transfer.airtime_ns -= stalled_ns
         transfer.hz_ns = transfer.airtime_ns * self._bandwidth_hz
         self._marks.pop(transfer, None)

@@ -9,6 +9,8 @@ and within these bounds the shares are max-min fair (progressive filling, Bertse
 bound suffices: placed one by one, a transmission always finds its share of time free of its conflicts, so a schedule with
 these shares exists. It is not always necessary (five in a ring could get 2/5 each and get 1/3). With `orthogonal_links` only
 nodes in common conflict: every link has a carrier of its own, spectrum that the run reports.
+
+Limit: memory and work of a change are (active transmissions) x (devices); meant for up to some thousand devices.
 """
 
 from __future__ import annotations
