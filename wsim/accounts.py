@@ -144,11 +144,16 @@ class Radios:
             self.waiting[node] += waiting
 
     def stalled(self, node: int, stalled_ns: float) -> None:
-        """Part of booked transmit time in which the rate was zero: nothing was on the air, the node was accessing."""
-        moved = min(stalled_ns, float(self.state_ns[TX, node]))
-        self.state_ns[TX, node] -= moved
-        self.state_ns[ACCESS, node] += moved
-        self.tx_j[node] -= moved * self.tx_w[node] / NS_PER_S
+        """Part of booked transmit time in which the rate was zero: nothing was on the air. The node was accessing, or only
+        receiving where it did both."""
+        state = self.state_ns
+        accessing = min(stalled_ns, float(state[TX, node]))
+        receiving = min(stalled_ns - accessing, float(state[BOTH, node]))
+        state[TX, node] -= accessing
+        state[ACCESS, node] += accessing
+        state[BOTH, node] -= receiving
+        state[RX, node] += receiving
+        self.tx_j[node] -= (accessing + receiving) * self.tx_w[node] / NS_PER_S
 
     def set_power(self, node: int, now_ns: int, tx_w: float) -> None:
         """Change the watts drawn on the air from now on."""

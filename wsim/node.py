@@ -90,6 +90,8 @@ class SimNode:
         key = tuple(ids)
         array = self._audiences.get(key)
         if array is None:
+            if len(set(key)) < len(key):
+                raise ValueError(f"node {self.id} sends to {list(key)}: a receiver is named twice")
             if len(self._audiences) >= 64:
                 self._audiences.clear()
             array = self._audiences[key] = np.concatenate([self.index_of(id) for id in key])

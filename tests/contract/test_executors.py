@@ -11,7 +11,7 @@ import torch
 from learners.batching import BatchStream
 from learners.loopback import LoopbackNode, loopback
 from learners.protocol import SERVER
-from tests.contract.recording import Recording, learner_of, record, value_of
+from tests.contract.recording import Recording, record, value_of
 from tests.contract.worlds import LEARNERS, calm, harsh, has_key
 from wsim.engine import Run
 from wsim.results import content_digest, write
@@ -94,19 +94,21 @@ def test_eager_and_batched_agree_where_models_arrive_in_part(learner: str) -> No
 
 def assert_values_agree(recording: Recording, reference: Recording) -> None:
     """Equal reports of every node in its order, and equal numbers within TOLERANCE."""
-    by_node: list[dict[int, list[tuple[str, Any]]]] = []
-    for each in (recording, reference):
-        reports: dict[int, list[tuple[str, Any]]] = {}
-        for node, name, value in each.reports:
-            reports.setdefault(node, []).append((name, value_of(value)))
-        by_node.append(reports)
-    ours, theirs = by_node
+    ours, theirs = reports_by_node(recording), reports_by_node(reference)
     assert ours.keys() == theirs.keys()
-    for node, reports in theirs.items():
-        assert [name for name, _ in ours[node]] == [name for name, _ in reports]
-        for k, ((_, value), (_, expected)) in enumerate(zip(ours[node], reports)):
+    for node, expected in theirs.items():
+        assert [name for name, _ in ours[node]] == [name for name, _ in expected]
+        for k, ((_, value), (_, other)) in enumerate(zip(ours[node], expected)):
             assert value.dtype == torch.float64
-            assert float((value - expected).abs().max()) <= TOLERANCE, f"node {node}, report {k}"
+            assert float((value - other).abs().max()) <= TOLERANCE, f"node {node}, report {k}"
+
+
+def reports_by_node(recording: Recording) -> dict[int, list[tuple[str, torch.Tensor]]]:
+    """Name and value of every report, in order."""
+    reports: dict[int, list[tuple[str, torch.Tensor]]] = {}
+    for node, name, value in recording.reports:
+        reports.setdefault(node, []).append((name, value_of(value)))
+    return reports
 
 
 @pytest.mark.parametrize("learner", LEARNERS)

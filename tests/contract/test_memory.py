@@ -52,7 +52,12 @@ def tensor_bytes() -> int:
 
 def live_at(learner: str, num_devices: int, rounds: list[int]) -> list[Live]:
     """Live bytes at these rounds."""
-    keys = [f"devices.0.count={num_devices}", "stop.rounds=1000000", "evaluation.every_s=1e6", "output.topology_every_s=1e6"]
+    keys = [
+        f"devices.0.count={num_devices}",
+        "stop.rounds=1000000",
+        "evaluation.every_s=1e6",
+        "output.topology_every_s=1e6",
+    ]
     run = Run(harsh(learner, *keys, "data.num_samples=2000"), "batched", 64, None, None, None)
     live = []
 
@@ -93,3 +98,17 @@ def test_memory_is_linear_in_devices(learner: str) -> None:
     few, many = (live_at(learner, num_devices, [2])[0] for num_devices in (16, 64))
     assert many.objects / 64 < 1.5 * few.objects / 16, (few, many)
     assert many.tensors / 64 < 1.5 * few.tensors / 16, (few, many)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_node_whose_programs_have_ended_keeps_no_messages(learner: str) -> None:
+    """A fast device of an asynchronous protocol ends early, and its neighbors go on sending to it."""
+    run = Run(harsh(learner, "stop.rounds=15", "devices.0.compute.spread_sigma_ln=1.0"), "null", None, None, None, None)
+    run.go()
+    ended = {runner.node.id for runner in run.driver.runners} - {
+        runner.node.id for runner in run.driver.runners if runner.state != driver.FINISHED
+    }
+    assert ended
+    for node in run.driver.nodes:
+        if node.id in ended:
+            assert sum(map(len, node.inbox.values())) == 0, f"node {node.id}"

@@ -154,7 +154,7 @@ def test_dpsgd_with_several_steps_equals_its_matrix_form() -> None:
 def graph_twin() -> tuple[Twin, Tensor]:
     """The twin and W [num_devices, num_devices] of the run's graph, which is irregular: W_ij = 1 / (1 + max(d_i, d_j))."""
     twin = Twin()
-    graph = build_graph("erdos_renyi", NUM_DEVICES, None, 0.5, None, twin.streams("graph"))
+    graph = build_graph("erdos_renyi", NUM_DEVICES, None, 0.5, (), twin.streams("graph"))
     degree = dict(graph.degree)
     assert len(set(degree.values())) > 1
     w = torch.zeros(NUM_DEVICES, NUM_DEVICES, dtype=torch.float64)

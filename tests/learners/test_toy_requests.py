@@ -81,7 +81,7 @@ mobility = {{ kind = "trace", file = "walk.csv" }}
 carrier_hz = {CARRIER_HZ}
 bandwidth_hz = {BANDWIDTH_HZ}
 [mac]
-kind = "shared"
+kind = "ideal"
 channels = 2
 [observation]
 delay_s = {DELAY_S}
@@ -277,7 +277,8 @@ class Walker(LoopbackNode):
 @pytest.mark.parametrize("make_executor", [EagerExecutor, BatchedExecutor])
 def test_loopback_answers_every_request(make_executor: Any) -> None:
     executor = make_executor()
-    toy, nodes, bench = Toy(), [], []
+    toy, nodes = Toy(), []
+    bench: list[Loopback] = []
     for i in range(3):
         others = tuple(j for j in range(3) if j != i)
         x = executor.lift(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))

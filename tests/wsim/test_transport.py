@@ -31,6 +31,7 @@ from tests.wsim.builders import (
     waits,
 )
 from wsim.engine import Run
+from wsim.errors import SimulationError
 from wsim.packets import ForcedLoss
 
 NS = 1e-9
@@ -384,7 +385,45 @@ def test_an_analog_send_superposes_real_values_with_their_amplitudes(mac):
     assert received[0].noise.shape == (501,)
     assert float(received[0].noise.var()) == pytest.approx(1.0, abs=4 * math.sqrt(2 / 500))
     assert run.ledger.on_air_bits == 0
-    assert run.record().radio_s[0, 0] == pytest.approx(251e-6, abs=NS)
+    assert run.record().radio_s[[0, 2], [0, 1]] == pytest.approx([251e-6] * 2, abs=NS)  # sending; receiving
+
+
+def test_analog_sends_folded_on_arrival_have_their_noise():
+    answers = []
+
+    def program(node):
+        yield Send(SERVER, "sum", 0, Payload(torch.ones(50), 1600, Float32(), 50), analog=True)
+
+    def server(node):
+        answers.append((yield Receive([0, 1], "sum", 0, combine=lambda s, m: s + m.coefficient * m.data, initial=0.0)))
+
+    play(cell([4.0, -3.0]), {0: program, 1: program, SERVER: server})
+    assert answers[0].combined.tolist() == pytest.approx([10 ** (4 / 20) + 10 ** (-3 / 20)] * 50, rel=1e-6)
+    assert answers[0].noise.shape == (50,)
+
+
+def test_analog_sends_are_refused_where_a_radio_would_send_and_receive_at_once():
+    def program(node):
+        yield Send(1, "sum", 0, Payload(torch.ones(50), 1600, Float32(), 50), analog=True)
+
+    with pytest.raises(SimulationError, match="analog sends need"):
+        play(peers([(0, 0), (10, 0)], mac="shared"), {0: program})
+
+
+def test_named_senders_are_all_waited_for_whatever_their_rounds():
+    """Two messages of node 0 do not stand for one of node 1, which comes half a second later."""
+    answers = []
+
+    def receiver(node):
+        answers.append((yield Receive([0, 1], "m")))
+
+    def late(node):
+        yield Sleep(0.5)
+        yield from sends(2, 800)(node)
+
+    run = play(peers([(0, 0), (10, 0), (0, 10)]), {0: sends(2, 800, count=2), 1: late, 2: receiver})
+    assert answers[0].senders == [0, 1]
+    assert run.clock.now_s > 0.5
 
 
 def test_headers_are_counted_in_every_packet():
