@@ -171,7 +171,6 @@ class Run:
                 config.hysteresis_db,
                 config.update_every_s,
             )
-            self.topology.update(0.0)
             if config.discovery == "beacon":
                 self.topology = BeaconTopology(self.topology, world.num_devices, config.beacon_every_s)
         elif config.kind == "star":

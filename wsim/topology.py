@@ -96,6 +96,8 @@ class RadioTopology:
         self._edge_set: Edges = set()
         self._neighbors: list[tuple[int, ...]] = [()] * num_devices
         self._changes: list[list[Joined | Left]] = [[] for _ in range(num_devices)]
+        self.update(0.0)
+        self._changes = [[] for _ in range(num_devices)]  # those present at the start have not joined
 
     def update(self, time_s: float) -> bool:
         """Look at the present mean SNRs; True if a neighborhood changed."""
