@@ -7,7 +7,9 @@ anything else. Whatever goes wrong is one line on stderr. Everything heavy is im
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from enum import StrEnum
@@ -208,6 +210,14 @@ def _print_json(record: RunRecord) -> None:
 def execute(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; whatever goes wrong is one line on stderr."""
     command = typer.main.get_command(app)
+    interrupted: list[int] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        interrupted.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, interrupt)
     try:
         code = command.main(arguments, prog_name="wsim", standalone_mode=False)
     except WsimError as error:
@@ -217,6 +227,8 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     except Exception as error:
+        if interrupted:  # a library may turn an interrupted import into an error of its own
+            return _failed("interrupted, nothing written", INTERRUPTED)
         if hasattr(error, "format_message"):  # the command line itself is wrong
             message = error.format_message()  # empty: the help that was printed says it
             return _failed(f"{message} (wsim --help)", 2) if message else 2

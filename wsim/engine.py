@@ -53,7 +53,8 @@ def simulate(
 
     executor: "batched", "eager", or "null" for an estimate (same events, no arithmetic)
     window: jobs that the batched executor collects before it works them off; changes the speed, never the result
-    learner: a learner object instead of the scenario's [algorithm] (tests)
+    learner: your own instead of the registered one: a class (it takes the keys of [algorithm]; give it to `load` too, which
+        checks them), a function (task, codec, num_rounds) -> learner, or a learner
     trace: a list that receives every request of every program, in order of simulated time
 
     Raises ScenarioError for what only shows when the world is built, SimulationError where nothing can happen any more.

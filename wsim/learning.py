@@ -20,8 +20,8 @@ EXECUTORS = ("batched", "eager", "null")
 
 
 class Learning:
-    """`parts`: [num_devices] arrays of training indices. `learner`: an object instead of the scenario's own, or a function
-    (task, codec, num_rounds) -> learner."""
+    """`parts`: [num_devices] arrays of training indices. `learner`: instead of the scenario's own, a class that takes the keys
+    of [algorithm], a function (task, codec, num_rounds) -> learner, or a learner."""
 
     def __init__(
         self, scenario: Scenario, streams: Streams, executor: str, window: int | None, learner: Any = None
@@ -44,6 +44,9 @@ class Learning:
             learner = make(
                 task=self.task, codec=codec, num_rounds=scenario.stop.rounds, **scenario.algorithm.hyperparameters
             )
+        elif isinstance(learner, type):
+            keys = scenario.algorithm.hyperparameters
+            learner = learner(task=self.task, codec=codec, num_rounds=scenario.stop.rounds, **keys)
         elif callable(learner):
             learner = learner(self.task, codec, scenario.stop.rounds)
         self.learner = learner

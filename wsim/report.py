@@ -80,8 +80,9 @@ def timeline_shares(record: RunRecord) -> dict[str, dict[str, float]]:
 
 
 def server_energy_j(record: RunRecord) -> float | None:
-    """Joules of the server, None where there is none."""
-    return float(record.energy_j[record.num_devices :].sum()) if len(record.energy_j) > record.num_devices else None
+    """Joules of the server, None where there is none or its energy is not counted."""
+    server = record.energy_j[record.num_devices :]
+    return float(server.sum()) if server.any() else None
 
 
 def num_rounds(record: RunRecord) -> int:
@@ -152,11 +153,12 @@ def _messages(record: RunRecord) -> str:
 
 def _targets(record: RunRecord) -> Table:
     table = _table("to accuracy", "time", "bits on the air", "energy")
+    missed = "not estimated" if record.estimated else "not reached"
     for target, time_s, air_bits, energy_j in zip(
         record.targets, record.target_time_s, record.target_on_air_bits, record.target_energy_j, strict=True
     ):
         reached = not math.isnan(time_s)
-        cells = (seconds(time_s), bits(air_bits), joules(energy_j)) if reached else ("not reached", "", "")
+        cells = (seconds(time_s), bits(air_bits), joules(energy_j)) if reached else (missed, "", "")
         table.add_row(f"{target:g}", *cells)
     return table
 

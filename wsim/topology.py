@@ -39,12 +39,19 @@ def build_graph(
             graph = nx.random_regular_graph(degree, num_devices, seed=int(rng.integers(2**31)))
             if nx.is_connected(graph):
                 return graph
-        raise ValueError(f"no connected random graph of degree {degree} found in 100 tries")
+        raise ValueError(f"[topology] degree = {degree}: no connected random graph found in 100 tries")
     if kind == "torus":
         rows = max(r for r in range(1, int(num_devices**0.5) + 1) if num_devices % r == 0)
         return nx.convert_node_labels_to_integers(nx.grid_2d_graph(rows, num_devices // rows, periodic=True))
     if kind == "erdos_renyi":
-        return nx.fast_gnp_random_graph(num_devices, probability, seed=int(rng.integers(2**31)))
+        for _ in range(100):
+            graph = nx.fast_gnp_random_graph(num_devices, probability, seed=int(rng.integers(2**31)))
+            if nx.is_connected(graph):
+                return graph
+        raise ValueError(
+            f"[topology] probability = {probability}: no connected random graph of {num_devices} devices found in 100 "
+            f"tries; above ln(n)/n = {np.log(num_devices) / num_devices:.2g} most are"
+        )
     if kind == "file":
         graph = nx.Graph()
         graph.add_nodes_from(range(num_devices))

@@ -149,8 +149,7 @@ def _path(scenario: Scenario, group: DeviceGroup, i: int, device: int, streams: 
     """Where device `device`, the i-th of its group, is at what time."""
     area, mobility = scenario.area, group.mobility
     height_m = group.position.height_m
-    if mobility.kind == "random_waypoint":
-        assert mobility.speed_mps is not None  # checked on loading
+    if mobility.kind == "random_waypoint" and mobility.speed_mps is not None and mobility.speed_mps[1] > 0.0:
         size_m = area.radius_m if area.shape == "disc" else area.side_m
         walk = RandomWaypoint(Area(area.shape, size_m or 0.0), mobility.speed_mps, mobility.pause_s, height_m)
         return walk.path(streams("mobility", device))

@@ -39,7 +39,7 @@ _GROUP = f"""
 [[devices]]
 name = "%s"
 count = %d
-positions_m = %s
+%s
 compute = {{ effective_flops = 1e6, active_w = {ACTIVE_W} }}
 radio = {{ tx_power_dbm = %r }}
 energy = {{ pa_efficiency = {AMPLIFIER}, tx_circuit_w = {CIRCUIT_W}, rx_w = {RX_W}, listen_w = {LISTEN_W}, idle_w = {IDLE_W} }}
@@ -92,12 +92,14 @@ def coded_bits(payload_bits: int) -> int:
 def cell(
     snr_db: Sequence[float], *changes: str, mac: str = "ideal", server_snr_db: float = 10.0, seed: int = 1
 ) -> Loaded:
-    """A server at the origin and one device for each of snr_db (its uplink over the whole band), 100 m away."""
+    """A server at the origin and one device for each of snr_db (its uplink over the whole band), 100 m away
+    unless a change makes it a walker."""
     groups = []
     for i, snr in enumerate(snr_db):
         angle = 2 * math.pi * i / len(snr_db)
         place = [[100.0 * math.cos(angle), 100.0 * math.sin(angle), 0.0]]
-        groups.append(_GROUP % (f"d-{i}", 1, place, power_dbm(snr)))
+        walks = any(f"d-{i}.mobility" in change and "random_waypoint" in change for change in changes)
+        groups.append(_GROUP % (f"d-{i}", 1, "" if walks else f"positions_m = {place}", power_dbm(snr)))
     server = (
         f'topology = "star"\nmac = "{mac}"\n[server]\nposition_m = [0.0, 0.0, 0.0]\n'
         f"radio = {{ tx_power_dbm = {power_dbm(server_snr_db)!r} }}\n"
@@ -115,7 +117,7 @@ def peers(
 ) -> Loaded:
     """Devices at these places, no server; snr_db: over 100 m."""
     places = [[x, y, 0.0] for x, y in places_m]
-    group = _GROUP % ("peers", len(places), places, power_dbm(snr_db))
+    group = _GROUP % ("peers", len(places), f"positions_m = {places}", power_dbm(snr_db))
     text = _BASE + f'topology = "complete"\nmac = "{mac}"\n' + group
     return load_text(text, changes, seed, learner=Toy, referenced=referenced)
 

@@ -93,6 +93,11 @@ def _mobility(scenario: Scenario, index: int, source: str, texts: Mapping[str, s
     group = scenario.devices[index]
     mobility, path = group.mobility, ("devices", index, "mobility")
     if mobility.kind == "random_waypoint":
+        for key in ("position", "positions_m"):
+            placed = group.positions_m is not None if key == "positions_m" else group.position.ring_m is not None
+            if placed:
+                says = "a random_waypoint walker starts where its walk takes it, anywhere in the area: leave this out"
+                raise problem(source, ("devices", index, key), says)
         if mobility.speed_mps is None:
             says = "this key is missing; random_waypoint needs [lowest, highest] in m/s"
             raise problem(source, (*path, "speed_mps"), says)

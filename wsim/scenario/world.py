@@ -18,7 +18,7 @@ class Area(Table):
     shape: Literal["disc", "square"]
     radius_m: q.DistanceM | None = None  # disc
     side_m: q.DistanceM | None = None  # square
-    min_distance_m: q.DistanceOrZeroM = 0.0  # nobody comes nearer to the origin than this
+    min_distance_m: q.DistanceOrZeroM = 0.0  # nobody is placed nearer to the origin than this; walkers may pass
 
     @property
     def reach_m(self) -> float:
