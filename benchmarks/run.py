@@ -43,6 +43,8 @@ TRAINING = {
     "dpsgd": Training("dpsgd_100.toml", "dpsgd"),
     "dpsgd_one_step": Training("dpsgd_100.toml", "dpsgd_one_step", ("stop.rounds=100", "algorithm.local_steps=1")),
     "gossip": Training("gossip_100.toml"),
+    "dpsgd_shared": Training("dpsgd_100.toml", "", ('mac.kind="shared"',)),
+    "gossip_shared": Training("gossip_100.toml", "", ('mac.kind="shared"',)),
 }
 ESTIMATES = ("estimate_ideal_100", "estimate_ideal_5000", "estimate_fluid_100", "estimate_fluid_5000")
 
@@ -104,7 +106,10 @@ GOALS = [
         2.5,
         False,
     ),
-    Goal("gossip / dpsgd, CPU", ("gossip wsim", "dpsgd wsim"), cpu_ratio("gossip wsim", "dpsgd wsim"), 2.0, False),
+    *(
+        Goal(f"{a} / {b}, CPU", (f"{a} wsim", f"{b} wsim"), cpu_ratio(f"{a} wsim", f"{b} wsim"), 2.0, False)
+        for a, b in (("gossip", "dpsgd"), ("gossip_shared", "dpsgd_shared"))
+    ),
     *(
         Goal(f"{name}: messages a CPU second", (f"{name} wsim",), rate(name), bound, True)
         for name, bound in zip(ESTIMATES, (20_000, 10_000, 5_000, 1_000), strict=True)

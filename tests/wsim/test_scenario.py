@@ -240,7 +240,11 @@ def test_the_carrier_of_3_5_hz() -> None:
         ("1e6 }", '1e6, path_loss = "tr38901_umi" }', ["path_loss", "base-station"]),
         ("1e6 }", '1e6, path_loss = "log_distance" }', ["[channel.path_loss] exponent", "missing"]),
         ("1e6 }", '1e6, fading = "rician" }', ["[channel.fading] k_db", "missing"]),
-        ("1e6 }", "1e6, forced_loss = { rate = 0.9, mean_burst_packets = 2.0 } }", ["mean_burst_packets = 2", "at least 9"]),
+        (
+            "1e6 }",
+            "1e6, forced_loss = { rate = 0.9, mean_burst_packets = 2.0 } }",
+            ["mean_burst_packets = 2", "at least 9"],
+        ),
         ("1e6 }", "1e6, forced_loss = { rate = 1.0 } }", ["rate = 1", "below 1"]),
         ("[[devices]]", "[data]\npartition = 'dirichlet'\n[[devices]]", ["[data] alpha", "missing"]),
         ("[[devices]]", "[data]\ntest_fraction = 1.5\n[[devices]]", ["test_fraction = 1.5", "below 1"]),
@@ -371,7 +375,7 @@ BROADCAST = ("algorithm.exchange=broadcast", "mac.broadcast_reach=1.0")
         ("channel.fading=rayleigh", "transport.reliability=none", "phy.rate=fixed", "phy.fixed_efficiency_bps_hz=1"),
         (*BROADCAST, "channel.fading=rayleigh"),
         (*BROADCAST, "channel.forced_loss.rate=0.1"),
-        (*BROADCAST, "mac.kind=shared"),
+        (*BROADCAST, "channel.fading=rayleigh", "transport.reliability=nack"),  # who got nothing cannot complain
         ("algorithm.exchange=broadcast",),
     ],
 )
@@ -388,7 +392,8 @@ def test_waiting_for_ever_is_refused_without_a_deadline(overrides: tuple[str, ..
         ("channel.fading=rayleigh",),  # unicast: the rate adapts
         ("channel.forced_loss.rate=0.1",),  # unicast: repeated
         BROADCAST,  # nothing to lose
-        (*BROADCAST, "channel.fading=rayleigh", "transport.reliability=nack"),
+        (*BROADCAST, "mac.kind=shared"),  # half duplex is ordered, without loss
+        (*BROADCAST, "channel.fading=rayleigh", "transport.reliability=arq"),
     ],
 )
 def test_lossless_links_need_no_deadline(overrides: tuple[str, ...]) -> None:

@@ -12,11 +12,10 @@ def loses_for_good(scenario: Scenario, *, broadcast: bool) -> str | None:
     broadcast: whether the learner sends to several receivers at once.
 
     Always lossy: messages that expire, whole messages that are lost by force, and neighbors that move out of range
-    (topology "radio" with moving devices). Otherwise arq, nack and fountain repeat until everything has arrived, and lose
-    nothing. Without repetition (reliability "none", the default of a broadcast) a message is lost for good by a forced
-    packet loss, by a rate that is not adapted to its receiver (a broadcast's, or a fixed one) under fading or movement,
-    by a broadcast rate that some receivers cannot decode by design (a given rate, or a reach below 1), and on a shared
-    carrier, where receivers of a broadcast may be sending themselves.
+    (topology "radio" with moving devices). Otherwise arq and fountain repeat until everything has arrived, and lose nothing.
+    Without repetition (reliability "none", the default of a broadcast; or "nack", where a receiver that got nothing asks for
+    nothing) a message is lost for good by a forced packet loss, by a rate that is not adapted to its receiver (a broadcast's, or a fixed one) under fading or movement,
+    and by a broadcast rate that some receivers cannot decode by design (a given rate, or a reach below 1).
     """
     transport, channel, mac = scenario.transport, scenario.channel, scenario.mac
     moving = any(group.mobility.kind != "static" for group in scenario.devices)
@@ -26,7 +25,7 @@ def loses_for_good(scenario: Scenario, *, broadcast: bool) -> str | None:
         return f"channel.forced_loss.rate = {shown(channel.forced_loss.rate)} loses whole messages"
     if scenario.topology.kind == "radio" and moving:
         return "neighbors move out of range"
-    if transport.reliability not in ("default", "none") or (transport.reliability == "default" and not broadcast):
+    if transport.reliability in ("arq", "fountain") or (transport.reliability == "default" and not broadcast):
         return None
     if channel.forced_loss.rate > 0:
         return f"channel.forced_loss.rate = {shown(channel.forced_loss.rate)} loses packets and nothing repeats them"
@@ -40,8 +39,6 @@ def loses_for_good(scenario: Scenario, *, broadcast: bool) -> str | None:
         return "a broadcast at mac.broadcast_rate_bps may exceed what a receiver decodes and nothing repeats it"
     if broadcast and mac.broadcast_reach < 1:
         return f"mac.broadcast_reach = {shown(mac.broadcast_reach)} leaves receivers out and nothing repeats it"
-    if broadcast and mac.kind == "shared":
-        return "on a shared carrier a broadcast is lost to receivers that are sending and nothing repeats it"
     return None
 
 
