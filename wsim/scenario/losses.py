@@ -14,8 +14,9 @@ def loses_for_good(scenario: Scenario, *, broadcast: bool) -> str | None:
     Always lossy: messages that expire, whole messages that are lost by force, and neighbors that move out of range
     (topology "radio" with moving devices). Otherwise arq and fountain repeat until everything has arrived, and lose nothing.
     Without repetition (reliability "none", the default of a broadcast; or "nack", where a receiver that got nothing asks for
-    nothing) a message is lost for good by a forced packet loss, by a rate that is not adapted to its receiver (a broadcast's, or a fixed one) under fading or movement,
-    and by a broadcast rate that some receivers cannot decode by design (a given rate, or a reach below 1).
+    nothing) a message is lost for good by a forced packet loss, by a rate that is not adapted to its receiver (a broadcast's,
+    or a fixed one) under fading or movement, and by a broadcast rate that some receivers cannot decode by design (a given
+    rate, or a reach below 1).
     """
     transport, channel, mac = scenario.transport, scenario.channel, scenario.mac
     moving = any(group.mobility.kind != "static" for group in scenario.devices)
