@@ -161,6 +161,18 @@ class Radios:
         self.tx_w[node] = tx_w
 
 
+def power_w(power: Power, processors: Processors, radios: Radios, now_ns: int) -> np.ndarray:
+    """[num_nodes] watts drawn from now until the next change of any state (a stalled transfer counts as on the air)."""
+    tx, rx = np.minimum(radios.tx_share, 1.0), np.minimum(radios.rx_share, 1.0)
+    overlap = np.where(radios.full_duplex, tx * rx, 0.0)
+    rest = 1.0 - (tx + rx - overlap)
+    computing = np.array(processors.free_at_ns) > now_ns
+    resting_w = power.idle_w if power.rest_is_idle else power.listen_w
+    total = computing * power.compute_w + tx * radios.tx_w + rx * power.rx_w + rest * resting_w
+    watts: np.ndarray = total * power.counted
+    return watts
+
+
 def energy_j(power: Power, processors: Processors, radios: Radios, observe_j: np.ndarray, now_ns: int) -> np.ndarray:
     """[num_nodes, len(ENERGY_USES)] joules drawn until now, from the two timelines."""
     state_s = radios.state_ns / NS_PER_S

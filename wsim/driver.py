@@ -38,6 +38,7 @@ from wsim.transport import Flight, Transport
 
 COMPUTING, RECEIVING, SLEEPING, AWAITING, OBSERVING, FINISHED = range(len(PROGRAM_STATES))
 KEPT_OUTCOMES = 256
+MAX_REQUESTS = 1_000_000  # of one program at one instant
 
 
 class _Wait:
@@ -166,7 +167,7 @@ class Driver:
         runner.since_ns = now_ns
         send = runner.program.send
         handlers = self._handlers
-        while True:
+        for _ in range(MAX_REQUESTS):
             try:
                 request = send(value)
             except StopIteration:
@@ -187,6 +188,10 @@ class Driver:
             value = handler(runner, request)
             if value is WAIT:
                 return
+        raise SimulationError(
+            f"the program of node {runner.node.id} has made {MAX_REQUESTS:,} requests at {self._clock.now_s:.6g} s without "
+            "any that takes time"
+        )
 
     def _wake(self, call: Call) -> None:
         runner, value = call.data
@@ -207,9 +212,7 @@ class Driver:
         value = request.op(*request.args)
         seconds = request.op.flops(*request.args) * request.work / node.effective_flops * node.jitter()
         now_ns = self._clock.now_ns
-        done_ns = self._processors.run(node.index, now_ns, round(seconds * NS_PER_S))
-        if done_ns == now_ns:
-            return value
+        done_ns = self._processors.run(node.index, now_ns, max(round(seconds * NS_PER_S), 1))  # work takes time
         return self._wait_until(runner, done_ns, value, COMPUTING)
 
     def _read(self, runner: Runner, request: Read) -> Any:

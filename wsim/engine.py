@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib.metadata
+import math
 import platform
 import time
 import warnings
@@ -16,7 +17,7 @@ import numpy as np
 
 from channels.units import dbm_to_w
 from learners.protocol import SERVER, Actuate, Observe, Report
-from wsim.accounts import Processors, Radios, energy_j, processor_s
+from wsim.accounts import Processors, Radios, energy_j, power_w, processor_s
 from wsim.clock import EVALUATE, NS_PER_S, Call, Clock, to_ns
 from wsim.driver import Driver
 from wsim.errors import ScenarioError, SimulationError
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _STOP_PRIORITY = EVALUATE + 1
 _PROGRESS_EVERY_S = 0.2
+STARVED_S = 3600
 
 
 def simulate(
@@ -142,6 +144,8 @@ class Run:
         self._rows: list[tuple[Any, ...]] = []
         self._snapshots: list[tuple[float, np.ndarray, np.ndarray]] = []
         self._stop_reason = ""
+        self._look_again_ns = -1  # when the limits are looked at once more
+        self._drained = 0, 0.0  # when the bits on the air were last seen to grow, and how many there were
         self._evaluation_due = False
 
     @contextmanager
@@ -289,7 +293,8 @@ class Run:
         clock, stop = self.clock, self.scenario.stop
         self.driver.start()
         begun = shown = time.perf_counter()
-        ledger, driver = self.ledger, self.driver
+        driver = self.driver
+        limited = stop.air_bits is not None or stop.energy_j is not None
         steps = 0
         while not self._stop_reason:
             if driver.main_left == 0:
@@ -297,13 +302,15 @@ class Run:
                 break
             if clock.next_ns() == float("inf"):
                 self._stuck()
+            if limited:
+                self._watch_limits()
+                if self._stop_reason:
+                    break
             clock.step()
             steps += 1
-            if stop.air_bits is not None and ledger.on_air_bits >= stop.air_bits:
-                self._stop_reason = "air_bits"
+            if steps & 4095 == 0:
+                self._check_starved()
             if steps & 31 == 0:
-                if stop.energy_j is not None and self._device_energy_j() >= stop.energy_j:
-                    self._stop_reason = "energy_j"
                 if self._progress is not None:
                     now = time.perf_counter()
                     if now - shown > _PROGRESS_EVERY_S:
@@ -311,11 +318,40 @@ class Run:
                         self._progress(self._state_of_progress(now - begun))
         self.transport.close_books()
         self.radios.settle(slice(None), clock.now_ns)
-        if not self._rows or self._rows[-1][0] != clock.now_s:
-            self._evaluate()
+        if self._rows and self._rows[-1][0] == clock.now_s:
+            self._rows.pop()  # measured before the books were closed
+        self._evaluate()
         self._snapshot()
         if self._progress is not None:
             self._progress(self._state_of_progress(time.perf_counter() - begun))
+
+    def _watch_limits(self) -> None:
+        """Bits on the air and joules grow steadily between events: stop at the very instant at which a limit is met."""
+        stop, now_ns, next_ns = self.scenario.stop, self.clock.now_ns, int(self.clock.next_ns())
+        if stop.air_bits is not None:
+            have = self.ledger.on_air_bits
+            if have + self.media.drained_bits(next_ns) >= stop.air_bits:
+                low, high = now_ns, next_ns
+                while low < high:
+                    middle = (low + high) // 2
+                    if have + self.media.drained_bits(middle) >= stop.air_bits:
+                        high = middle
+                    else:
+                        low = middle + 1
+                self._stop_at(high, "air_bits")
+        if stop.energy_j is not None:
+            left_j = stop.energy_j - self._device_energy_j()
+            devices_w = power_w(self.world.power, self.processors, self.radios, now_ns)[: self.world.num_devices].sum()
+            if left_j <= devices_w * (next_ns - now_ns) / NS_PER_S:
+                self._stop_at(now_ns + math.ceil(max(left_j, 0.0) / max(devices_w, 1e-30) * NS_PER_S), "energy_j")
+
+    def _stop_at(self, time_ns: int, reason: str) -> None:
+        """Stop then, unless the limit is not met after all (stalls draw less than was thought)."""
+        if time_ns <= self.clock.now_ns:
+            self._stop_reason = self._stop_reason or reason
+        elif not self.clock.now_ns < self._look_again_ns <= time_ns:
+            self._look_again_ns = time_ns
+            self.clock.at(time_ns, lambda call: None, None, _STOP_PRIORITY)
 
     def _stuck(self) -> None:
         raise SimulationError(
@@ -323,12 +359,25 @@ class Run:
             "message needs [algorithm] deadline_s, or a reliable transport"
         )
 
+    def _check_starved(self) -> None:
+        """Everybody waits for the air and not a bit has been on it for long: the links are dead, even if they change."""
+        now_ns = self.clock.now_ns
+        drained = self.ledger.on_air_bits + self.media.drained_bits(now_ns)
+        if drained != self._drained[1] or self.driver.timers > 0:
+            self._drained = now_ns, drained
+        elif now_ns - self._drained[0] > STARVED_S * NS_PER_S and self.driver.main_left:
+            raise SimulationError(
+                f"no link has carried a bit for {STARVED_S} s of simulated time, at {self.clock.now_s:.6g} s: "
+                f"{self.driver.who_waits()}; move the devices closer, raise tx_power_dbm or lower [phy] min_snr_db"
+            )
+
     def _check_stuck(self) -> None:
         """Only recurring events are left: nobody computes or sleeps, nothing is on its way."""
         if self.driver.timers == 0 and self.driver.main_left and not self.media.can_progress(self.transport):
             self._stuck()
 
     def _time_up(self, call: Call) -> None:
+        self._check_stuck()
         self._stop_reason = "simulated_s"
 
     def _evaluation_tick(self, call: Call) -> None:
@@ -364,6 +413,7 @@ class Run:
 
     def _snapshot_tick(self, call: Call) -> None:
         self._snapshot()
+        self._check_stuck()
         self.clock.after(to_ns(self.scenario.output.topology_every_s or 1.0), self._snapshot_tick, None, EVALUATE)
 
     def _snapshot(self) -> None:
@@ -453,6 +503,7 @@ class Run:
     def _energy_j(self) -> np.ndarray:
         now_ns = self.clock.now_ns
         self.radios.settle(slice(None), now_ns)
+        self.media.book_stalls()
         return energy_j(self.world.power, self.processors, self.radios, self.observe_j, now_ns)
 
     def _device_energy_j(self) -> float:
@@ -460,7 +511,7 @@ class Run:
 
     def _evaluate(self) -> None:
         headline, by_device = self.evaluator.accuracies()
-        on_air = self.ledger.on_air_bits + round(self.media.drained_bits())
+        on_air = self.ledger.on_air_bits + round(self.media.drained_bits(self.clock.now_ns))
         self._rows.append(
             (
                 self.clock.now_s,

@@ -310,7 +310,8 @@ class Transport:
                 if (ok & forced).any():
                     flight.cause[i] = "forced"
                 ok = ok & ~forced
-            self._ledger.packets_lost += int(len(packets) - ok.sum())
+            if flight.heard is None:
+                self._ledger.packets_lost += int(len(packets) - ok.sum())
             if flight.reliability == "fountain":  # any packets will do: fill from the first
                 have = min(int(flight.arrived[i].sum() + ok.sum()), total)
                 flight.arrived[i, :have] = True

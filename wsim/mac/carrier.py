@@ -129,6 +129,7 @@ class Carrier:
         self._filled: np.ndarray | None = None  # [num_active, cells] bits by the end of each cell, of more than one
         self._finish = np.empty(0)  # [num_active] ns from _plan_ns until each is through
         self._stalls = False
+        self._stall_mark_ns = 0  # until when stalls are booked
         self._allotment = Allotment(1.0, 0.0, 0.0)
         # integrals over time, so that a transfer's own are differences
         self._air_ns = 0.0
@@ -169,11 +170,11 @@ class Carrier:
                 self._radios.change(transfer.tx, self._clock.now_ns, waiting=-1)
         return 0.0
 
-    def drained_bits(self) -> float:
+    def drained_bits(self, time_ns: int) -> float:
         n = len(self._active)
         if n == 0:
             return 0.0
-        left = np.maximum(self._left[:n] - self._progress(self._clock.now_ns), 0.0)
+        left = np.maximum(self._left[:n] - self._progress(time_ns), 0.0)
         return float(sum(transfer.bits for transfer in self._active) - left.sum())
 
     def can_progress(self) -> bool:
@@ -318,14 +319,18 @@ class Carrier:
                     transfer.airtime_ns += on_air_ns
                     transfer.hz_ns += on_air_ns * allotment.band_hz
             if self._stalls:
-                self._book_stalls(now_ns, elapsed)
+                self.book_stalls()
             self._planned = False
             self._request_replan()
         self._plan_ns = now_ns
 
-    def _book_stalls(self, now_ns: int, elapsed: int) -> None:
-        """While its rate was zero a transfer was not on the air."""
-        lengths = np.diff(np.minimum(self._ends_ns, elapsed), prepend=0.0)
+    def book_stalls(self) -> None:
+        now_ns = self._clock.now_ns
+        if not (self._stalls and self._planned) or now_ns <= self._stall_mark_ns:
+            return
+        since, elapsed = float(self._stall_mark_ns - self._plan_ns), float(now_ns - self._plan_ns)
+        self._stall_mark_ns = now_ns
+        lengths = np.diff(np.clip(self._ends_ns, since, elapsed), prepend=since)
         stalled_ns = ((self._rates <= 0.0) * lengths).sum(axis=1) * self._allotment.time_share
         for i in np.flatnonzero(stalled_ns).tolist():
             transfer = self._active[i]
@@ -365,6 +370,7 @@ class Carrier:
             scale = scale[:, None]
         self._plan(now_ns, n, offset, scale, allotment)
         self._planned = True
+        self._stall_mark_ns = now_ns
 
     def _plan(self, now_ns: int, n: int, offset: int, scale: float | np.ndarray, allotment: Allotment) -> None:
         """Find the first finish: in the present cell, else in the cells ahead; set the timer to it or to their end."""

@@ -33,6 +33,7 @@ class IdealMedium:
         self._static_rate: dict[tuple[int, int], float] = {}
         self._active: dict[Transfer, Call | None] = {}
         self._marks: dict[Transfer, tuple[int, float, float]] = {}  # time, bits and stalled ns at a change of power
+        self._stalled: dict[Transfer, float] = {}  # ns at rate zero that the radios know of
         self.peak_links = 0
 
     def submit(self, transfer: Transfer, front: bool = False) -> None:
@@ -54,9 +55,8 @@ class IdealMedium:
         self._leave(transfer)
         return drained
 
-    def drained_bits(self) -> float:
-        now_ns = self._clock.now_ns
-        return sum(min(self._drained(transfer, now_ns), float(transfer.bits)) for transfer in self._active)
+    def drained_bits(self, time_ns: int) -> float:
+        return sum(min(self._drained(transfer, time_ns), float(transfer.bits)) for transfer in self._active)
 
     def topology_changed(self) -> None:
         """Links do not depend on each other here."""
@@ -93,13 +93,25 @@ class IdealMedium:
             self._radios.change(rx, now_ns, rx=-1.0)
         transfer.airtime_ns = float(now_ns - transfer.started_ns)
         if transfer.efficiency is None and not self._links.static:
-            stalled_ns = self._stalled_ns(transfer, now_ns)
-            if stalled_ns > 0.0:
-                if self._radios.tx_share[transfer.tx] <= 0.0:  # no other link of this sender was on the air beside it
-                    self._radios.stalled(transfer.tx, stalled_ns)
-                transfer.airtime_ns -= stalled_ns
+            self._book_stall(transfer, self._radios.tx_share[transfer.tx] <= 0.0)
+            transfer.airtime_ns -= self._stalled.pop(transfer)
         transfer.hz_ns = transfer.airtime_ns * self._bandwidth_hz
         self._marks.pop(transfer, None)
+
+    def book_stalls(self) -> None:
+        if self._links.static:
+            return
+        for transfer in self._active:
+            if transfer.efficiency is None:
+                self._radios.settle_one(transfer.tx, self._clock.now_ns)
+                self._book_stall(transfer, self._radios.tx_share[transfer.tx] <= 1.0)
+
+    def _book_stall(self, transfer: Transfer, alone: bool) -> None:
+        """At rate zero nothing is on the air, unless another link of the same sender is (not `alone`)."""
+        stalled_ns = self._stalled_ns(transfer, self._clock.now_ns)
+        if alone:
+            self._radios.stalled(transfer.tx, stalled_ns - self._stalled.get(transfer, 0.0))
+        self._stalled[transfer] = stalled_ns
 
     def _rates(self, transfer: Transfer, first_cell: int, num_cells: int) -> np.ndarray:
         """[num_cells] bit/s of the slowest receiver's link (a unicast has one)."""

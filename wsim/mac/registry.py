@@ -39,8 +39,12 @@ class Media:
     def of(self, sender: int) -> Medium:
         return self._downlink if sender == self._server_index else self._uplink
 
-    def drained_bits(self) -> float:
-        return sum(medium.drained_bits() for medium in self._all)
+    def drained_bits(self, time_ns: int) -> float:
+        return sum(medium.drained_bits(time_ns) for medium in self._all)
+
+    def book_stalls(self) -> None:
+        for medium in self._all:
+            medium.book_stalls()
 
     def topology_changed(self) -> None:
         for medium in self._all:

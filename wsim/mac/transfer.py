@@ -48,8 +48,12 @@ class Medium(Protocol):
     def cancel(self, transfer: Transfer) -> float:
         """Take a transfer off the air or out of the queue; returns the bits drained by now."""
 
-    def drained_bits(self) -> float:
-        """Bits of unfinished transfers that have been on the air by now. Changes nothing."""
+    def drained_bits(self, time_ns: int) -> float:
+        """Bits of unfinished transfers that will have been on the air by time_ns, if nothing happens until then. Changes
+        nothing."""
+
+    def book_stalls(self) -> None:
+        """Tell the radios for how long transfers on the air have had rate zero until now: they did not transmit then."""
 
     def can_progress(self) -> bool:
         """A transfer will finish by itself, or may do so when the channel changes."""

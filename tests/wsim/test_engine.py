@@ -1,0 +1,107 @@
+"""A run ends, or says why it cannot; what it measures on the way agrees with what it leaves at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from learners.protocol import SERVER, Receive, Service, Sleep
+from wsim.engine import simulate
+from wsim.errors import SimulationError
+from wsim.record import RADIO_STATES
+from wsim.scenario import load
+
+QUICKSTART = Path(__file__).parents[2] / "scenarios" / "quickstart.toml"
+WEAK = ("devices.walkers.count=6", "devices.walkers.radio.tx_power_dbm=-10.0")  # their uplinks stall now and then
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Runs the generators of `programs`, by node id."""
+
+    programs: dict[int, Any]
+    uses_server = True
+    synchronous = False
+    value_dependent = False
+
+    def program(self, node):
+        return self.programs[node.id](node) if node.id in self.programs else Service(waits(node))
+
+
+def waits(node):
+    yield Receive([SERVER if node.id != SERVER else 0], "never", 0)
+
+
+def estimate(*changes, programs=None):
+    learner = None if programs is None else Toy(programs)
+    return simulate(load(QUICKSTART, [*WEAK, *changes]), executor="null", learner=learner)
+
+
+@pytest.mark.parametrize(
+    "recurring",
+    ["evaluation.every_rounds=1", "evaluation={every_s=0.3}", "output.topology_every_s=0.3", "stop.simulated_s=9"],
+)
+def test_a_deadlock_is_named_whatever_recurs(recurring):
+    with pytest.raises(SimulationError, match="server waits for 'never' of round 0 from 0"):
+        estimate(recurring, programs={SERVER: waits})
+
+
+def test_a_service_may_wait_for_ever():
+    def main(node):
+        yield Sleep(0.5)
+
+    record = estimate(programs={SERVER: main})
+    assert (record.simulated_s, record.stop_reason) == (0.5, "rounds")
+
+
+def test_a_program_that_takes_no_time_is_stopped(monkeypatch):
+    def restless(node):
+        while True:
+            yield Sleep(0.0)
+
+    monkeypatch.setattr("wsim.driver.MAX_REQUESTS", 1000)
+    with pytest.raises(SimulationError, match="node 0 has made 1,000 requests at 0 s"):
+        estimate(programs={0: restless})
+
+
+def test_work_takes_time_however_fast_the_processor():
+    record = estimate("stop.rounds=2", "devices.walkers.compute={effective_flops=1e18}")
+    assert record.processor_s[:6, 0] == pytest.approx(np.full(6, 2e-9), abs=1e-12)
+
+
+@pytest.mark.parametrize("mac", ["ideal", "fdma", "tdma"])
+def test_cumulative_joules_never_fall_and_end_at_the_total(mac):
+    record = estimate(f"mac.kind={mac}", "stop={simulated_s=5.017}", "evaluation={every_s=0.007}", "phy.min_snr_db=3.0")
+    assert record.radio_s[:6, RADIO_STATES.index("accessing")].sum() > 0.05  # some have stalled
+    assert np.diff(record.eval_energy_j, axis=0).min() >= -1e-12
+    assert np.diff(record.eval_on_air_bits).min() >= 0
+    assert record.eval_energy_j[-1].sum() == pytest.approx(record.total_energy_j, rel=1e-12)
+    assert record.eval_on_air_bits[-1] == record.on_air_bits
+
+
+@pytest.mark.parametrize("mac", ["ideal", "fdma", "tdma"])
+@pytest.mark.parametrize("limit", [1.0e6, 7.654321e6])
+def test_a_run_stops_at_the_bit_that_meets_its_limit(mac, limit):
+    record = estimate(f"mac.kind={mac}", f"stop={{air_bits={limit!r}}}")
+    assert record.stop_reason == "air_bits"
+    assert record.on_air_bits == pytest.approx(limit, abs=8)  # a bit or so for each transfer that was cut short
+
+
+@pytest.mark.parametrize("mac", ["ideal", "fdma", "tdma"])
+def test_a_run_stops_at_the_instant_at_which_its_joules_are_spent(mac):
+    record = estimate(f"mac.kind={mac}", "stop={energy_j=2.5}")
+    assert record.stop_reason == "energy_j"
+    assert record.total_energy_j == pytest.approx(2.5, rel=1e-7)
+
+
+def test_links_that_stay_dead_end_the_run(monkeypatch):
+    """Walkers' links change for ever and carry nothing."""
+    monkeypatch.setattr("wsim.engine.STARVED_S", 60)
+    with pytest.raises(SimulationError, match="no link has carried a bit for 60 s of simulated time"):
+        estimate(
+            "devices.walkers.radio.tx_power_dbm=-60.0", "server.radio.tx_power_dbm=-60.0", "devices.walkers.count=1"
+        )
