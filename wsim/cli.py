@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wsim.errors import ResultError, WsimError, one_line
+from wsim.errors import Interrupted, ResultError, WsimError, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,7 +98,10 @@ def run(
     from wsim.results import write
 
     write(record, result, force)
-    plot_run(record, picture, force)
+    try:
+        plot_run(record, picture, force)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; {result} is written, its picture is not: wsim plot {result}") from None
     if not quiet:
         _print_table(record)
         _stderr().print(f"{result} and {picture.name} written after {time.perf_counter() - start:.1f} s", **PLAIN)

@@ -144,6 +144,7 @@ class Run:
         self._rows: list[tuple[Any, ...]] = []
         self._snapshots: list[tuple[float, np.ndarray, np.ndarray]] = []
         self._stop_reason = ""
+        self._last_beacon: dict[int, int] = {}  # sender -> flight
         self._look_again_ns = -1  # when the limits are looked at once more
         self._drained = 0, 0.0  # when the bits on the air were last seen to grow, and how many there were
         self._evaluation_due = False
@@ -399,17 +400,19 @@ class Run:
     def _beacon_tick(self, call: Call) -> None:
         sender, config, topology = call.data, self.scenario.topology, self.topology
         assert isinstance(topology, BeaconTopology)
+        self.clock.after(to_ns(config.beacon_every_s), self._beacon_tick, sender)
+        if self._last_beacon.get(sender) in self.transport.live:
+            return  # the air is so full that the last one still waits
         threshold = 10.0 ** ((config.neighbor_mean_snr_db - config.hysteresis_db) / 10.0)
         efficiency = float(self.world.links.efficiency(np.array([threshold]))[0]) or self.world.links.lowest_efficiency
         audience = topology.audience(sender)
-        self.transport.send_beacon(
+        self._last_beacon[sender] = self.transport.send_beacon(
             sender,
             audience,
             config.beacon_bytes * 8,
             efficiency,
             lambda receiver: topology.heard(receiver, sender, self.clock.now_s),
         )
-        self.clock.after(to_ns(config.beacon_every_s), self._beacon_tick, sender)
 
     def _snapshot_tick(self, call: Call) -> None:
         self._snapshot()

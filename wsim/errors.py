@@ -34,6 +34,12 @@ class DataError(WsimError):
     exit_code = 2
 
 
+class Interrupted(WsimError):
+    """Ctrl-C after something had been written already."""
+
+    exit_code = 130
+
+
 class SimulationError(WsimError):
     """A run that cannot go on, such as programs that wait for each other for ever."""
 

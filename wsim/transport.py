@@ -172,22 +172,25 @@ class Transport:
         self._ledger.transmission(sender, payload.num_bits, parts.coded_bits, len(receivers), parts.num_packets)
         self._ledger.trace(self._clock.now_ns, "send", sender, *receivers.tolist(), kind, round, payload.num_bits)
         self.live[flight.number] = flight
-        lifetime_s = expires_s if expires_s is not None else config.expires_s
-        if lifetime_s is not None and math.isfinite(lifetime_s):
+        lifetime_s = min(math.inf if s is None else s for s in (expires_s, config.expires_s))
+        if math.isfinite(lifetime_s):
             flight.expiry = self._clock.after(to_ns(lifetime_s), self._expired, flight, DEADLINE)
         self._attempt(flight, None)
         return flight
 
     def send_beacon(
         self, sender: int, receivers: np.ndarray, bits: int, efficiency: float, heard: Callable[[int], None]
-    ) -> None:
-        """One frame of `bits` to whoever hears it. It costs air and energy; it is no message and is counted on air only."""
+    ) -> int:
+        """One frame of `bits` to whoever hears it. It costs air and energy; it is no message and is counted on air only.
+
+        Returns its number, found in `live` until it has been on the air."""
         self._number += 1
         flight = Flight(self._number, sender, receivers, "beacon", 0, Payload(None, bits), True)
         flight.efficiency, flight.heard = efficiency, heard
         flight.segmentation = Segmentation(1, bits, bits, bits, bits)
         self.live[flight.number] = flight
         self._attempt(flight, None)
+        return flight.number
 
     def _send_analog(self, flight: Flight) -> Flight:
         """Uncoded: two real values a complex symbol, one symbol a hertz and second over the whole band, superposed at the

@@ -376,6 +376,8 @@ BROADCAST = ("algorithm.exchange=broadcast", "mac.broadcast_reach=1.0")
         (*BROADCAST, "channel.fading=rayleigh"),
         (*BROADCAST, "channel.forced_loss.rate=0.1"),
         (*BROADCAST, "channel.fading=rayleigh", "transport.reliability=nack"),  # who got nothing cannot complain
+        ("channel.forced_loss.rate=0.3", "transport.max_attempts=1"),
+        ("channel.fading=rayleigh", "phy.rate=fixed", "phy.fixed_efficiency_bps_hz=1", "transport.max_attempts=5"),
         ("algorithm.exchange=broadcast",),
     ],
 )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import networkx as nx
 import numpy as np
 import pytest
 
 from learners.protocol import SERVER, Joined, Left, Observe, Sleep
-from tests.wsim.builders import cell, peers, play
+from tests.wsim.builders import cell, peers, play, waits
 from tests.wsim.test_closing import BASE, LEARNERS
 from wsim.engine import Run
 from wsim.errors import ScenarioError
 from wsim.scenario import Loaded, load_text
-from wsim.topology import FixedTopology, Hearing, Proximity, build_graph
+from wsim.topology import BeaconTopology, FixedTopology, Hearing, Proximity, build_graph
 
 
 def rng(seed: int = 1) -> np.random.Generator:
@@ -178,3 +180,37 @@ def test_a_fixed_edge_that_never_carries_anything_is_refused():
     loaded = peers([(0, 0), (10, 0), (9000, 0)], "phy.min_snr_db=0.0", snr_db=10.0)
     with pytest.raises(ScenarioError, match="link from device 0 to device 2 has a mean SNR of -29.1 dB"):
         play(loaded, {})
+
+
+def test_beacons_that_ask_for_more_air_than_there_is_do_not_pile_up():
+    """One beacon of a device waits at most: the next one is due only when the last has been on the air."""
+    changes = (
+        'topology={kind="radio", discovery="beacon", beacon_every_s=0.01, beacon_bytes=1500}',
+        "stop.simulated_s=3.0",
+    )
+    run = play(peers([(0, 0), (50, 0), (0, 50), (50, 50)], *changes, mac="shared", snr_db=10.0), waits(2.5))
+    assert len(run.transport.live) <= 4
+    assert run.ledger.on_air_bits > 100 * 12_000
+    assert (run.ledger.sent, run.ledger.packets_sent, run.ledger.packets_lost) == (0, 0, 0)
+    assert run.topology.neighbors(0) == (1, 2, 3)
+
+
+def test_a_beacon_makes_a_neighbor_and_takes_its_bits_of_air():
+    changes = (
+        'topology={kind="radio", discovery="beacon", beacon_every_s=0.5, neighbor_mean_snr_db=3.0, hysteresis_db=0.0}',
+        "stop.simulated_s=60.0",
+    )
+    run = play(peers([(0, 0), (100, 0)], *changes, mac="shared", snr_db=10.0), waits(4.0))
+    assert run.topology.neighbors(0) == (1,)
+    assert run.topology.membership(0) == (Joined(1),)
+    assert run.ledger.on_air_bits == pytest.approx(2 * 8 * 64 * 8, abs=64 * 8)  # 8 periods of 64 bytes each
+
+
+def test_a_neighbor_that_falls_silent_is_forgotten_after_three_periods():
+    radio = SimpleNamespace(update_every_s=1.0, update=lambda time_s: False, neighbors=lambda index: (1 - index,))
+    topology = BeaconTopology(radio, 2, beacon_every_s=0.5)  # type: ignore[arg-type]
+    topology.heard(0, 1, 10.0)
+    assert not topology.update(11.5)
+    assert topology.neighbors(0) == (1,)
+    assert topology.update(11.6)
+    assert (topology.neighbors(0), topology.membership(0)) == ((), (Left(1),))

@@ -433,3 +433,11 @@ def test_headers_are_counted_in_every_packet():
         cell([0.0], "transport.reliability=none"), {0: sends(SERVER, 2 * ROOM_BITS + 8), SERVER: arrivals(log, 1)}
     )
     assert (run.ledger.packets_sent, run.ledger.on_air_bits) == (3, 2 * MTU_BITS + HEADER_BITS + 8)
+
+
+@pytest.mark.parametrize("own, of_the_scenario", [(0.2, 5.0), (5.0, 0.2)])
+def test_a_message_lives_as_long_as_the_shorter_of_both_lifetimes(own, of_the_scenario):
+    loaded = cell([0.0], f"transport.expires_s={of_the_scenario}", mac="fdma")
+    run = play(loaded, {0: sends(SERVER, 3_000_000, expires_s=own), SERVER: waits(1.0)})
+    assert run.ledger.lost["deadline"] == 1
+    assert run.ledger.on_air_bits == pytest.approx(0.2 * rate_bps(0.0), rel=1e-6)

@@ -33,12 +33,15 @@ class IdealMedium:
         self._static_rate: dict[tuple[int, int], float] = {}
         self._active: dict[Transfer, Call | None] = {}
         self._marks: dict[Transfer, tuple[int, float, float]] = {}  # time, bits and stalled ns at a change of power
-        self._stalled: dict[Transfer, float] = {}  # ns at rate zero that the radios know of
+        self._by_sender: dict[int, list[Transfer]] = {}
+        self._booked_ns: dict[int, int] = {}  # until when the radio of a sender knows of its stalls
         self.peak_links = 0
 
     def submit(self, transfer: Transfer, front: bool = False) -> None:
         now_ns = self._clock.now_ns
         transfer.started_ns = now_ns
+        self._book_sender(transfer.tx)
+        self._by_sender.setdefault(transfer.tx, []).append(transfer)
         self._radios.change(transfer.tx, now_ns, tx=1.0, waiting=1)
         for rx in transfer.receivers.tolist():
             self._radios.change(rx, now_ns, rx=1.0)
@@ -66,6 +69,7 @@ class IdealMedium:
 
     def before_power_change(self, node: int) -> None:
         now_ns = self._clock.now_ns
+        self._book_sender(node)
         for transfer in self._active:
             if transfer.tx == node:
                 drained, stalled_ns = self._drained(transfer, now_ns), self._stalled_ns(transfer, now_ns)
@@ -88,30 +92,37 @@ class IdealMedium:
 
     def _leave(self, transfer: Transfer) -> None:
         now_ns = self._clock.now_ns
+        self._book_sender(transfer.tx)
+        self._by_sender[transfer.tx].remove(transfer)
         self._radios.change(transfer.tx, now_ns, tx=-1.0, waiting=-1)
         for rx in transfer.receivers.tolist():
             self._radios.change(rx, now_ns, rx=-1.0)
         transfer.airtime_ns = float(now_ns - transfer.started_ns)
-        if transfer.efficiency is None and not self._links.static:
-            self._book_stall(transfer, self._radios.tx_share[transfer.tx] <= 0.0)
-            transfer.airtime_ns -= self._stalled.pop(transfer)
+        if transfer.efficiency is None:
+            transfer.airtime_ns -= self._stalled_ns(transfer, now_ns)
         transfer.hz_ns = transfer.airtime_ns * self._bandwidth_hz
         self._marks.pop(transfer, None)
 
     def book_stalls(self) -> None:
-        if self._links.static:
-            return
-        for transfer in self._active:
-            if transfer.efficiency is None:
-                self._radios.settle_one(transfer.tx, self._clock.now_ns)
-                self._book_stall(transfer, self._radios.tx_share[transfer.tx] <= 1.0)
+        for sender in self._by_sender:
+            self._book_sender(sender)
 
-    def _book_stall(self, transfer: Transfer, alone: bool) -> None:
-        """At rate zero nothing is on the air, unless another link of the same sender is (not `alone`)."""
-        stalled_ns = self._stalled_ns(transfer, self._clock.now_ns)
-        if alone:
-            self._radios.stalled(transfer.tx, stalled_ns - self._stalled.get(transfer, 0.0))
-        self._stalled[transfer] = stalled_ns
+    def _book_sender(self, sender: int) -> None:
+        """A sender is on the air while any of its links carries something: tell its radio when none did, since last told."""
+        now_ns = self._clock.now_ns
+        since_ns, self._booked_ns[sender] = self._booked_ns.get(sender, now_ns), now_ns
+        active = self._by_sender.get(sender)
+        if not active or now_ns <= since_ns or any(transfer.efficiency is not None for transfer in active):
+            return
+        if self._links.static and all(self._constant_rate(transfer) > 0.0 for transfer in active):
+            return
+        receivers = np.concatenate([transfer.receivers for transfer in active])
+        first, lengths = self._cells(since_ns, now_ns)
+        cn0 = self._links.cn0(np.full(len(receivers), sender), receivers, first, len(lengths))
+        dead = (self._links.efficiency(cn0 / self._bandwidth_hz) <= 0.0).all(axis=0)
+        if dead.any():
+            self._radios.settle_one(sender, now_ns)
+            self._radios.stalled(sender, float(lengths[dead].sum()))
 
     def _rates(self, transfer: Transfer, first_cell: int, num_cells: int) -> np.ndarray:
         """[num_cells] bit/s of the slowest receiver's link (a unicast has one)."""
@@ -163,10 +174,14 @@ class IdealMedium:
 
     def _span(self, transfer: Transfer, begin_ns: int, now_ns: int) -> tuple[np.ndarray, np.ndarray]:
         """Rates and lengths (ns) of the cells from begin_ns until now."""
-        first, last = self._links.cell_at(begin_ns), self._links.cell_at(max(now_ns - 1, 0))
-        num = last - first + 1
-        edges = np.clip((first + np.arange(num + 1)) * self._links.cell_ns, begin_ns, now_ns)
-        return self._rates(transfer, first, num), np.diff(edges)
+        first, lengths = self._cells(begin_ns, now_ns)
+        return self._rates(transfer, first, len(lengths)), lengths
+
+    def _cells(self, begin_ns: int, end_ns: int) -> tuple[int, np.ndarray]:
+        """The first cell of a span of time and the lengths (ns) of all its cells, cut at both ends."""
+        first, last = self._links.cell_at(begin_ns), self._links.cell_at(max(end_ns - 1, 0))
+        edges = np.clip((first + np.arange(last - first + 2)) * float(self._links.cell_ns), begin_ns, end_ns)
+        return first, np.diff(edges)
 
     def _drained(self, transfer: Transfer, now_ns: int) -> float:
         begin_ns, drained, _ = self._marks.get(transfer, (transfer.started_ns, 0.0, 0.0))
@@ -180,6 +195,8 @@ class IdealMedium:
     def _stalled_ns(self, transfer: Transfer, now_ns: int) -> float:
         begin_ns, _, stalled_ns = self._marks.get(transfer, (transfer.started_ns, 0.0, 0.0))
         if now_ns == begin_ns or transfer.efficiency is not None:
+            return stalled_ns
+        if self._links.static and self._constant_rate(transfer) > 0.0:
             return stalled_ns
         rates, lengths = self._span(transfer, begin_ns, now_ns)
         return stalled_ns + float(lengths[rates <= 0.0].sum())
