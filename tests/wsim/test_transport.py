@@ -435,7 +435,7 @@ def test_headers_are_counted_in_every_packet():
     assert (run.ledger.packets_sent, run.ledger.on_air_bits) == (3, 2 * MTU_BITS + HEADER_BITS + 8)
 
 
-@pytest.mark.parametrize("own, of_the_scenario", [(0.2, 5.0), (5.0, 0.2)])
+@pytest.mark.parametrize(("own", "of_the_scenario"), [(0.2, 5.0), (5.0, 0.2)])
 def test_a_message_lives_as_long_as_the_shorter_of_both_lifetimes(own, of_the_scenario):
     loaded = cell([0.0], f"transport.expires_s={of_the_scenario}", mac="fdma")
     run = play(loaded, {0: sends(SERVER, 3_000_000, expires_s=own), SERVER: waits(1.0)})
