@@ -225,6 +225,8 @@ def execute(arguments: Sequence[str] | None = None) -> int:
         code = command.main(arguments, prog_name="wsim", standalone_mode=False)
     except WsimError as error:
         return _failed(str(error), error.exit_code)
+    except MemoryError as error:
+        return _failed(f"not enough memory: {error or 'a smaller model, batch or number of devices'}", 1)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except SystemExit as stop:

@@ -8,7 +8,8 @@ loss (and 3.5 sigma of shadowing) allows that SNR: no pass over all pairs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import networkx as nx
 import numpy as np
@@ -16,6 +17,12 @@ from scipy.spatial import cKDTree
 
 from learners.protocol import SERVER, Joined, Left
 from wsim.links import Links
+from wsim.scenario import files as scenario_files
+from wsim.streams import Streams
+
+if TYPE_CHECKING:
+    from wsim.scenario import Scenario
+    from wsim.world import World
 
 Edges = set[tuple[int, int]]
 
@@ -239,3 +246,62 @@ class Hearing:
 
     def heard_by(self, index: int) -> np.ndarray:
         return self._heard_by[index]
+
+
+def build_topology(
+    scenario: Scenario, files: Mapping[str, str], world: World, streams: Streams
+) -> FixedTopology | RadioTopology:
+    """The scenario's topology. files: texts of the files that it names. Raises ValueError where there is no such graph, or
+    where an edge of a fixed one can never carry anything."""
+    config, num_devices = scenario.topology, world.num_devices
+    if config.kind == "radio":
+        radio = RadioTopology(
+            world.links,
+            num_devices,
+            scenario.channel.bandwidth_hz,
+            config.neighbor_mean_snr_db,
+            config.hysteresis_db,
+            config.update_every_s,
+        )
+        beacons = config.discovery == "beacon"
+        return BeaconTopology(radio, num_devices, config.beacon_every_s) if beacons else radio
+    graph = None
+    if config.kind != "star":
+        edges: list[tuple[int, int]] = []
+        if config.file is not None:
+            edges = scenario_files.edges(files[config.file], config.file, num_devices)
+        graph = build_graph(config.kind, num_devices, config.degree, config.probability, edges, streams("graph"))
+    topology = FixedTopology(num_devices, graph)
+    _refuse_unreachable(scenario, world, topology.edges())
+    return topology
+
+
+def build_hearing(scenario: Scenario, world: World) -> Hearing | None:
+    """Who senses whom at the start, where the medium access asks for it."""
+    if scenario.mac.kind != "shared" or scenario.mac.orthogonal_links:
+        return None
+    hearing = Hearing(world.links, world.num_devices, scenario.channel.bandwidth_hz, scenario.mac.sensing_snr_db)
+    hearing.update(0.0)
+    return hearing
+
+
+def _refuse_unreachable(scenario: Scenario, world: World, edges: np.ndarray) -> None:
+    """Among devices that stay where they are, an edge of a fixed graph that carries nothing would wait for ever.
+
+    With fading, an edge is given up 10 dB later: a Rayleigh peak that high comes once in 22,000 coherence times."""
+    if world.positions.max_speed_mps > 0.0 or not len(edges):
+        return
+    least_db = scenario.phy.min_snr_db - (0.0 if world.links.static else 10.0)
+    for tx, rx in ((edges[:, 0], edges[:, 1]), (edges[:, 1], edges[:, 0])):
+        band_hz = np.full(len(tx), scenario.channel.bandwidth_hz)
+        if scenario.mac.kind == "fdma":  # a power-limited uplink may narrow its band down to its share
+            band_hz[tx != world.server_index] /= world.num_devices
+        snr_db = 10 * np.log10(world.links.mean_cn0(tx, rx, 0.0) / band_hz)
+        i = int(snr_db.argmin())
+        if snr_db[i] < least_db:
+            ends = ["the server" if end == world.server_index else f"device {end}" for end in (int(tx[i]), int(rx[i]))]
+            raise ValueError(
+                f"[topology] kind = {scenario.topology.kind!r}: the link from {ends[0]} to {ends[1]} has a mean SNR of "
+                f"{snr_db[i]:.1f} dB, [phy] min_snr_db is {scenario.phy.min_snr_db}, and nobody moves: place the devices "
+                "closer, raise tx_power_dbm or lower min_snr_db"
+            )

@@ -12,7 +12,8 @@ draw, never an event a packet. What happens then is the reliability:
 A feedback is `feedback_bytes` at the rate of the message, on the same air, billed to the sender's transmission (a
 simplification: the receiver's transmit energy for it is not separated). With an adaptive rate nothing is lost on the radio; a
 fixed rate loses the packets during which the link could not have carried it. partial = "use" delivers what arrived with a
-mask; "drop" loses the message if a packet is missing.
+mask; "drop" loses the message if a packet is missing. A receiver that is tuned to another channel than the sender gets nothing,
+cause `channel` (both looked at when the attempt ends).
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ class Transport:
         ledger: Ledger,
         radios: Radios,
         streams: Streams,
+        channel_of: np.ndarray,
         deliver: Deliver,
         resolved: Callable[[Flight, bool], None],
     ) -> None:
@@ -115,6 +117,7 @@ class Transport:
         self._ledger = ledger
         self._radios = radios
         self._streams = streams
+        self._channel_of = channel_of  # [num_nodes] the channel that each node is tuned to
         self._deliver = deliver
         self._resolved = resolved
         self._forced_streams: dict[tuple[int, int], np.random.Generator] = {}
@@ -268,11 +271,12 @@ class Transport:
         flight = transfer.flight
         self._book(transfer, transfer.bits)
         flight.transfer = None
-        if flight.certain:
+        tuned = self._channel_of[flight.receivers] == self._channel_of[flight.sender]
+        if flight.certain and tuned[0]:
             self._arrive(flight, 0, None)
             self._close(flight, True)
             return
-        if self._config.forced_loss is None and flight.attempts == 1 and self._clear(transfer):
+        if self._config.forced_loss is None and flight.attempts == 1 and tuned.all() and self._clear(transfer):
             for i in range(len(flight.receivers)):
                 self._arrive(flight, i, None)
             self._close(flight, True)
@@ -306,7 +310,9 @@ class Transport:
             if not flight.pending[i]:
                 continue
             ok = radio[i]
-            if not ok.all():
+            if self._channel_of[receiver] != self._channel_of[flight.sender]:
+                ok, flight.cause[i] = np.zeros_like(ok), "channel"
+            elif not ok.all():
                 flight.cause[i] = "outage"
             if self._config.forced_loss is not None:
                 forced = self._config.forced_loss.draw(self._forced_stream(flight.sender, receiver), len(packets))

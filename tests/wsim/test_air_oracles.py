@@ -16,6 +16,7 @@ from tests.wsim.builders import (
     CIRCUIT_W,
     FEEDBACK_BITS,
     arrivals,
+    bits,
     cell,
     coded_bits,
     peers,
@@ -23,6 +24,7 @@ from tests.wsim.builders import (
     power_dbm,
     rate_bps,
     sends,
+    waits,
 )
 from wsim.mac.shared import max_min_shares
 
@@ -274,11 +276,27 @@ def test_transmissions_on_different_channels_do_not_conflict(channels, factor):
 
         return run
 
+    def tuned(node):
+        yield Actuate("channel", (node.id // 2) % channels)
+        yield from arrivals(log, 1)(node)
+
     log: list[tuple[float, int, int]] = []
     loaded = peers([(0, 0), (10, 0), (0, 5), (10, 5)], NO_FEEDBACK, f"mac.channels={channels}", mac="shared")
-    play(loaded, {0: program(1), 2: program(3), 1: arrivals(log, 1), 3: arrivals(log, 1)})
+    play(loaded, {0: program(1), 2: program(3), 1: tuned, 3: tuned})
     alone = coded_bits(BITS) / rate_bps(30.0)  # ten times nearer than 100 m
     assert [time for time, _, _ in log] == pytest.approx([factor * alone] * 2, abs=2 * NS)
+
+
+def test_who_is_tuned_to_another_channel_hears_nothing():
+    def program(node):
+        yield Actuate("channel", 1)
+        yield Send(1, "m", 0, bits(BITS))
+        yield Sleep(1.0)
+
+    changes = ("mac.channels=2", "transport.max_attempts=2")
+    run = play(peers([(0, 0), (10, 0)], *changes, mac="shared"), {0: program, 1: waits(1.0)})
+    assert (run.ledger.lost["channel"], run.ledger.delivered) == (1, 0)
+    assert run.ledger.on_air_bits == 2 * (coded_bits(BITS) + FEEDBACK_BITS)
 
 
 def test_orthogonal_links_share_nothing_but_their_nodes():

@@ -100,7 +100,7 @@ def test_a_run_stops_at_the_instant_at_which_its_joules_are_spent(mac):
 
 def test_links_that_stay_dead_end_the_run(monkeypatch):
     """Walkers' links change for ever and carry nothing."""
-    monkeypatch.setattr("wsim.engine.STARVED_S", 60)
+    monkeypatch.setattr("wsim.limits.STARVED_S", 60)
     with pytest.raises(SimulationError, match="no link has carried a bit for 60 s of simulated time"):
         estimate(
             "devices.walkers.radio.tx_power_dbm=-60.0", "server.radio.tx_power_dbm=-60.0", "devices.walkers.count=1"

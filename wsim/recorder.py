@@ -1,0 +1,173 @@
+"""What a run keeps while it goes on: evaluations, snapshots, joules; and the record that it leaves."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wsim import accounts
+from wsim.clock import NS_PER_S
+from wsim.evaluation import first_sustained, spread
+from wsim.progress import Progress
+from wsim.record import ENERGY_USES, RunRecord
+
+if TYPE_CHECKING:
+    from wsim.engine import Run
+
+
+class Recorder:
+    """Looks at the public parts of a run; changes nothing in it but what settles its accounts."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._rows: list[tuple[Any, ...]] = []  # one an evaluation
+        self._snapshots: list[tuple[float, np.ndarray, np.ndarray]] = []  # seconds, positions, edges
+
+    def energy_j(self) -> np.ndarray:
+        """[num_nodes, len(ENERGY_USES)] joules drawn until now."""
+        now_ns = self._run.clock.now_ns
+        self._run.radios.settle(slice(None), now_ns)
+        self._run.media.book_stalls()
+        return accounts.energy_j(
+            self._run.world.power, self._run.processors, self._run.radios, self._run.observe_j, now_ns
+        )
+
+    def device_energy_j(self) -> float:
+        """Joules of all devices until now; the server is apart."""
+        return float(self.energy_j()[: self._run.world.num_devices].sum())
+
+    def evaluate(self) -> None:
+        """Measure accuracy and what it has cost by now; a second measurement at one instant replaces the first."""
+        if self._rows and self._rows[-1][0] == self._run.clock.now_s:
+            self._rows.pop()
+        headline, by_device = self._run.evaluator.accuracies()
+        on_air = self._run.ledger.on_air_bits + round(self._run.media.drained_bits(self._run.clock.now_ns))
+        self._rows.append(
+            (
+                self._run.clock.now_s,
+                self._run.evaluator.rounds,
+                headline,
+                *spread(by_device),
+                by_device,
+                self._run.ledger.payload_bits,
+                self._run.ledger.coded_bits,
+                on_air,
+                self.energy_j()[: self._run.world.num_devices].sum(axis=0),
+            )
+        )
+
+    def snapshot(self) -> None:
+        """Keep the present positions and edges."""
+        now_s = self._run.clock.now_s
+        if self._snapshots and self._snapshots[-1][0] == now_s:
+            return
+        places = self._run.world.positions.at(np.arange(self._run.world.num_nodes), now_s)
+        self._snapshots.append((now_s, places, self._run.topology.edges()))
+
+    def progress(self, wall_s: float) -> Progress:
+        """How far the run is, after so many seconds of wall time."""
+        stop, ledger = self._run.scenario.stop, self._run.ledger
+        done = [0.0]
+        if stop.simulated_s:
+            done.append(self._run.clock.now_s / stop.simulated_s)
+        if stop.rounds:
+            done.append(self._run.evaluator.rounds / stop.rounds)
+        if stop.air_bits:
+            done.append(ledger.on_air_bits / stop.air_bits)
+        if stop.energy_j:
+            done.append(self.device_energy_j() / stop.energy_j)
+        accuracy = self._rows[-1][2] if self._rows else float("nan")
+        shown = None if np.isnan(accuracy) else float(accuracy)
+        rate = ledger.sent / wall_s if wall_s > 0 else 0.0
+        return Progress(self._run.clock.now_s, self._run.evaluator.rounds, min(max(done), 1.0), shown, rate)
+
+    def record(self, stop_reason: str) -> RunRecord:
+        """Everything that the run leaves, as arrays."""
+        scenario, world, ledger = self._run.scenario, self._run.world, self._run.ledger
+        now_ns = self._run.clock.now_ns
+        columns = list(zip(*self._rows, strict=True))
+        accuracy = np.array(columns[2])
+        energy = np.array(columns[10]).reshape(-1, len(ENERGY_USES))
+        on_air = np.array(columns[9], dtype=np.int64)
+        times = np.array(columns[0])
+        targets = np.array(scenario.evaluation.targets.accuracy, dtype=np.float64)
+        sustained = scenario.evaluation.targets.sustained_evaluations
+        hits = [first_sustained(accuracy, target, sustained) for target in targets.tolist()]
+
+        def at_hit(values: np.ndarray) -> np.ndarray:
+            return np.array([np.nan if hit is None else float(values[hit]) for hit in hits])
+
+        for runner in self._run.driver.runners:
+            runner.state_ns[runner.state] += now_ns - runner.since_ns
+            runner.since_ns = now_ns
+        snapshot_edges = [edges for _, _, edges in self._snapshots]
+        return RunRecord(
+            name=scenario.scenario.name,
+            seed=scenario.scenario.seed,
+            learner=scenario.algorithm.name,
+            scenario_text=self._run.loaded.text,
+            overrides=list(self._run.loaded.overrides),
+            resolved=scenario.resolved(),
+            exact=not (self._run.learning.estimates and self._run.learning.learner.value_dependent),
+            estimated=self._run.learning.estimates,
+            stop_reason=stop_reason,
+            num_devices=world.num_devices,
+            node_names=[str(i) for i in range(world.num_devices)] + ["server"] * (world.server_index >= 0),
+            group=world.group,
+            group_names=world.group_names,
+            num_samples=np.array([len(part) for part in self._run.learning.parts], dtype=np.int64),
+            effective_flops=world.effective_flops,
+            simulated_s=now_ns / NS_PER_S,
+            eval_time_s=times,
+            eval_round=np.array(columns[1], dtype=np.int64),
+            accuracy=accuracy,
+            accuracy_worst=np.array(columns[3]),
+            accuracy_p10=np.array(columns[4]),
+            accuracy_std=np.array(columns[5]),
+            accuracy_by_device=np.array(columns[6]).reshape(len(times), world.num_devices),
+            eval_payload_bits=np.array(columns[7], dtype=np.int64),
+            eval_coded_bits=np.array(columns[8], dtype=np.int64),
+            eval_on_air_bits=on_air,
+            eval_energy_j=energy,
+            messages_sent=ledger.sent,
+            messages_delivered_used=ledger.used,
+            messages_delivered_unused=ledger.delivered - ledger.used,
+            messages_lost=dict(ledger.lost),
+            messages_in_flight=self._run.transport.in_flight,
+            payload_bits=ledger.payload_bits,
+            coded_bits=ledger.coded_bits,
+            on_air_bits=ledger.on_air_bits,
+            airtime_s=ledger.airtime_ns / NS_PER_S,
+            resource_hz_s=ledger.resource_hz_ns / NS_PER_S,
+            sent_bits_by_node=ledger.sent_bits_by_node,
+            packets_sent=ledger.packets_sent,
+            packets_lost=ledger.packets_lost,
+            processor_s=accounts.processor_s(self._run.processors, now_ns),
+            radio_s=self._run.radios.state_ns.T / NS_PER_S,
+            program_s=np.array([runner.state_ns for runner in self._run.driver.runners]) / NS_PER_S,
+            program_node=np.array([runner.node.index for runner in self._run.driver.runners], dtype=np.int64),
+            energy_j=self.energy_j(),
+            snapshot_time_s=np.array([time_s for time_s, _, _ in self._snapshots]),
+            positions_m=np.stack([places for _, places, _ in self._snapshots]),
+            edge_snapshot=np.repeat(np.arange(len(snapshot_edges)), [len(edges) for edges in snapshot_edges]),
+            edges=np.concatenate(snapshot_edges).reshape(-1, 2),
+            targets=targets,
+            sustained_evaluations=sustained,
+            target_time_s=at_hit(times),
+            target_on_air_bits=at_hit(on_air),
+            target_energy_j=at_hit(energy.sum(axis=1)),
+            referenced_files=dict(self._run.loaded.files),
+            radio_provenance=world.links.channel.provenance(),
+            versions={name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy", "simpy")}
+            | {"wsim": _version()},
+            notes=self._run.media.notes(),
+            event_digest=ledger.event_digest,
+        )
+
+
+def _version() -> str:
+    from wsim import __version__
+
+    return __version__

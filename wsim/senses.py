@@ -1,0 +1,70 @@
+"""What a program can look at and set: `Observe` and `Actuate`, at the scenario's stated cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from channels.units import dbm_to_w
+from learners.protocol import Actuate, Observe
+from wsim.errors import SimulationError
+from wsim.node import SimNode
+
+if TYPE_CHECKING:
+    from wsim.engine import Run
+
+
+class Senses:
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def observe(self, node: SimNode, request: Observe) -> tuple[Any, float]:
+        """The value and the seconds that looking takes; its joules are booked here."""
+        cost = self._run.scenario.observation
+        self._run.observe_j[node.index] += cost.energy_j
+        world, links, now_s = self._run.world, self._run.world.links, self._run.clock.now_s
+        value: Any
+        if request.what == "position":
+            value = tuple(world.positions.at(np.array([node.index]), now_s)[0].tolist())
+        elif request.what == "time":
+            value = now_s
+        elif request.what == "membership":
+            value = self._run.topology.membership(node.index)
+        elif request.what == "battery":
+            value = float(world.battery_j[node.index] - self._run.recorder.energy_j()[node.index].sum())
+        elif request.what in ("gain", "rate"):
+            if request.peer is None:
+                raise SimulationError(f"node {node.id}: Observe({request.what!r}) needs a peer")
+            tx, rx = np.array([node.index]), node.index_of(request.peer)
+            cn0 = links.cn0(tx, rx, links.cell_at(self._run.clock.now_ns), 1)
+            if request.what == "rate":
+                bandwidth_hz = self._run.scenario.channel.bandwidth_hz
+                value = float(links.efficiency(cn0 / bandwidth_hz)[0, 0] * bandwidth_hz)
+            else:
+                value = float(10 * np.log10(cn0[0, 0] * links.noise_w_per_hz[rx][0] / links.tx_power_w[node.index]))
+        else:
+            known = "position, battery, gain, rate, time, membership"
+            raise SimulationError(f"node {node.id}: Observe({request.what!r}): what can be observed is {known}")
+        return value, cost.delay_s
+
+    def actuate(self, node: SimNode, request: Actuate) -> None:
+        """Set the transmit power or the channel of a node from now on."""
+        world, index = self._run.world, node.index
+        if request.what == "power":
+            limit = float(world.max_tx_power_dbm[index])
+            if not request.value <= limit + 1e-9:
+                raise SimulationError(
+                    f"node {node.id}: power of {request.value} dBm is above its maximum of {limit} dBm"
+                )
+            self._run.media.before_power_change(index)
+            world.links.set_power(index, float(dbm_to_w(request.value)))
+            self._run.radios.set_power(index, self._run.clock.now_ns, world.tx_w_of_dbm(index, request.value))
+            self._run.media.power_changed(index)
+        elif request.what == "channel":
+            channels = self._run.scenario.mac.channels
+            if not (request.value == int(request.value) and 0 <= request.value < channels):
+                raise SimulationError(f"node {node.id}: channel {request.value}: one of 0 to {channels - 1}")
+            self._run.channel_of[index] = int(request.value)
+        else:
+            raise SimulationError(f"node {node.id}: Actuate({request.what!r}): what can be set is power, channel")
