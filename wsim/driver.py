@@ -105,7 +105,8 @@ class Driver:
         self._actuate_now = actuate
         self._trace = trace
         self._tickets: dict[int, list[int]] = {}  # flight -> [ticket, node index, open flights, all delivered]
-        self._awaiting: dict[int, Runner] = {}  # ticket -> who asked for its outcome
+        self._open_tickets: set[int] = set()
+        self._awaiting: dict[int, list[Runner]] = {}  # ticket -> who asked for its outcome
         self.transport: Transport = None  # type: ignore[assignment]  # set by the engine: each needs the other
         self.nodes: list[SimNode] = []
         self.runners: list[Runner] = []
@@ -252,6 +253,7 @@ class Driver:
         ticket = flights[0].number
         if self.transport.gives_feedback(flights[0]):
             entry = [ticket, node.index, len(flights), 1]
+            self._open_tickets.add(ticket)
             for flight in flights:
                 self._tickets[flight.number] = entry
         return Ticket(ticket)
@@ -265,9 +267,11 @@ class Driver:
         entry[3] &= delivered
         if entry[2] == 0:
             outcome = "delivered" if entry[3] else "lost"
-            runner = self._awaiting.pop(entry[0], None)
-            if runner is not None:
-                self._resume(runner, outcome)
+            self._open_tickets.remove(entry[0])
+            runners = self._awaiting.pop(entry[0], None)
+            if runners is not None:
+                for runner in runners:
+                    self._resume(runner, outcome)
                 return
             outcomes = self.nodes[entry[1]].outcomes
             outcomes[entry[0]] = outcome
@@ -279,8 +283,8 @@ class Driver:
         known = runner.node.outcomes.pop(number, None)
         if known is not None:
             return known
-        if any(entry[0] == number for entry in self._tickets.values()):
-            self._awaiting[number] = runner
+        if number in self._open_tickets:
+            self._awaiting.setdefault(number, []).append(runner)
             runner.state = AWAITING
             return WAIT
         return "unknown"
