@@ -226,7 +226,7 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     except WsimError as error:
         return _failed(str(error), error.exit_code)
     except MemoryError as error:
-        return _failed(f"not enough memory: {error or 'a smaller model, batch or number of devices'}", 1)
+        return _failed(f"not enough memory: {str(error) or 'a smaller model or fewer devices may fit'}", 1)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except SystemExit as stop:

@@ -17,7 +17,7 @@ def read(path: Path, shown_name: str) -> str:
     """The text of a file, or a ScenarioError that says why there is none."""
     try:
         if path.exists() and not path.is_file():
-            raise ScenarioError(f"{shown_name}: is no ordinary file; give a text file")
+            raise ScenarioError(f"{shown_name}: cannot be read: it is no ordinary file")
         if path.stat().st_size > MAX_BYTES:
             raise ScenarioError(f"{shown_name}: larger than {MAX_BYTES // 2**20} MiB, this is no scenario text")
         return path.read_text(encoding="utf-8")
