@@ -26,7 +26,7 @@ def check_target(path: str | Path, force: bool = False) -> Path:
             raise ResultError(f"{path}: cannot be written ({path.parent} is not a directory); choose another place")
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
-            pass  # permissions do not tell all: a file can be made here
+            """Permissions do not tell all: a file can be made here."""
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ResultError(f"{path}: cannot be written ({_reason(error)}); choose another place") from error
     if not os.access(path.parent, os.W_OK | os.X_OK):

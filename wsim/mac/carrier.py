@@ -23,11 +23,9 @@ import numpy as np
 from wsim.accounts import Radios
 from wsim.clock import NS_PER_S, REPLAN, Call, Clock
 from wsim.links import Links
+from wsim.mac.ahead import ChannelAhead
 from wsim.mac.transfer import Transfer
 
-_MAX_CELLS = 64  # cells of the channel looked up at once, at most
-_MAX_ENTRIES = 1 << 16  # transfers x cells looked up at once, at most
-_MAX_SEEN = 1 << 14  # links in the table of those seen
 _STATIC_SPAN_NS = float(1 << 60)
 
 
@@ -109,18 +107,7 @@ class Carrier:
         self._replan_call: Call | None = None
         self._replans_itself = False
         self._left = np.empty(16)  # bits, by active transfer; capacity doubles
-        # the channel ahead, by active transfer: C/N0, or the efficiency where the power's band never changes
-        self._ahead = np.empty((16, 1))
-        self._ahead_rows = 0
-        self._ahead_first = 0
-        self._ahead_cells = 0
-        self._width = 4
-        # where a gain is cheap: the channel ahead of every link seen so far, so that one call serves all of them
-        self._row_of: dict[tuple[int, int], int] = {}
-        self._seen = np.zeros((16, 2), dtype=np.int64)
-        self._table = np.zeros((16, 0))
-        self._table_first = 0
-        self._table_cells = 0
+        self._ahead = ChannelAhead(links, sharing.power_band_hz)
         # the plan from _plan_ns on
         self._plan_ns = 0
         self._planned = False
@@ -190,8 +177,7 @@ class Carrier:
 
     def power_changed(self, node: int) -> None:
         if any(transfer.tx == node for transfer in self._active):
-            self._ahead_rows = 0  # the channel ahead is looked up anew
-            self._row_of.clear()
+            self._ahead.forget()
             self._request_replan()
 
     # -- events --------------------------------------------------------------------------------------------------------
@@ -262,9 +248,7 @@ class Carrier:
             transfer.airtime_ns += self._air_ns - transfer.air_mark_ns
             transfer.hz_ns += self._hz_ns - transfer.hz_mark_ns
         self._left[i : n - 1] = self._left[i + 1 : n]
-        if self._ahead_rows > i:
-            self._ahead[i : self._ahead_rows - 1] = self._ahead[i + 1 : self._ahead_rows]
-            self._ahead_rows -= 1
+        self._ahead.remove(i)
         self._sharing.remove(i)
         self._set_share(transfer, now_ns, 0.0, -1)
         self._set_server(now_ns)
@@ -358,13 +342,13 @@ class Carrier:
             self._radios.settle(slice(None), now_ns)
             self._sharing.share_radios(self._radios, self._active, allotment.time_share)
         if n == 0:
-            self._ahead_rows = 0
+            self._ahead.clear()
             return
         if self._num_fixed and not self._one_point:
             for transfer, left in zip(self._active, self._left[:n].tolist(), strict=True):
                 if transfer.efficiency is not None:
                     transfer.history.append((now_ns, transfer.bits - left, allotment.power_band_hz))
-        offset = self._look_ahead(now_ns, n)
+        offset = self._ahead.look(self._links.cell_at(now_ns), self._active)
         scale = allotment.time_share * (allotment.band_hz / NS_PER_S)
         if isinstance(scale, np.ndarray):
             scale = scale[:, None]
@@ -380,7 +364,7 @@ class Carrier:
         if self._links.static:
             end = _STATIC_SPAN_NS
         else:
-            end = float((self._ahead_first + offset + 1) * self._links.cell_ns - now_ns)
+            end = float((self._ahead.first_cell + offset + 1) * self._links.cell_ns - now_ns)
         slowest = float(rates.min())
         self._stalls = slowest <= 0.0
         if slowest > 0.0:
@@ -395,11 +379,11 @@ class Carrier:
                 self._finish = finish
                 self._ends_ns = np.array([end])
                 return  # nothing moves: nobody finishes until the set changes
-            if offset + 1 < self._ahead_cells:
+            if offset + 1 < self._ahead.num_cells:
                 self._plan_ahead(now_ns, n, offset, scale, allotment)
                 return
             first = end
-            self._width = min(2 * self._width, _MAX_CELLS)
+            self._ahead.look_further()
         self._finish = finish
         self._ends_ns = np.array([end])
         self._timer = self._clock.after(math.ceil(first), self._finished)
@@ -407,8 +391,8 @@ class Carrier:
     def _plan_ahead(self, now_ns: int, n: int, offset: int, scale: float | np.ndarray, allotment: Allotment) -> None:
         """Nobody finishes in the present cell: add up the bits over all the cells that are known."""
         left = self._left[:n]
-        rates = self._rates_of(n, slice(offset, self._ahead_cells), scale, allotment)
-        cells = np.arange(self._ahead_first + offset + 1, self._ahead_first + self._ahead_cells + 1)
+        rates = self._rates_of(n, slice(offset, self._ahead.num_cells), scale, allotment)
+        cells = self._ahead.first_cell + np.arange(offset + 1, self._ahead.num_cells + 1)
         ends = (cells * self._links.cell_ns - now_ns).astype(np.float64)
         filled = np.cumsum(rates * np.diff(ends, prepend=0.0), axis=1)
         through = np.flatnonzero(filled[:, -1] >= left)
@@ -421,10 +405,10 @@ class Carrier:
             begin = np.where(j > 0, ends[j - 1], 0.0)
             finish[through] = begin + np.maximum(bits - before, 0.0) / rates[through, j]
             first = float(finish.min())
-            self._width = max(4, min(_MAX_CELLS, 2 * int(j.min()) + 2))
+            self._ahead.look_so_far(2 * int(j.min()) + 2)
         else:
             first = float(ends[-1])
-            self._width = min(2 * self._width, _MAX_CELLS)
+            self._ahead.look_further()
         self._rates, self._ends_ns, self._filled = rates, ends, filled
         self._stalls = bool(rates.min() <= 0.0)
         self._finish = finish
@@ -432,7 +416,7 @@ class Carrier:
 
     def _rates_of(self, n: int, cells: slice, scale: float | np.ndarray, allotment: Allotment) -> np.ndarray:
         """[n, cells] bit/ns of all active transfers in these columns of the channel ahead."""
-        ahead = self._ahead[:n, cells]
+        ahead = self._ahead.columns(n, cells)
         if self._sharing.power_band_hz is None:
             ahead = self._links.efficiency(ahead / allotment.power_band_hz)
             if self._num_fixed:
@@ -441,72 +425,3 @@ class Carrier:
                         ahead[i] = transfer.efficiency
         rates: np.ndarray = ahead * scale
         return rates
-
-    def _look_ahead(self, now_ns: int, n: int) -> int:
-        """Know the channel of all active transfers from the present cell on; returns the present cell's column."""
-        cell = self._links.cell_at(now_ns)
-        offset = cell - self._ahead_first
-        have = self._ahead_rows
-        if have == 0 or offset >= self._ahead_cells:
-            width = 1 if self._links.static else max(1, min(self._width, _MAX_ENTRIES // n))
-            if self._ahead.shape[0] < len(self._left) or self._ahead.shape[1] < width:
-                self._ahead = np.empty((len(self._left), max(width, self._ahead.shape[1])))
-            self._ahead[:n, :width] = self._channel_of(self._active, cell, width)
-            self._ahead_first, self._ahead_cells, self._ahead_rows = cell, width, n
-            return 0
-        if have < n:
-            if self._ahead.shape[0] < n:
-                more = np.empty((len(self._left), self._ahead.shape[1]))
-                more[:have] = self._ahead[:have]
-                self._ahead = more
-            width = self._ahead_cells - offset
-            self._ahead[have:n, offset : self._ahead_cells] = self._channel_of(self._active[have:], cell, width)
-            self._ahead_rows = n
-        return offset
-
-    def _channel_of(self, transfers: list[Transfer], first_cell: int, num_cells: int) -> np.ndarray:
-        """[len(transfers), num_cells] C/N0, or efficiency where the power's band never changes (then also fixed ones)."""
-        adaptive = [i for i, transfer in enumerate(transfers) if transfer.efficiency is None]
-        ahead = np.zeros((len(transfers), num_cells))
-        if adaptive:
-            pairs = [(transfers[i].tx, int(transfers[i].receivers[0])) for i in adaptive]
-            if self._links.cheap:
-                ahead[adaptive] = self._from_table(pairs, first_cell, num_cells)
-            else:
-                ahead[adaptive] = self._look_up(np.array(pairs, dtype=np.int64), first_cell, num_cells)
-        if len(adaptive) < len(transfers) and self._sharing.power_band_hz is not None:
-            for i, transfer in enumerate(transfers):
-                if transfer.efficiency is not None:
-                    ahead[i] = transfer.efficiency
-        return ahead
-
-    def _from_table(self, pairs: list[tuple[int, int]], first_cell: int, num_cells: int) -> np.ndarray:
-        """Rows of the table of all links seen, which is looked up as a whole when the cells have moved on."""
-        row_of = self._row_of
-        last_cell = first_cell + num_cells
-        if self._table_first > first_cell or last_cell > self._table_first + self._table_cells:
-            if len(row_of) > _MAX_SEEN:
-                row_of.clear()
-            self._table_first, self._table_cells = first_cell, num_cells
-            seen = self._seen[: len(row_of)]
-            self._table = np.empty((len(self._seen), num_cells))
-            if len(seen):
-                self._table[: len(seen)] = self._look_up(seen, first_cell, num_cells)
-        new = [pair for pair in pairs if pair not in row_of]
-        if new:
-            have = len(row_of)
-            total = have + len(new)
-            if total > len(self._seen):
-                capacity = max(total, 2 * len(self._seen))
-                self._seen = np.resize(self._seen, (capacity, 2))
-                self._table = np.resize(self._table, (capacity, self._table_cells))
-            self._seen[have:total] = new
-            row_of.update(zip(new, range(have, total), strict=True))
-            self._table[have:total] = self._look_up(self._seen[have:total], self._table_first, self._table_cells)
-        offset = first_cell - self._table_first
-        return self._table[[row_of[pair] for pair in pairs], offset : offset + num_cells]
-
-    def _look_up(self, pairs: np.ndarray, first_cell: int, num_cells: int) -> np.ndarray:
-        cn0 = self._links.cn0(pairs[:, 0], pairs[:, 1], first_cell, num_cells)
-        band_hz = self._sharing.power_band_hz
-        return cn0 if band_hz is None else self._links.efficiency(cn0 / band_hz)
