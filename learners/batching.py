@@ -62,12 +62,12 @@ class BatchStream:
         return Batches(self._full[key], self._ones(*key), num_steps, work)
 
     def _consecutive(self, num: int) -> np.ndarray:
-        parts = [self._left]
-        have = len(self._left)
-        while have < num:
-            parts.append(self._rng.permutation(self.sample_indices))
-            have += len(self.sample_indices)
-        flat = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        flat = self._left
+        missing = num - len(flat)
+        if missing > 0:
+            passes = -(-missing // len(self.sample_indices))
+            ordered = np.broadcast_to(self.sample_indices, (passes, len(self.sample_indices)))
+            flat = np.concatenate([flat, self._rng.permuted(ordered, axis=1).ravel()])
         self._left = flat[num:]
         return flat[:num]
 
