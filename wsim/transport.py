@@ -363,10 +363,7 @@ class Transport:
         """After an attempt: who has all of it, who gets another attempt, who has lost it."""
         arrived = flight.arrived
         assert arrived is not None
-        whole = [bool(row.all()) for row in arrived]
-        for i in range(len(flight.receivers)):
-            if flight.pending[i] and whole[i]:
-                self._arrive(flight, i, None)
+        self._hand_over_whole(flight, arrived)
         again = [
             i
             for i in range(len(flight.receivers))
@@ -381,6 +378,12 @@ class Transport:
             self._attempt(flight, packets)
             return
         self._give_up(flight, None)
+
+    def _hand_over_whole(self, flight: Flight, arrived: np.ndarray) -> None:
+        """To every receiver that now has all packets."""
+        for i in range(len(flight.receivers)):
+            if flight.pending[i] and arrived[i].all():
+                self._arrive(flight, i, None)
 
     def _give_up(self, flight: Flight, cause: str | None) -> None:
         """No further attempt: use what arrived in part, or lose it."""
@@ -441,10 +444,12 @@ class Transport:
             self._book(transfer, round(drained))
             if transfer.history:  # of a fixed rate: it was cut short here
                 transfer.history.append((self._clock.now_ns, drained, transfer.history[-1][2]))
-            if drained > 0 and self._config.partial_use:
+            if drained > 0:
                 packets = np.arange(flight.segmentation.num_packets) if flight.sending is None else flight.sending
                 ends_bits = np.cumsum(flight.segmentation.packet_bits()[packets])
                 num_sent = int((ends_bits <= drained).sum())
-                if num_sent:
+                if num_sent == len(packets) or (num_sent and self._config.partial_use):  # only the feedback was cut off
                     self._fates(transfer, self._clock.now_ns, num_sent)
+        if flight.arrived is not None:
+            self._hand_over_whole(flight, flight.arrived)
         self._give_up(flight, "deadline")

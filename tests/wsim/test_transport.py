@@ -441,3 +441,15 @@ def test_a_message_lives_as_long_as_the_shorter_of_both_lifetimes(own, of_the_sc
     run = play(loaded, {0: sends(SERVER, 3_000_000, expires_s=own), SERVER: waits(1.0)})
     assert run.ledger.lost["deadline"] == 1
     assert run.ledger.on_air_bits == pytest.approx(0.2 * rate_bps(0.0), rel=1e-6)
+
+
+@pytest.mark.parametrize("mac", ["ideal", "fdma"])
+def test_what_has_arrived_whole_is_delivered_though_its_feedback_was_cut_off(mac):
+    payload_bits = 100_000
+    coded = coded_bits(payload_bits)
+    lifetime_s = (coded + FEEDBACK_BITS / 2) / rate_bps(0.0)
+    log: list[tuple[float, int, int]] = []
+    loaded = cell([0.0], f"transport.expires_s={lifetime_s}", mac=mac)
+    run = play(loaded, {0: sends(SERVER, payload_bits), SERVER: arrivals(log, 1)})
+    assert (run.ledger.delivered, sum(run.ledger.lost.values())) == (1, 0)
+    assert log[0][0] == pytest.approx(lifetime_s, abs=2 * NS)
