@@ -72,7 +72,6 @@ class BatchedExecutor:
         self._pending_steps = 0
         self._pending_bytes = 0
         self._ready: dict[Signature, list[Job]] = {}
-        self._num_pending = 0
         self._mark = 0
         self._calls = BatchedCalls()
         self._blocks = Blocks()
@@ -116,7 +115,6 @@ class BatchedExecutor:
         if not job.waiting:
             self._make_ready(job)
         self.num_jobs += job.steps
-        self._num_pending += 1
         self._pending_steps += job.steps
         self._pending_bytes += num_bytes
         if self._pending_steps >= self.window or self._pending_bytes >= self.live_bytes:
@@ -195,7 +193,6 @@ class BatchedExecutor:
             ) from error
         ready = self._ready
         for job in jobs:
-            self._num_pending -= 1
             self._pending_steps -= job.steps
             steps = job.steps if signature.num_xs else 0
             self._pending_bytes -= signature.num_bytes + steps * signature.step_bytes

@@ -105,7 +105,6 @@ def ranges() -> Iterator[tuple[str, Quantity]]:
                 yield name, part
 
 
-INF = math.inf
 CarrierHz = Annotated[float, Quantity(1e6, 3e11, "carrier frequencies are in Hz", typical=(3e8, 1e11))]
 BandwidthHz = Annotated[float, Quantity(1e2, 1e11, "bandwidths are in Hz", typical=(1e5, 2e9))]
 PowerDbm = Annotated[float, Quantity(-60.0, 90.0, "radiated powers are in dBm", decibel=True)]

@@ -83,7 +83,8 @@ class Phy(Table):
 
 
 class Mac(Table):
-    """Medium access. fdma and tdma serve a cell; shared is one carrier between devices; ideal is a genie's order."""
+    """Medium access. fdma and tdma serve a cell; shared is one carrier between devices, ordered by a
+    genie; ideal gives every link a band of its own."""
 
     shorthand: ClassVar[str | None] = "kind"
     kind: Literal["ideal", "fdma", "tdma", "shared"]
