@@ -1,0 +1,41 @@
+"""What commands print: tables and JSON on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from wsim.record import RunRecord
+
+PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
+
+
+def stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def print_json(value: Any) -> None:
+    """A value as indented JSON, which has no NaN."""
+    import json
+
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def print_record(record: RunRecord, json: bool) -> None:
+    """A run's summary: one JSON object or a table."""
+    if json:
+        from wsim.report import summary_dict
+
+        print_json(summary_dict(record))
+        return
+    from rich.console import Console
+
+    from wsim.report import summary_table
+
+    Console().print(summary_table(record))

@@ -1,0 +1,114 @@
+"""`wsim run` and `wsim estimate`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wsim.cli.options import Force, Json, Overrides, Quiet, ScenarioFile, Seed
+from wsim.cli.output import PLAIN, print_record, stderr
+from wsim.errors import Interrupted, ResultError
+
+if TYPE_CHECKING:
+    from wsim.record import RunRecord
+    from wsim.scenario import Loaded
+
+
+class Executor(StrEnum):
+    batched = "batched"
+    eager = "eager"
+
+
+def run(
+    file: ScenarioFile,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Result file (default: outputs/NAME-sSEED.h5).", show_default=False)
+    ] = None,
+    force: Force = False,
+    executor: Annotated[
+        Executor, typer.Option("--executor", help="eager: one operation at a time, for debugging.")
+    ] = Executor.batched,
+    window: Annotated[int | None, typer.Option("--window", min=1, hidden=True)] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run a scenario: writes the result file and a picture beside it, and prints a table."""
+    from wsim.atomic import check_target
+
+    loaded = load_scenario(file, overrides, seed)
+    identity = loaded.scenario.scenario
+    result = out or Path("outputs") / f"{identity.name}-s{identity.seed}.h5"
+    picture = result.with_suffix(".png")
+    if picture == result:
+        raise ResultError(f"{result}: the result is no picture; end its name in .h5")
+    check_target(result, force)
+    check_target(picture, force)
+    start = time.perf_counter()
+    record = _simulate(loaded, executor.value, window, quiet=quiet)
+
+    from wsim.plotting import plot_run
+    from wsim.results import write
+
+    write(record, result, force)
+    try:
+        plot_run(record, picture, force)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; {result} is written, its picture is not: wsim plot {result}") from None
+    if not quiet:
+        print_record(record, json=False)
+        stderr().print(f"{result} and {picture.name} written after {time.perf_counter() - start:.1f} s", **PLAIN)
+
+
+def estimate(file: ScenarioFile, overrides: Overrides = None, seed: Seed = None, json: Json = False) -> None:
+    """Seconds, bits, joules and messages of a run without training anything."""
+    print_record(_simulate(load_scenario(file, overrides, seed), "null", None, quiet=json), json)
+
+
+def load_scenario(file: Path, overrides: Sequence[str] | None, seed: int | None) -> Loaded:
+    """The scenario of a file, or the one that a result was made of."""
+    prepare()
+    from wsim.scenario import load, load_text
+
+    if file.suffix != ".h5":
+        return load(file, overrides or [], seed)
+
+    from wsim.results import read
+
+    record = read(file)
+    changes = [*record.overrides, *(overrides or [])]
+    name = f"{record.name}.toml"  # where the text names no scenario, its file did
+    return load_text(record.scenario_text, changes, seed, name=name, referenced=record.referenced_files)
+
+
+def prepare() -> None:
+    """What has to happen before a scenario is loaded: our own packages come first, and all arithmetic takes one thread, so
+    that one seed gives one result. The libraries read the number of threads when they are imported."""
+    from wsim.packages import check_packages
+
+    check_packages()
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = "1"
+
+
+def _simulate(loaded: Loaded, executor: str, window: int | None, *, quiet: bool) -> RunRecord:
+    """Run with a live display on stderr where that is a terminal."""
+    from wsim.progress import Display
+
+    console = stderr()
+    scenario = loaded.scenario
+    if not quiet:
+        what = f"{scenario.scenario.name}: {scenario.algorithm.name} on {scenario.num_devices} devices"
+        console.print(f"{what}, seed {scenario.scenario.seed}", **PLAIN)
+    from wsim.engine import simulate
+
+    if quiet:
+        return simulate(loaded, executor=executor, window=window, progress=None)
+    with Display(console) as display:
+        return simulate(loaded, executor=executor, window=window, progress=display.update)
