@@ -63,6 +63,7 @@ class LoopbackNode:
     devices: tuple[int, ...] = ()
     samples_of: Sequence[int] = ()
     stream: Any = None
+    task: Any = None
     dtype: torch.dtype = torch.float32
     state: dict[str, Any] = field(default_factory=dict)
 

@@ -28,6 +28,8 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
+    from learners.task import Task
+
 Value = Any  # a tensor, a Deferred, or a tuple of them
 Program = Generator[Any, Any, None]
 
@@ -186,7 +188,8 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Offer a value for evaluation. `metric`: an op (value, inputs, labels) -> accuracy, instead of the task's own."""
+    """Offer a value for evaluation. `metric`: an op (value, inputs, labels) -> accuracy, instead of that of the node's
+    task. The name "model" closes a round of the node; with value None it does only that (a server without a model)."""
 
     name: str
     value: Value
@@ -242,6 +245,7 @@ class Node(Protocol):
     num_samples: int
     rng: np.random.Generator  # the algorithm's own decisions (client sampling, peer choice); one stream a node
     state: dict[str, Any]
+    task: Task  # the node's own architecture, data set and loss
 
     @property
     def neighbors(self) -> tuple[int, ...]:

@@ -2,8 +2,7 @@
 
     L(x) = sum_b weight_b * cross_entropy(f(x; input_b), label_b) / sum_b weight_b
 
-The training set is closed over by the ops: what travels into them are indices, so that a device's minibatch costs no
-copy before its turn. Weights are 1 for samples and 0 for padding; a batch of padding only leaves the model as it is.
+The training set is closed over by the ops, which take indices. Weights are 1 for samples and 0 for padding; a batch of padding only leaves the model as it is.
 
 The gradient is taken with respect to views of the flat row and joined by one concatenation: differentiating through the
 slices of the flat vector would write one full-size zero gradient a tensor.
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from learners.data.dataset import Dataset
+from learners.data.samples import Samples
 from learners.deferred import Op
 from learners.models.flat import Model, flatten, num_params, unflatten
 
@@ -23,16 +23,17 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 class Task:
-    """Classification of `dataset` by `model`. dtype: "float32" or "float64".
+    """Classification of `dataset` by `model`. dtype: "float32" or "float64". Devices of one architecture share one task, and
+    with it the ops, so that their jobs run together.
 
     sgd_step: (x, indices [B], weights [B], learning_rate) -> x, one plain SGD step
     gradient: (x, indices [B], weights [B]) -> g, the gradient of the weighted mean loss
-    metric: (x, inputs [n, ...], labels [n]) -> accuracy, scalar
-    with x and g [num_params]. Charged are the multiplications of matrices and convolutions, forward and backward; the
+    metric: (x, inputs [n, *input_shape], labels [n]) -> accuracy, scalar
+    with x and g [num_params] and samples in the data set's shape; samples: its tensors, None to make them. Charged are the multiplications of matrices and convolutions, forward and backward; the
     elementwise rest is left out, as is usual for counts of training work.
     """
 
-    def __init__(self, dataset: Dataset, model: Model, dtype: str = "float32") -> None:
+    def __init__(self, dataset: Dataset, model: Model, dtype: str = "float32", samples: Samples | None = None) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype = {dtype!r}: one of {', '.join(DTYPES)}")
         if model.num_classes != dataset.num_classes:
@@ -43,14 +44,14 @@ class Task:
         self.num_params = num_params(model.shapes)
         self.num_classes = dataset.num_classes
         self.train_labels = dataset.train_labels
-        self.test_inputs = self._inputs(dataset.test_inputs)
-        self.test_labels = torch.tensor(dataset.test_labels)
-
-        train_inputs = self._inputs(dataset.train_inputs)
-        train_labels = torch.tensor(dataset.train_labels)
+        self.samples = samples or Samples(dataset, self.dtype)
+        self.test_inputs = self.samples.test_inputs
+        self.test_labels = self.samples.test_labels
+        train_samples = self.samples.train
 
         def gradient(x: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
-            inputs, labels = train_inputs[indices], train_labels[indices]
+            inputs, labels = train_samples(indices)
+            inputs = inputs.reshape(-1, *model.input_shape)
 
             def loss(parameters: tuple[Tensor, ...]) -> Tensor:
                 return weighted_cross_entropy(model.forward(parameters, inputs), labels, weights)
@@ -61,15 +62,13 @@ class Task:
             return x - learning_rate * gradient(x, indices, weights)
 
         def metric(x: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
+            inputs = inputs.reshape(-1, *model.input_shape)
             predicted = model.forward(unflatten(x, model.shapes), inputs).argmax(-1)
             return (predicted == labels).to(x.dtype).mean()
 
         self.gradient = Op(gradient, name="gradient", loop=model.has_convolution)
         self.sgd_step = Op(sgd_step, name="sgd_step", loop=model.has_convolution)
         self.metric = Op(metric, name="metric", loop=model.has_convolution)
-
-    def _inputs(self, inputs: np.ndarray) -> Tensor:
-        return torch.tensor(inputs, dtype=self.dtype).reshape(len(inputs), *self.model.input_shape)
 
     def initial_parameters(self, rng: np.random.Generator) -> Tensor:
         """Flat parameters [num_params]; drawn in float64, so that both dtypes start from the same model."""

@@ -177,6 +177,7 @@ class Run:
                 self.topology.neighbors,
                 devices,
                 samples_of if id == SERVER else (),
+                learning.task_of(id),
                 learning.initial_parameters(id),
                 None if id == SERVER else learning.batches(id),
                 learning.tensor,

@@ -36,10 +36,12 @@ class Evaluator:
         self.rounds = 0
 
     def report(self, node: SimNode, report: Report) -> None:
-        """Keep what a program offers; a report named "model" closes a round of its node."""
+        """Keep what a program offers; a report named "model" closes a round of its node, also with the value None: nothing to
+        evaluate."""
         if report.name != "model":
             return
-        self._held[node.index] = (report.value, report.metric)
+        if report.value is not None:
+            self._held[node.index] = (report.value, report.metric or node.task.metric)
         counting = self._server_index >= 0
         if counting and node.index != self._server_index:
             return

@@ -38,6 +38,7 @@ class Learning:
         except ValueError as error:
             raise DataError(f"{scenario.scenario.name} [data] and [model]: {error}") from None
         self.task = Task(dataset, model, scenario.dtype)
+        self._tasks = [self.task] * scenario.num_devices
         codec = registry.load("codec", scenario.codec.name)()
         if learner is None:
             make = registry.load("learner", scenario.algorithm.name)
@@ -71,6 +72,10 @@ class Learning:
     def num_jobs(self) -> int:
         return int(self.executor.num_jobs)
 
+    def task_of(self, id: int) -> Task:
+        """The task of a node's own architecture: [model] itself at the server."""
+        return self.task if id == SERVER else self._tasks[id]
+
     def initial_parameters(self, id: int) -> Callable[[], Any]:
         """The initial model of a node: one for all, or its own."""
         which = 0 if self._same_initial or id == SERVER else id + 1
@@ -98,10 +103,9 @@ class Learning:
         return tensors.standard_normal(self._streams("analog_noise", index, round), num_values, self.task.dtype)
 
     def measure(self, values: list[Any], metric: Any) -> np.ndarray:
-        """[len(values)] accuracies on the global test set, NaN in an estimate."""
+        """[len(values)] accuracies on the global test set by an op (value, inputs, labels), NaN in an estimate."""
         if self.estimates or not values:
             return np.full(len(values), np.nan)
-        metric = self.task.metric if metric is None else metric
         results = [metric(value, self.task.test_inputs, self.task.test_labels) for value in values]
         return tensors.to_floats(self.executor.materialize(results))
 

@@ -10,6 +10,7 @@ import numpy as np
 from learners.protocol import SERVER, Batches, Message
 
 if TYPE_CHECKING:
+    from learners.task import Task
     from wsim.driver import Waiting
 
 
@@ -28,6 +29,7 @@ class SimNode:
         neighbors_of: Callable[[int], tuple[int, ...]],
         devices: tuple[int, ...],
         samples_of: Sequence[int],
+        task: Task,
         initial_parameters: Callable[[], Any],
         batches: Callable[..., Batches] | None,
         tensor: Callable[[Any], Any],
@@ -43,6 +45,7 @@ class SimNode:
         self.state: dict[str, Any] = {}
         self.devices = devices
         self.samples_of = samples_of
+        self.task = task
         self._neighbors_of = neighbors_of
         self._initial_parameters = initial_parameters
         self._batches = batches

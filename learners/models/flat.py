@@ -18,16 +18,27 @@ Shapes = tuple[tuple[int, ...], ...]
 
 
 class Model(Protocol):
-    """A model in functional form. `input_shape`: the shape of one sample as `forward` takes it.
-    `has_convolution`: its ops run one device at a time, since a CPU has no fast convolution with per-device weights."""
+    """A model in functional form: forward = head of representation. `parameters` are always tensors of `shapes`, all of
+    them.
+
+    input_shape: of one sample as `representation` takes it. feature_dim: numbers in the representation of one sample,
+    what the last layer sees. has_convolution: its ops run one device at a time, since a CPU has no fast convolution with
+    per-device weights."""
 
     input_shape: tuple[int, ...]
     num_classes: int
+    feature_dim: int
     shapes: Shapes
     has_convolution: bool
 
+    def representation(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
+        """z [batch, feature_dim] of inputs [batch, *input_shape]."""
+
+    def head(self, parameters: Sequence[Tensor], z: Tensor) -> Tensor:
+        """Logits [batch, num_classes] of representations z [batch, feature_dim]: the last, linear layer."""
+
     def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
-        """Logits [batch, num_classes] of inputs [batch, *input_shape] under tensors of `shapes`."""
+        """Logits [batch, num_classes] of inputs [batch, *input_shape]."""
 
     def initial(self, rng: np.random.Generator) -> np.ndarray:
         """Initial flat parameters, float64 [num_params]."""

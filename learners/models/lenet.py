@@ -56,9 +56,11 @@ class LeNet:
         for before, after in zip(widths, widths[1:], strict=False):
             shapes += [(after, before), (after,)]
         self.shapes: Shapes = tuple(shapes)
+        self.feature_dim = widths[-2]
         self._padding = k // 2
 
-    def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
+    def representation(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
+        """The last hidden layer; the pooled maps where there is none."""
         h = inputs
         for i in (0, 2):
             h = torch.relu(F.conv2d(h, parameters[i], parameters[i + 1], padding=self._padding))
@@ -66,7 +68,13 @@ class LeNet:
         h = h.flatten(1)
         for i in range(4, len(parameters) - 2, 2):
             h = torch.relu(F.linear(h, parameters[i], parameters[i + 1]))
-        return F.linear(h, parameters[-2], parameters[-1])
+        return h
+
+    def head(self, parameters: Sequence[Tensor], z: Tensor) -> Tensor:
+        return F.linear(z, parameters[-2], parameters[-1])
+
+    def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
+        return self.head(parameters, self.representation(parameters, inputs))
 
     def initial(self, rng: np.random.Generator) -> np.ndarray:
         return initial_layers(rng, self.shapes)

@@ -35,14 +35,22 @@ class Mlp:
             )
         self.input_shape: tuple[int, ...] = (widths[0],)
         self.num_classes = num_classes
+        self.feature_dim = widths[-2]
         layers = [((after, before), (after,)) for before, after in zip(widths, widths[1:], strict=False)]
         self.shapes: Shapes = tuple(shape for layer in layers for shape in layer)
 
-    def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
+    def representation(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
+        """The last hidden layer; the input itself where there is none."""
         h = inputs
         for i in range(0, len(parameters) - 2, 2):
             h = torch.relu(F.linear(h, parameters[i], parameters[i + 1]))
-        return F.linear(h, parameters[-2], parameters[-1])
+        return h
+
+    def head(self, parameters: Sequence[Tensor], z: Tensor) -> Tensor:
+        return F.linear(z, parameters[-2], parameters[-1])
+
+    def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
+        return self.head(parameters, self.representation(parameters, inputs))
 
     def initial(self, rng: np.random.Generator) -> np.ndarray:
         return initial_layers(rng, self.shapes)

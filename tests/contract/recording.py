@@ -66,7 +66,7 @@ class Recording:
 
     def models(self) -> list[Any]:
         """The tensors of all reported models, in order of time."""
-        return [value_of(value) for _, name, value in self.reports if name == "model"]
+        return [tensor for _, name, value in self.reports if name == "model" for tensor in tensors_of(value)]
 
 
 def record(loaded: Loaded, executor: str = "batched", **keys: Any) -> tuple[RunRecord, Recording]:
@@ -87,6 +87,12 @@ def learner_of(loaded: Loaded) -> Callable[[Any, Any, int | None], Learner]:
     return lambda task, codec, num_rounds: make(
         task=task, codec=codec, num_rounds=num_rounds, **algorithm.hyperparameters
     )
+
+
+def tensors_of(value: Any) -> list[Any]:
+    """The tensors of a reported value: one, several in a tuple, or none."""
+    parts = value if isinstance(value, tuple) else (value,)
+    return [value_of(part) for part in parts if part is not None]
 
 
 def value_of(value: Any) -> Any:

@@ -51,6 +51,7 @@ def run_loopback(loaded: Loaded) -> Recording:
                 tuple(devices),
                 samples_of,
                 None if id == SERVER else BatchStream(learning.parts[id], streams("batches", id), task.dtype),
+                learning.task_of(id),
                 task.dtype,
             )
         )

@@ -80,6 +80,19 @@ def test_forward_and_gradient_equal_torch_nn(twin: tuple[Task, nn.Module]) -> No
     assert torch.allclose(task.sgd_step(x, indices, weights, 0.1), x - 0.1 * expected, rtol=0, atol=1e-12)
 
 
+def test_the_head_of_the_representation_is_the_output_of_the_last_layer(twin: tuple[Task, nn.Module]) -> None:
+    task, module = twin
+    model, x = task.model, task.initial_parameters(np.random.default_rng(2))
+    nn.utils.vector_to_parameters(x, module.parameters())
+    inputs = torch.tensor(task.dataset.train_inputs)
+    parameters = unflatten(x, model.shapes)
+    z = model.representation(parameters, inputs.reshape(-1, *model.input_shape))
+    assert z.shape == (len(inputs), model.feature_dim)
+    assert isinstance(module, nn.Sequential)
+    assert torch.allclose(z, module[:-1](inputs), rtol=0, atol=1e-12)
+    assert torch.allclose(model.head(parameters, z), module(inputs), rtol=0, atol=1e-12)
+
+
 def test_padding_changes_nothing(twin: tuple[Task, nn.Module]) -> None:
     task, _ = twin
     x = task.initial_parameters(np.random.default_rng(2))
