@@ -52,5 +52,5 @@ def full_masks(received: Received) -> list[Tensor] | None:
     masks = received.masks
     if masks is None:
         return None
-    whole = torch.ones_like(next(mask for mask in masks if mask is not None))
+    whole = torch.ones(next(mask.shape for mask in masks if mask is not None), dtype=torch.bool)
     return [whole if mask is None else mask for mask in masks]

@@ -37,6 +37,7 @@ from learners.protocol import (
     Ticket,
     Value,
 )
+from learners.tensors import uniform
 from learners.values import Deferred
 
 Programs = Program | Service | Sequence[Program | Service]
@@ -53,7 +54,8 @@ class Reported(NamedTuple):
 
 @dataclass
 class LoopbackNode:
-    """A plain `learners.protocol.Node`. stream: its `learners.batching.BatchStream`, None for a server."""
+    """A plain `learners.protocol.Node`. stream: its `learners.batching.BatchStream`, None for a server.
+    codec_rng: of `uniform`, None for one of its own id."""
 
     id: int
     neighbors: tuple[int, ...]
@@ -65,6 +67,7 @@ class LoopbackNode:
     stream: Any = None
     task: Any = None
     dtype: torch.dtype = torch.float32
+    codec_rng: np.random.Generator | None = None
     state: dict[str, Any] = field(default_factory=dict)
 
     def batches(self, batch_size: int, *, steps: int | None = None, epochs: int | None = None) -> Batches:
@@ -72,6 +75,11 @@ class LoopbackNode:
 
     def tensor(self, values: Any) -> torch.Tensor:
         return torch.as_tensor(values, dtype=self.dtype)
+
+    def uniform(self, num_values: int) -> torch.Tensor:
+        if self.codec_rng is None:
+            self.codec_rng = np.random.default_rng((1 + self.id, 0))
+        return uniform(self.codec_rng, num_values)
 
 
 class _Runner:
@@ -176,6 +184,7 @@ class Loopback:
                 self.flops += op.flops(*args) if hasattr(op, "flops") else 0
                 return op(*args)
             case Send():
+                self.flops += request.payload.flops if _ids(request.to) else 0
                 return self._send(node, request)
             case Receive():
                 return self._receive(runner, request)

@@ -6,7 +6,7 @@ never sees a clock, an event or another node's state: only its own `Node` and wh
 
     request                       answered with
     Compute(op, args)             the op's result (a tensor or a `Deferred`), after the processor's time
-    Send(to, kind, round, p)      a `Ticket`, at once; the message travels while the program goes on
+    Send(to, kind, round, p)      a `Ticket`, once p is encoded; the message travels while the program goes on
     Receive(senders, kind, round) a `Received`, when complete or timed out
     Outcome(ticket)               "delivered" | "lost" | "unknown", when the sender learns it
     Sleep(duration_s)             None, later
@@ -43,12 +43,14 @@ SERVER = -1
 @dataclass(frozen=True, slots=True)
 class Payload:
     """What a message carries. `data` is what the receiver will hold (decoded), `num_bits` the exact length of the codec's
-    encoding, `codec` what turns packet losses into coordinate masks (None: the payload is all or nothing)."""
+    encoding, `codec` what turns packet losses into coordinate masks (a `learners.compression.codec.Fragments`; None: the
+    payload is all or nothing), `flops` the work of encoding it, which `Send` charges to the sender's processor."""
 
     data: Value
     num_bits: int
     codec: Any = None
     num_values: int = 0
+    flops: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,8 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send `payload` to `to` (an id or several). broadcast: one transmission for all of them, else one unicast each.
+    """Send `payload` to `to` (an id or several), after the processor's time for `payload.flops` (none: at once).
+    broadcast: one transmission for all of them, else one unicast each.
     expires_s: what has not arrived by then is dropped (None: the scenario's transport default).
     analog: an uncoded over-the-air transmission of num_values real numbers instead of packets."""
 
@@ -268,6 +271,10 @@ class Node(Protocol):
 
     def tensor(self, values: Any) -> torch.Tensor:
         """Numbers as a tensor of the run's dtype (what differs between devices enters ops as tensors)."""
+
+    def uniform(self, num_values: int) -> torch.Tensor:
+        """float32 [num_values] multiples of 2^-24, uniform in [0, 1), from the node's own stream of codec noise (in an
+        estimate only the shape counts, and nothing is drawn)."""
 
 
 class Learner(Protocol):

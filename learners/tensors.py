@@ -29,6 +29,16 @@ def standard_normal(rng: np.random.Generator, size: int, dtype: torch.dtype) -> 
     return torch.as_tensor(rng.standard_normal(size), dtype=dtype)
 
 
+def uniform(rng: np.random.Generator, size: int) -> Tensor:
+    """float32 [size] multiples of 2^-24, uniform in [0, 1)."""
+    return torch.from_numpy(rng.random(size, dtype=np.float32))
+
+
+def no_numbers(size: int) -> Tensor:
+    """float32 [size] for an estimate, in which only the shape counts."""
+    return torch.empty(size)
+
+
 def to_floats(tensors: list[Tensor]) -> np.ndarray:
     """Scalars as a float64 array."""
     return np.array([float(tensor) for tensor in tensors])

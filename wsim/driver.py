@@ -209,12 +209,15 @@ class Driver:
     # -- computing -----------------------------------------------------------------------------------------------------
 
     def _compute(self, runner: Runner, request: Compute) -> Any:
-        node = runner.node
         value = request.op(*request.args)
-        seconds = request.op.flops(*request.args) * request.work / node.effective_flops * node.jitter()
-        now_ns = self._clock.now_ns
-        done_ns = self._processors.run(node.index, now_ns, max(round(seconds * NS_PER_S), 1))  # work takes time
+        done_ns = self._processed_ns(runner.node, request.op.flops(*request.args) * request.work)
         return self._wait_until(runner, done_ns, value, COMPUTING)
+
+    def _processed_ns(self, node: SimNode, flops: float) -> int:
+        """When the node's processor will have done this work."""
+        seconds = flops / node.effective_flops * node.jitter()
+        duration_ns = max(round(seconds * NS_PER_S), 1)  # work takes time
+        return self._processors.run(node.index, self._clock.now_ns, duration_ns)
 
     def _read(self, runner: Runner, request: Read) -> Any:
         return self._executor.read(request.value)
@@ -229,11 +232,25 @@ class Driver:
 
     # -- sending -------------------------------------------------------------------------------------------------------
 
-    def _send(self, runner: Runner, request: Send) -> Ticket:
-        node = runner.node
+    def _send(self, runner: Runner, request: Send) -> Ticket | _Wait:
         to: Sequence[int] = (request.to,) if isinstance(request.to, (int, np.integer)) else request.to
         if not len(to):
             return Ticket(0)
+        if request.payload.flops:
+            runner.state = COMPUTING
+            self.timers += 1
+            done_ns = self._processed_ns(runner.node, request.payload.flops)
+            runner.timer = self._clock.at(done_ns, self._encoded, (runner, to, request))
+            return WAIT
+        return self._put_on_air(runner.node, to, request)
+
+    def _encoded(self, call: Call) -> None:
+        runner, to, request = call.data
+        self.timers -= 1
+        runner.timer = None
+        self._resume(runner, self._put_on_air(runner.node, to, request))
+
+    def _put_on_air(self, node: SimNode, to: Sequence[int], request: Send) -> Ticket:
         degree = len(node.neighbors)
         groups = [node.indices_of(to)] if request.broadcast else [node.index_of(receiver) for receiver in to]
         flights = [
@@ -299,9 +316,9 @@ class Driver:
         payload = flight.payload
         mask = None
         if part is not None:
-            mask = self._to_mask(
-                payload.codec.received_mask(part, flight.segmentation.packet_payload_bits, payload.num_values)
-            )
+            mask = payload.codec.received_mask(part, flight.segmentation.packet_payload_bits, payload.num_values)
+            if isinstance(mask, np.ndarray):  # else a tensor already, of values that may come later
+                mask = self._to_mask(mask)
         sender = SERVER if flight.sender == node.server_index else flight.sender
         message = Message(sender, flight.kind, flight.round, payload.data, mask, flight.degree, flight.coefficient(i))
         for waiting in node.waiting:

@@ -182,6 +182,7 @@ class Run:
                 None if id == SERVER else learning.batches(id),
                 learning.tensor,
                 learning.noise,
+                learning.uniform,
             )
             self.driver.add(node, learning.learner.program(node))
 

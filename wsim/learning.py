@@ -60,6 +60,8 @@ class Learning:
             self.executor = executors.EXECUTORS[executor]()
         self._same_initial = scenario.model.same_initial_weights
         self._initial: dict[int, Any] = {}
+        self._codec_streams: dict[int, np.random.Generator] = {}
+        self._shapes_of_noise: dict[int, Any] = {}
         self._streams_of_batches = [
             BatchStream(part, streams("batches", i), self.task.dtype) for i, part in enumerate(self.parts)
         ]
@@ -101,6 +103,17 @@ class Learning:
     def noise(self, index: int, round: int, num_values: int) -> Any:
         """Unit-variance receiver noise of an analog reception."""
         return tensors.standard_normal(self._streams("analog_noise", index, round), num_values, self.task.dtype)
+
+    def uniform(self, index: int, num_values: int) -> Any:
+        """Noise of a codec that rounds at random, from the node's own stream."""
+        if self.estimates:
+            if num_values not in self._shapes_of_noise:
+                self._shapes_of_noise[num_values] = tensors.no_numbers(num_values)
+            return self._shapes_of_noise[num_values]
+        stream = self._codec_streams.get(index)
+        if stream is None:
+            stream = self._codec_streams[index] = self._streams("codec", index)
+        return tensors.uniform(stream, num_values)
 
     def measure(self, values: list[Any], metric: Any) -> np.ndarray:
         """[len(values)] accuracies on the global test set by an op (value, inputs, labels), NaN in an estimate."""

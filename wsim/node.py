@@ -34,6 +34,7 @@ class SimNode:
         batches: Callable[..., Batches] | None,
         tensor: Callable[[Any], Any],
         noise: Callable[[int, int, int], Any],
+        uniform: Callable[[int, int], Any],
     ) -> None:
         self.id = id
         self.index = index
@@ -51,6 +52,7 @@ class SimNode:
         self._batches = batches
         self._tensor = tensor
         self._noise = noise
+        self._uniform = uniform
         self._index_of: dict[int, np.ndarray] = {}
         self._audiences: dict[tuple[int, ...], np.ndarray] = {}
         # kept by the driver
@@ -75,6 +77,9 @@ class SimNode:
 
     def tensor(self, values: Any) -> Any:
         return self._tensor(values)
+
+    def uniform(self, num_values: int) -> Any:
+        return self._uniform(self.index, num_values)
 
     def index_of(self, id: int) -> np.ndarray:
         """[1] the array index of a node id. Raises ValueError for an unknown node and for the node itself."""

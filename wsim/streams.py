@@ -24,7 +24,7 @@ PURPOSES = {
         "graph",
         "beacon",
     ),
-    "learner": ("initial_parameters", "learner"),
+    "learner": ("initial_parameters", "learner", "codec"),
 }
 """Which streams follow which of the scenario's `seeds`; a name not listed is an error."""
 

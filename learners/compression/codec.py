@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from learners.protocol import Payload, Value
+from learners.protocol import Node, Payload, Value
 
 Tensors = tuple[Tensor, ...]
 
@@ -38,12 +38,24 @@ class Codec(Protocol):
     def decode(self, data: bytes, shape: tuple[int, ...]) -> Tensors:
         """The inverse of `encode`, for values of this shape."""
 
-    def payload(self, x: Value) -> Payload:
-        """x [num_values], a tensor or a `Deferred`, as a message. Its arithmetic is not charged to the processor: at
-        most a few operations a value, against hundreds in training."""
+    def payload(self, x: Value, node: Node) -> Payload:
+        """x [num_values], a tensor or a `Deferred`, as a message of this node, which gives the noise that a codec rounds
+        with. `Payload.flops` is the work of encoding, by the formula of the codec's op; `Send` charges it."""
 
-    def received_mask(self, arrived: np.ndarray, packet_payload_bits: int, num_values: int) -> np.ndarray:
-        """Which values survive lost packets: bool [num_values] from bool [num_packets]."""
+    def received_mask(
+        self, arrived: np.ndarray, packet_payload_bits: int, num_values: int, first_bit: int = 0
+    ) -> np.ndarray:
+        """As `Fragments.received_mask`."""
+
+
+class Fragments(Protocol):
+    """What can still be read of a message that lost packets: a codec, or something about one message."""
+
+    def received_mask(
+        self, arrived: np.ndarray, packet_payload_bits: int, num_values: int, first_bit: int = 0
+    ) -> Value:
+        """Which values survive: bool [num_values] from bool [num_packets]; an array, or a bool tensor or `Deferred`
+        where that depends on values. first_bit: where in the message the codec's bits begin."""
 
 
 def values_received(

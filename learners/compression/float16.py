@@ -15,7 +15,7 @@ from torch import Tensor
 
 from learners.compression.codec import Tensors, num_values_of, values_received
 from learners.deferred import op
-from learners.protocol import Payload, Value
+from learners.protocol import Node, Payload, Value
 
 BITS_PER_VALUE = 16
 LARGEST = 65504.0
@@ -34,7 +34,8 @@ def round_to_half(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Float16:
-    """Half the bits of float32."""
+    """Half the bits of float32. Rounding is not charged to the processor: a change of format, made while the numbers are
+    copied to the radio."""
 
     def compress(self, v: Tensor, noise: Tensor | None = None) -> Tensors:
         return (to_half(v),)
@@ -51,8 +52,10 @@ class Float16:
     def decode(self, data: bytes, shape: tuple[int, ...]) -> Tensors:
         return (torch.from_numpy(np.frombuffer(data, "<f2").astype(np.float16).reshape(shape)),)
 
-    def payload(self, x: Value) -> Payload:
+    def payload(self, x: Value, node: Node) -> Payload:
         return Payload(round_to_half(x), self.num_bits(x.shape), self, num_values_of(x))
 
-    def received_mask(self, arrived: np.ndarray, packet_payload_bits: int, num_values: int) -> np.ndarray:
-        return values_received(arrived, packet_payload_bits, num_values, BITS_PER_VALUE)
+    def received_mask(
+        self, arrived: np.ndarray, packet_payload_bits: int, num_values: int, first_bit: int = 0
+    ) -> np.ndarray:
+        return values_received(arrived, packet_payload_bits, num_values, BITS_PER_VALUE, first_bit)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from learners.compression.codec import Tensors, num_values_of, values_received
-from learners.protocol import Payload, Value
+from learners.protocol import Node, Payload, Value
 
 BITS_PER_VALUE = 32
 
@@ -38,8 +38,10 @@ class Float32:
     def decode(self, data: bytes, shape: tuple[int, ...]) -> Tensors:
         return (torch.from_numpy(np.frombuffer(data, "<f4").astype(np.float32).reshape(shape)),)
 
-    def payload(self, x: Value) -> Payload:
+    def payload(self, x: Value, node: Node) -> Payload:
         return Payload(x, self.num_bits(x.shape), self, num_values_of(x))
 
-    def received_mask(self, arrived: np.ndarray, packet_payload_bits: int, num_values: int) -> np.ndarray:
-        return values_received(arrived, packet_payload_bits, num_values, BITS_PER_VALUE)
+    def received_mask(
+        self, arrived: np.ndarray, packet_payload_bits: int, num_values: int, first_bit: int = 0
+    ) -> np.ndarray:
+        return values_received(arrived, packet_payload_bits, num_values, BITS_PER_VALUE, first_bit)

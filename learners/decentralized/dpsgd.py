@@ -71,11 +71,11 @@ class Dpsgd:
             batches = node.batches(self.batch_size, steps=self.local_steps, epochs=self.local_epochs)
             train = Compute(self.task.sgd_step.scan, (x, batches.steps, self.learning_rate), work=batches.work)
             if self.overlaps:
-                yield from self._send(neighbors, k, x)
+                yield from self._send(node, neighbors, k, x)
                 trained = yield train
             else:
                 x = trained = yield train
-                yield from self._send(neighbors, k, x)
+                yield from self._send(node, neighbors, k, x)
             received = Received(())
             if neighbors:
                 received = yield Receive(neighbors, "model", k, timeout_s=self.deadline_s)
@@ -87,10 +87,10 @@ class Dpsgd:
         """One step a round: computed while the old models are on their way."""
         return self.local_steps == 1
 
-    def _send(self, neighbors: tuple[int, ...], k: int, x: Value) -> Program:
+    def _send(self, node: Node, neighbors: tuple[int, ...], k: int, x: Value) -> Program:
         if neighbors:
             broadcast = self.exchange == "broadcast"
-            yield Send(neighbors, "model", k, self.codec.payload(x), broadcast, expires_s=self.deadline_s)
+            yield Send(neighbors, "model", k, self.codec.payload(x, node), broadcast, expires_s=self.deadline_s)
 
     def _mix(self, node: Node, trained: Value, x: Value, received: Received, degree: int) -> Compute:
         """sum_j W_ij x_j + (x' - x), over the models that arrived; x = x' where the trained models travel."""

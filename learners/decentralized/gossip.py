@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from learners.averaging import full_masks, mix, mix_masked
-from learners.compression.codec import Codec, values_received
+from learners.compression.codec import Codec, Fragments, values_received
 from learners.fields import check_choice, check_count, check_local_work, check_number
 from learners.protocol import (
     Compute,
@@ -108,14 +108,14 @@ class Gossip:
                 start_s = yield from self._next_start(start_s)
 
     def _payload(self, node: Node, x: Value, age: int) -> Payload:
-        payload = self.codec.payload(x)
+        payload = self.codec.payload(x, node)
         if self.merge == "mean":
             return payload
         return replace(
             payload,
             data=(payload.data, node.tensor(age)),
             num_bits=AGE_BITS + payload.num_bits,
-            codec=AgeFirst(payload.num_bits // payload.num_values),
+            codec=None if payload.codec is None else AgeFirst(payload.codec),
         )
 
     def _merge(self, node: Node, x: Value, age: int, received: Received) -> Generator[Any, Any, tuple[Value, int]]:
@@ -156,12 +156,14 @@ class Gossip:
 
 @dataclass(frozen=True)
 class AgeFirst:
-    """Packet losses of a message that starts with its age: the values of a fixed width follow after `AGE_BITS`. A
-    model whose age is lost cannot be weighed and counts as lost."""
+    """Packet losses of a message that starts with its age: the model follows after `AGE_BITS`. A model whose age is lost
+    cannot be weighed and counts as lost."""
 
-    bits_per_value: int
+    model: Fragments
 
-    def received_mask(self, arrived: np.ndarray, packet_payload_bits: int, num_values: int) -> np.ndarray:
-        age_arrived = values_received(arrived, packet_payload_bits, 1, AGE_BITS)
-        values = values_received(arrived, packet_payload_bits, num_values, self.bits_per_value, AGE_BITS)
-        return values & age_arrived
+    def received_mask(
+        self, arrived: np.ndarray, packet_payload_bits: int, num_values: int, first_bit: int = 0
+    ) -> Value:
+        if not values_received(arrived, packet_payload_bits, 1, AGE_BITS, first_bit).all():
+            return np.zeros(num_values, dtype=bool)
+        return self.model.received_mask(arrived, packet_payload_bits, num_values, first_bit + AGE_BITS)

@@ -71,7 +71,7 @@ class FedAvg:
                 clients,
                 "model",
                 k,
-                self.codec.payload(w),
+                self.codec.payload(w, node),
                 broadcast=self.downlink == "broadcast",
                 expires_s=self.deadline_s,
             )
@@ -92,7 +92,7 @@ class FedAvg:
             yield Report("model", w)
             batches = node.batches(self.batch_size, steps=self.local_steps, epochs=self.local_epochs)
             trained = yield Compute(self.task.sgd_step.scan, (w, batches.steps, self.learning_rate), work=batches.work)
-            yield Send([SERVER], "update", model.round, self.codec.payload(trained), expires_s=self.deadline_s)
+            yield Send([SERVER], "update", model.round, self.codec.payload(trained, node), expires_s=self.deadline_s)
 
     def _sample(self, node: Node) -> list[int]:
         """K clients without replacement, ascending."""

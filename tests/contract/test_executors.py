@@ -53,6 +53,7 @@ def run_loopback(loaded: Loaded) -> Recording:
                 None if id == SERVER else BatchStream(learning.parts[id], streams("batches", id), task.dtype),
                 learning.task_of(id),
                 task.dtype,
+                streams("codec", index),
             )
         )
     recording = Recording(learning.learner)

@@ -9,9 +9,11 @@ import torch
 from learners.compression.codec import values_received
 from learners.compression.float16 import Float16
 from learners.decentralized.gossip import AGE_BITS, AgeFirst
+from learners.loopback import LoopbackNode
 from learners.registry import CODECS, load
 
 VALUES = torch.tensor(np.random.default_rng(1).standard_normal(241), dtype=torch.float32)
+NODE = LoopbackNode(0, (), None, np.random.default_rng(1))
 
 
 @pytest.fixture(params=CODECS)
@@ -22,7 +24,7 @@ def codec(request: pytest.FixtureRequest) -> Any:
 @pytest.mark.parametrize("num_values", [1, 7, 241])
 def test_num_bits_is_the_length_of_the_encoding(codec: Any, num_values: int) -> None:
     values = VALUES[:num_values]
-    payload = codec.payload(values)
+    payload = codec.payload(values, NODE)
     assert payload.num_bits == codec.num_bits(values.shape) == 8 * len(codec.encode(codec.compress(values)))
     assert payload.num_values == num_values
     assert payload.codec is codec
@@ -37,14 +39,14 @@ def test_decode_inverts_encode(codec: Any) -> None:
 
 def test_payload_holds_what_the_bytes_say(codec: Any) -> None:
     received = codec.decompress(codec.decode(codec.encode(codec.compress(VALUES)), VALUES.shape))
-    assert torch.equal(codec.payload(VALUES).data, received)
+    assert torch.equal(codec.payload(VALUES, NODE).data, received)
 
 
 def test_float16_rounds_to_nearest_and_saturates() -> None:
-    data = Float16().payload(VALUES.double()).data
+    data = Float16().payload(VALUES.double(), NODE).data
     assert data.dtype == torch.float64
     assert ((data - VALUES).abs() <= 2.0**-11 * VALUES.abs().clamp(min=2.0**-14)).all()
-    assert Float16().payload(torch.tensor([1e6, -1e6])).data.tolist() == [65504, -65504]
+    assert Float16().payload(torch.tensor([1e6, -1e6]), NODE).data.tolist() == [65504, -65504]
 
 
 @pytest.mark.parametrize("packet_payload_bits", [8, 24, 32, 40, 100, 11648])
@@ -58,7 +60,7 @@ def test_a_value_survives_iff_all_packets_with_its_bits_do(codec: Any, packet_pa
 
 
 def test_a_model_whose_age_is_lost_is_lost() -> None:
-    codec = AgeFirst(bits_per_value=16)
+    codec = AgeFirst(Float16())
     bits = AGE_BITS + 16 * 9
     arrived = np.random.default_rng(3).random((40, -(-bits // 20))) < 0.6
     for row in arrived:

@@ -134,7 +134,7 @@ class Toy:
         return [self._answers(node), Service(self._echoes(node))]
 
     def payload(self, node: Any, numbers: Any) -> Payload:
-        return Float32().payload(node.tensor(numbers))
+        return Float32().payload(node.tensor(numbers), node)
 
     def _helps(self, node: Any) -> Generator[Any, Any, None]:
         """A second program of device 0: it shares `node.state` with the first."""
