@@ -221,15 +221,13 @@ def _server(scenario: Scenario, learner: Any, source: str) -> None:
             raise problem(source, ("algorithm", "name"), says, value=scenario.algorithm.name)
         return
     if kind != "star":
-        says = 'never reaches the [server]; topology.kind = "star", or leave [server] out'
+        says = 'never reaches the [server]; topology.kind = "star", or server = "none"'
         raise problem(source, ("topology", "kind"), says, value=kind)
     if mac == "shared":
         says = "is for devices among each other, this scenario has a [server]; fdma, tdma or ideal"
         raise problem(source, ("mac", "kind"), says, value=mac)
     if not learner.uses_server:
-        says = (
-            "runs between devices and never uses the [server]; leave it out and choose another topology, such as ring"
-        )
+        says = 'runs between devices and never uses the [server]; server = "none" and another topology, such as ring'
         raise problem(source, ("algorithm", "name"), says, value=scenario.algorithm.name)
 
 

@@ -16,10 +16,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from wsim.errors import ScenarioError
-from wsim.scenario import checks, files, groups, hyperparameters
+from wsim.scenario import arms, checks, files, groups, hyperparameters
 from wsim.scenario import overrides as changes
+from wsim.scenario.arms import Selection
 from wsim.scenario.messages import accepted, field_at, from_validation, place, problem
 from wsim.scenario.root import Scenario
+from wsim.scenario.study import definition
+from wsim.scenario.table import as_tuples
 
 
 @dataclass(frozen=True)
@@ -39,18 +42,24 @@ class Loaded:
 
 
 def load(
-    path: str | Path, overrides: Sequence[str] = (), seed: int | None = None, *, learner: type[Any] | None = None
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    seed: int | None = None,
+    *,
+    arm: str | None = None,
+    learner: type[Any] | None = None,
 ) -> Loaded:
     """Read, change and check a scenario file.
 
     overrides: changes such as "stop.rounds=10", applied in order.
     seed: replaces scenario.seed, after the overrides.
+    arm: of the scenario's [study], applied before the overrides; None: the scenario as it stands.
     learner: a learner class that is not registered; [algorithm] is checked against it.
     Raises ScenarioError, one line, for everything that is wrong with the input.
     """
     path = Path(path)
     text = files.read(path, str(path))
-    return load_text(text, overrides, seed, name=path.name, path=path, learner=learner)
+    return load_text(text, overrides, seed, name=path.name, path=path, arm=arm, learner=learner)
 
 
 def load_text(
@@ -62,6 +71,7 @@ def load_text(
     path: Path | None = None,
     directory: Path | None = None,
     referenced: Mapping[str, str] | None = None,
+    arm: str | None = None,
     learner: type[Any] | None = None,
 ) -> Loaded:
     """As `load`, from a text.
@@ -70,8 +80,9 @@ def load_text(
     directory: where relative file names of the scenario start; default the directory of `path`, else the current one.
     referenced: texts of referenced files that need not be read from disk (from a result file).
     """
+    overrides = [*overrides, *Selection(arm).overrides()]
     try:
-        return _load_text(text, list(overrides), seed, name, path, directory, dict(referenced or {}), learner)
+        return _load_text(text, overrides, seed, name, path, directory, dict(referenced or {}), learner)
     except RecursionError:
         raise ScenarioError(f"{name}: nested too deeply") from None
 
@@ -89,12 +100,22 @@ def _load_text(
     document = parse(text, name)
     if seed is not None:
         overrides.append(f"scenario.seed={seed}")
-    changed = {changes.apply(document, override): override for override in overrides}
+    selection, others = arms.split(overrides)
+    changed = {changes.apply(document, override): override for override in others if _of_study(override)}
+    study = definition(document["study"], name) if "study" in document else None
+    source = name
+    if selection.chosen:
+        arms.select(document, study, selection, name)
+        source = f"{name} {selection.words()}"
+    changed |= {changes.apply(document, override): override for override in others if not _of_study(override)}
+    identity = document.setdefault("scenario", {})
+    if isinstance(identity, dict):
+        identity.setdefault("name", _name_from(name))
     directory = directory or (path.parent if path else Path())
     try:
-        scenario, texts = _checked(document, name, directory, referenced, learner)
+        scenario, texts = _checked(document, source, directory, referenced, learner)
     except ScenarioError as error:
-        raise _blame(error, changed, name) from None
+        raise _blame(error, changed, source) from None
     return Loaded(scenario, text, overrides, path, texts)
 
 
@@ -106,12 +127,9 @@ def _checked(
         if not math.isfinite(value):
             wants = accepted(field_at(Scenario, where)[0])
             raise problem(name, where, f"has to be finite{'; ' if wants else ''}{wants}", value=value)
-    identity = document.setdefault("scenario", {})
-    if isinstance(identity, dict):
-        identity.setdefault("name", _name_from(name))
     groups.resolve(document, name)
     try:
-        scenario = Scenario.model_validate(_tuples(document))
+        scenario = Scenario.model_validate(as_tuples(document))
     except ValidationError as error:
         raise from_validation(error, Scenario, name) from None
     scenario, learner_class = hyperparameters.check(scenario, name, learner)
@@ -132,6 +150,10 @@ def parse(text: str, name: str) -> dict[str, Any]:
         raise ScenarioError(f"{name} {line}: not valid TOML: {where[1]}") from None
 
 
+def _of_study(override: str) -> bool:
+    return override.lstrip().startswith("study.")
+
+
 def _name_from(name: str) -> str:
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name.removesuffix(".toml"))[:100].lstrip("._-")
     return stem or "scenario"
@@ -147,13 +169,6 @@ def _numbers(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tup
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _numbers(item, (*path, index))
-
-
-def _tuples(value: Any) -> Any:
-    """Arrays as tuples, which strict validation asks for."""
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def _blame(error: ScenarioError, changed: Mapping[tuple[str | int, ...], str], name: str) -> ScenarioError:

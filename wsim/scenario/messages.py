@@ -129,12 +129,18 @@ def nested_metadata(annotation: Any) -> list[Any]:
     return metadata
 
 
-def from_validation(error: ValidationError, model: type[BaseModel], source: str) -> ScenarioError:
-    """The first problem of a validation, unknown keys before all others because they explain missing ones."""
+def from_validation(
+    error: ValidationError, model: type[BaseModel], source: str, above: tuple[str | int, ...] = ()
+) -> ScenarioError:
+    """The first problem of a validation, unknown keys before all others because they explain missing ones.
+
+    above: where in the file the model stands.
+    """
     problems = error.errors(include_url=False, include_context=True)
     first = min(problems, key=lambda item: 0 if item["type"] == "extra_forbidden" else 1)
     path = tuple(part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-")))
     field, table = field_at(model, path)
+    path = (*above, *path)
     kind, value = first["type"], first["input"]
     # "[fading]" is a table of the file, "kind" a key: only the model knows which of the two a missing name would be.
     is_table = field is not None and table_of(field.annotation) is not None

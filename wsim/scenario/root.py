@@ -20,6 +20,7 @@ from wsim.scenario.learning import (
     Topology,
 )
 from wsim.scenario.radio import Channel, Mac, Phy, Transport
+from wsim.scenario.study import Study
 from wsim.scenario.table import Table
 from wsim.scenario.world import Area, DeviceGroup, Server
 
@@ -36,7 +37,7 @@ class Scenario(Table):
     model: Model = Model()
     codec: Codec = Codec()
     topology: Topology
-    server: Server | None = None
+    server: Annotated[Server | None, Field(description='a table, or "none"')] = None
     devices: Annotated[tuple[DeviceGroup, ...], Field(min_length=1)]
     channel: Channel
     phy: Phy = Phy()
@@ -46,6 +47,7 @@ class Scenario(Table):
     observation: Observation = Observation()
     evaluation: Evaluation = Evaluation()
     output: Output = Output()
+    study: Study | None = None
 
     @property
     def num_devices(self) -> int:
@@ -57,5 +59,5 @@ class Scenario(Table):
         return self.scenario.seed if own is None else own
 
     def resolved(self) -> dict[str, Any]:
-        """Everything, defaults included, as plain JSON-able values."""
-        return self.model_dump(mode="json")
+        """Everything that a run depends on, defaults included, as plain JSON-able values: all but [study]."""
+        return self.model_dump(mode="json", exclude={"study"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -12,6 +12,7 @@ class Table(BaseModel):
 
     `shorthand`: the key that a bare string stands for: `fading = "rayleigh"` means `fading = { kind = "rayleigh" }`.
     Keys that only another `kind` uses are allowed and ignored: one override then switches the kind.
+    A key that may be left out takes "none" for that, so that an arm of a study can take away what the base has.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
@@ -22,4 +23,20 @@ class Table(BaseModel):
     def _expand_shorthand(cls, data: Any) -> Any:
         if cls.shorthand is not None and isinstance(data, str):
             return {cls.shorthand: data}
+        if isinstance(data, dict) and "none" in (value for value in data.values() if isinstance(value, str)):
+            return {key: None if value == "none" and cls._may_be_none(key) else value for key, value in data.items()}
         return data
+
+    @classmethod
+    def _may_be_none(cls, key: str) -> bool:
+        """Whether None, and no text, is among what the key takes."""
+        field = cls.model_fields.get(key)
+        choices = get_args(field.annotation) if field is not None else ()
+        return type(None) in choices and str not in choices
+
+
+def as_tuples(value: Any) -> Any:
+    """Arrays as tuples, which strict validation asks for."""
+    if isinstance(value, dict):
+        return {key: as_tuples(item) for key, item in value.items()}
+    return tuple(as_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,140 @@
+"""The [study] table: arms (named changes of the scenario), axes (keys and the values that each takes), seeds.
+
+    [study]
+    seeds = "1..10"                                            # or [1, 2, 5]
+    arms  = [{ name = "FedAvg" }, { name = "D-PSGD", algorithm.name = "dpsgd", server = "none" }]
+    axes  = { "devices.0.mobility.speed_mps" = [[0.5, 1.0], [5.0, 10.0]] }
+
+The rest of the file is the base, a scenario that runs by itself. `wsim.scenario.arms` applies an arm to it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema
+
+from wsim.errors import ScenarioError
+from wsim.scenario.messages import from_validation, problem, shown
+from wsim.scenario.table import Table, as_tuples
+
+NAMES = "names of arms are text of 1 to 60 characters"
+SEEDS = 'has to be a range such as "1..10", or an array of whole numbers'
+MAX_SEED = 2**63 - 1
+MAX_SEEDS = 10_000
+MAX_POINTS = 10_000  # arms times values of all axes
+_SEED_SCHEMA: Any = {
+    "anyOf": [{"type": "string", "pattern": r"^\d+\.\.\d+$"}, {"type": "array", "items": {"type": "integer"}}]
+}
+
+
+class Arm(Table):
+    """A named change of the base; every key but the name is one of the scenario's."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, hide_input_in_errors=True)
+    name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,60}$", description=NAMES)]
+
+
+class Study(Table):
+    """What `wsim sweep` runs: every arm at every point of the axes, with every seed."""
+
+    arms: tuple[Arm, ...] = ()  # none: the base alone
+    axes: Annotated[dict[str, Any], Field(description='"path.to.key" = [values]')] = {}
+    seeds: Annotated[Any, WithJsonSchema(_SEED_SCHEMA)] = None  # none: the scenario's own
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A [study] table as it is used.
+
+    arms: changes of the base by name of the arm, as nested tables; axes: values by dotted key; seeds: None where not given
+    """
+
+    arms: dict[str, dict[str, Any]]
+    axes: dict[str, list[Any]]
+    seeds: tuple[int, ...] | None
+
+
+def definition(table: Any, source: str) -> Definition:
+    """Read a [study] table. Raises ScenarioError for everything that is wrong with it by itself."""
+    try:
+        Study.model_validate(as_tuples(table))
+    except ValidationError as error:
+        raise from_validation(error, Study, source, ("study",)) from None
+    arms: dict[str, dict[str, Any]] = {}
+    for number, arm in enumerate(table.get("arms", [])):
+        name = arm["name"]
+        if not name.strip():
+            raise problem(source, ("study", "arms", number, "name"), NAMES, value=name)
+        if name in arms:
+            says = f"is also the name of arm {list(arms).index(name)}; two arms need two names"
+            raise problem(source, ("study", "arms", number, "name"), says, value=name)
+        if "study" in arm:
+            raise problem(source, ("study", "arms", number, "study"), "an arm holds no study of its own")
+        arms[name] = {key: value for key, value in arm.items() if key != "name"}
+    axes = dict(_axes(table.get("axes", {}), source))
+    seeds = None if "seeds" not in table else read_seeds(table["seeds"], source)
+    if not (arms or axes or seeds):
+        raise problem(source, ("study",), "is empty; give arms, axes or seeds", table=True)
+    points = max(len(arms), 1) * math.prod(len(values) for values in axes.values())
+    if points > MAX_POINTS:
+        raise problem(source, ("study",), f"arms times axes are {points} points, more than {MAX_POINTS}", table=True)
+    return Definition(arms, axes, seeds)
+
+
+def read_seeds(value: Any, source: str) -> tuple[int, ...]:
+    """ "1..10" or [1, 2, 5]. Raises ScenarioError."""
+    path = ("study", "seeds")
+    if isinstance(value, str):
+        ends = re.fullmatch(r"\s*(\d{1,19})\s*\.\.\s*(\d{1,19})\s*", value, re.ASCII)
+        if ends is None:
+            raise problem(source, path, SEEDS, value=value)
+        low, high = int(ends[1]), int(ends[2])
+        if low > high:
+            raise problem(source, path, f'is empty, it ends before it begins; "{high}..{low}"?', value=value)
+        seeds = list(range(low, min(high, low + MAX_SEEDS) + 1))
+    elif isinstance(value, list) and all(type(seed) is int for seed in value):
+        seeds = value
+    else:
+        raise problem(source, path, SEEDS, value=value)
+    if not seeds:
+        raise problem(source, path, f"is empty; {SEEDS}", value=value)
+    if len(seeds) > MAX_SEEDS:
+        raise problem(source, path, f"are more than {MAX_SEEDS} seeds", value=value)
+    for seed in seeds:
+        if not 0 <= seed <= MAX_SEED:
+            raise problem(source, path, f"seed {shown(seed)}: seeds are whole numbers, 0 to {MAX_SEED}", value=value)
+    twice = next((seed for seed, count in Counter(seeds).items() if count > 1), None)
+    if twice is not None:
+        raise problem(source, path, f"seed {twice} is there twice; every seed is one run", value=value)
+    return tuple(seeds)
+
+
+def _axes(table: dict[str, Any], source: str, above: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """Axes by dotted key; without quotes TOML has made tables of the key's parts."""
+    for part, values in table.items():
+        key = f"{above}{part}"
+        if isinstance(values, dict):
+            yield from _axes(values, source, f"{key}.")
+            continue
+        where = f'[study] axes "{key}"'
+        if not isinstance(values, list):
+            raise ScenarioError(
+                f"{source} {where} = {shown(values)}: has to be an array of the values that the key takes"
+            )
+        if not values:
+            raise ScenarioError(f"{source} {where} = []: is empty; give the values that the key takes")
+        for number, value in enumerate(values):
+            if any(_same(value, other) for other in values[:number]):
+                raise ScenarioError(f"{source} {where}: {shown(value)} is there twice")
+        yield key, values
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal, and not merely as 1 and true are."""
+    return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
