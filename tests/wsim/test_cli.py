@@ -128,6 +128,15 @@ def test_a_result_file_repeats_its_run(home: Path) -> None:
     assert content_digest("first.h5") == content_digest("second.h5")
 
 
+def test_an_arm_runs_under_its_own_name_and_its_result_repeats_it(home: Path) -> None:
+    study = '[study]\narms = [{ name = "half rate", algorithm.learning_rate = 0.05 }]\n'
+    (home / "cell.toml").write_text(CELL + study)
+    assert wsim("run", "cell.toml", "--arm", "half rate", "--quiet") == 0
+    assert wsim("run", "outputs/cell-half_rate-s1.h5", "--quiet", "--out", "again.h5") == 0
+    assert read("again.h5").resolved["algorithm"]["learning_rate"] == 0.05
+    assert content_digest("again.h5") == content_digest("outputs/cell-half_rate-s1.h5")
+
+
 def test_eager_and_batched_runs_meet_the_same_events(home: Path) -> None:
     for executor in ("eager", "batched"):
         assert wsim("run", "cell.toml", "--quiet", "--out", f"{executor}.h5", "--executor", executor) == 0
@@ -174,6 +183,7 @@ def test_show_and_plot_need_the_file_only(home: Path, capsys: pytest.CaptureFixt
         (["run", "cel.toml"], ["cel.toml", "no such file", "cell.toml?"]),
         (["run", "cell.toml", "--seed", "-1"], ["[scenario] seed = -1", "0 to"]),
         (["run", "cell.toml", "--set", "channel.carrier_hz=3.5"], ["cell.toml", "carrier_hz = 3.5", "3.5e9?"]),
+        (["run", "cell.toml", "--arm", "other"], ["cell.toml", 'unknown arm "other"']),
         (["run", "cell.toml", "--set", "stop.rounds=-2"], ["rounds = -2", "1 to 1e9"]),
         (["estimate", "cell.toml", "--set", "stop.ronds=2"], ["ronds", "rounds?"]),
         (["estimate", "cell.toml", "--set", "algorithm.name=fedavgg"], ["fedavgg", "fedavg?"]),

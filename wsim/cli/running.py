@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wsim.cli.options import Force, Json, Overrides, Quiet, ScenarioFile, Seed
+from wsim.cli.options import Arm, Force, Json, Overrides, Quiet, ScenarioFile, Seed
 from wsim.cli.output import PLAIN, print_record, stderr
 from wsim.errors import Interrupted, ResultError
+from wsim.study import names
 
 if TYPE_CHECKING:
     from wsim.record import RunRecord
@@ -29,8 +30,10 @@ def run(
     file: ScenarioFile,
     overrides: Overrides = None,
     seed: Seed = None,
+    arm: Arm = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Result file (default: outputs/NAME-sSEED.h5).", show_default=False)
+        Path | None,
+        typer.Option("--out", help="Result file (default: outputs/NAME[-ARM]-sSEED.h5).", show_default=False),
     ] = None,
     force: Force = False,
     executor: Annotated[
@@ -42,9 +45,10 @@ def run(
     """Run a scenario: writes the result file and a picture beside it, and prints a table."""
     from wsim.atomic import check_target
 
-    loaded = load_scenario(file, overrides, seed)
+    loaded = load_scenario(file, overrides, seed, arm)
     identity = loaded.scenario.scenario
-    result = out or Path("outputs") / f"{identity.name}-s{identity.seed}.h5"
+    what = identity.name if arm is None else f"{identity.name}-{names.of_arm(arm)}"
+    result = out or Path("outputs") / f"{what}-s{identity.seed}.h5"
     picture = result.with_suffix(".png")
     if picture == result:
         raise ResultError(f"{result}: the result is no picture; end its name in .h5")
@@ -66,25 +70,27 @@ def run(
         stderr().print(f"{result} and {picture.name} written after {time.perf_counter() - start:.1f} s", **PLAIN)
 
 
-def estimate(file: ScenarioFile, overrides: Overrides = None, seed: Seed = None, json: Json = False) -> None:
+def estimate(
+    file: ScenarioFile, overrides: Overrides = None, seed: Seed = None, arm: Arm = None, json: Json = False
+) -> None:
     """Seconds, bits, joules and messages of a run without training anything."""
-    print_record(_simulate(load_scenario(file, overrides, seed), "null", None, quiet=json), json)
+    print_record(_simulate(load_scenario(file, overrides, seed, arm), "null", None, quiet=json), json)
 
 
-def load_scenario(file: Path, overrides: Sequence[str] | None, seed: int | None) -> Loaded:
+def load_scenario(file: Path, overrides: Sequence[str] | None, seed: int | None, arm: str | None = None) -> Loaded:
     """The scenario of a file, or the one that a result was made of."""
     prepare()
     from wsim.scenario import load, load_text
 
     if file.suffix != ".h5":
-        return load(file, overrides or [], seed)
+        return load(file, overrides or [], seed, arm=arm)
 
     from wsim.results import read
 
     record = read(file)
     changes = [*record.overrides, *(overrides or [])]
     name = f"{record.name}.toml"  # where the text names no scenario, its file did
-    return load_text(record.scenario_text, changes, seed, name=name, referenced=record.referenced_files)
+    return load_text(record.scenario_text, changes, seed, name=name, referenced=record.referenced_files, arm=arm)
 
 
 def prepare() -> None:
