@@ -8,12 +8,13 @@ from collections.abc import Collection
 from typing import Any
 
 
-def check_count(name: str, value: Any, *, optional: bool = False) -> None:
-    """value is a positive integer, or None where that is allowed."""
+def check_count(name: str, value: Any, *, optional: bool = False, zero: bool = False) -> None:
+    """value is a positive integer, or zero or None where those are allowed."""
     if value is None and optional:
         return
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} = {value!r}: a positive integer{' or nothing' if optional else ''}")
+    if isinstance(value, bool) or not isinstance(value, int) or value < (0 if zero else 1):
+        kind = "non-negative" if zero else "positive"
+        raise ValueError(f"{name} = {value!r}: a {kind} integer{' or nothing' if optional else ''}")
 
 
 def check_number(name: str, value: Any, *, optional: bool = False, zero: bool = False) -> None:

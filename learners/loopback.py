@@ -70,8 +70,11 @@ class LoopbackNode:
     codec_rng: np.random.Generator | None = None
     state: dict[str, Any] = field(default_factory=dict)
 
-    def batches(self, batch_size: int, *, steps: int | None = None, epochs: int | None = None) -> Batches:
-        return self.stream.draw(batch_size, steps=steps, epochs=epochs)
+    def batches(self, batch_size: int, **how: Any) -> Batches:
+        return self.stream.draw(batch_size, **how)
+
+    def all_samples(self, batch_size: int) -> Batches:
+        return self.stream.all_samples(batch_size)
 
     def tensor(self, values: Any) -> torch.Tensor:
         return torch.as_tensor(values, dtype=self.dtype)

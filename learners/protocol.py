@@ -229,16 +229,18 @@ class Service:
 @dataclass(frozen=True)
 class Batches:
     """Padded minibatches of one device: `indices` int64 [num_steps, batch_size] into the training set, `weights`
-    [num_steps, batch_size] 1 for real samples and 0 for padding. `work` is the real fraction of the samples."""
+    [num_steps, batch_size] 1 for real samples and 0 for padding. `work` is the real fraction of the samples.
+    `augmentation`: nothing, or offsets of crops int64 [num_steps, batch_size, 2] and flips bool [num_steps, batch_size]."""
 
     indices: Any
     weights: Any
     num_steps: int
     work: float = 1.0
+    augmentation: tuple[Any, ...] = ()
 
     @property
-    def steps(self) -> tuple[Any, Any]:
-        return self.indices, self.weights
+    def steps(self) -> tuple[Any, ...]:
+        return self.indices, self.weights, *self.augmentation
 
 
 class Node(Protocol):
@@ -266,8 +268,19 @@ class Node(Protocol):
     def initial_parameters(self) -> Value:
         """Flat initial parameters [num_params]."""
 
-    def batches(self, batch_size: int, *, steps: int | None = None, epochs: int | None = None) -> Batches:
-        """Draw minibatches from the node's own data stream: `steps` with reshuffled passes, or `epochs` full passes."""
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        steps: int | None = None,
+        epochs: int | None = None,
+        crop_padding: int | None = None,
+    ) -> Batches:
+        """Draw minibatches from the node's own data stream: `steps` with reshuffled passes, or `epochs` full passes.
+        crop_padding: with an augmentation by crops and flips, drawn from a stream of its own."""
+
+    def all_samples(self, batch_size: int) -> Batches:
+        """All of the node's own samples once, in the order of the data set; draws nothing."""
 
     def tensor(self, values: Any) -> torch.Tensor:
         """Numbers as a tensor of the run's dtype (what differs between devices enters ops as tensors)."""

@@ -10,6 +10,9 @@ slices of the flat vector would write one full-size zero gradient a tensor.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -47,11 +50,11 @@ class Task:
         self.samples = samples or Samples(dataset, self.dtype)
         self.test_inputs = self.samples.test_inputs
         self.test_labels = self.samples.test_labels
-        train_samples = self.samples.train
+        self.zero_parameters = torch.zeros(self.num_params, dtype=self.dtype)
+        self._ops: dict[Any, Op] = {}
 
         def gradient(x: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
-            inputs, labels = train_samples(indices)
-            inputs = inputs.reshape(-1, *model.input_shape)
+            inputs, labels = self.training_samples(indices)
 
             def loss(parameters: tuple[Tensor, ...]) -> Tensor:
                 return weighted_cross_entropy(model.forward(parameters, inputs), labels, weights)
@@ -69,6 +72,21 @@ class Task:
         self.gradient = Op(gradient, name="gradient", loop=model.has_convolution)
         self.sgd_step = Op(sgd_step, name="sgd_step", loop=model.has_convolution)
         self.metric = Op(metric, name="metric", loop=model.has_convolution)
+
+    def training_samples(
+        self, indices: Tensor, change: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Inputs [B, *model.input_shape] and labels [B] of training samples `indices` [B], inside an op. change: of the
+        inputs in the data set's shape, before anything else is done to them."""
+        inputs, labels = self.samples.train(indices, change)
+        return inputs.reshape(-1, *self.model.input_shape), labels
+
+    def op(self, key: Any, make: Callable[[], Op]) -> Op:
+        """The op that `make` returned when it was called for this key first: one for all devices of the task."""
+        found = self._ops.get(key)
+        if found is None:
+            found = self._ops[key] = make()
+        return found
 
     def initial_parameters(self, rng: np.random.Generator) -> Tensor:
         """Flat parameters [num_params]; drawn in float64, so that both dtypes start from the same model."""

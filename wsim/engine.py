@@ -179,7 +179,7 @@ class Run:
                 samples_of if id == SERVER else (),
                 learning.task_of(id),
                 learning.initial_parameters(id),
-                None if id == SERVER else learning.batches(id),
+                None if id == SERVER else learning.samples_of(id),
                 learning.tensor,
                 learning.noise,
                 learning.uniform,

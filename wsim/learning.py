@@ -62,9 +62,7 @@ class Learning:
         self._initial: dict[int, Any] = {}
         self._codec_streams: dict[int, np.random.Generator] = {}
         self._shapes_of_noise: dict[int, Any] = {}
-        self._streams_of_batches = [
-            BatchStream(part, streams("batches", i), self.task.dtype) for i, part in enumerate(self.parts)
-        ]
+        self._batch_streams = [self._batch_stream(part, i) for i, part in enumerate(self.parts)]
 
     @property
     def num_calls(self) -> int:
@@ -90,9 +88,15 @@ class Learning:
 
         return initial
 
-    def batches(self, id: int) -> Callable[..., Any]:
-        stream = self._streams_of_batches[id]
-        return stream.shapes if self.estimates else stream.draw
+    def samples_of(self, id: int) -> BatchStream:
+        """A device's training samples; in an estimate nothing is drawn of them."""
+        return self._batch_streams[id]
+
+    def _batch_stream(self, part: np.ndarray, index: int) -> BatchStream:
+        if self.estimates:
+            return BatchStream(part, None, self.task.dtype)
+        streams = self._streams
+        return BatchStream(part, streams("batches", index), self.task.dtype, streams("augmentation", index))
 
     def tensor(self, values: Any) -> Any:
         return tensors.from_numbers(values, self.task.dtype)

@@ -10,6 +10,7 @@ import numpy as np
 from learners.protocol import SERVER, Batches, Message
 
 if TYPE_CHECKING:
+    from learners.batching import BatchStream
     from learners.task import Task
     from wsim.driver import Waiting
 
@@ -31,7 +32,7 @@ class SimNode:
         samples_of: Sequence[int],
         task: Task,
         initial_parameters: Callable[[], Any],
-        batches: Callable[..., Batches] | None,
+        samples: BatchStream | None,
         tensor: Callable[[Any], Any],
         noise: Callable[[int, int, int], Any],
         uniform: Callable[[int, int], Any],
@@ -49,7 +50,7 @@ class SimNode:
         self.task = task
         self._neighbors_of = neighbors_of
         self._initial_parameters = initial_parameters
-        self._batches = batches
+        self._samples = samples
         self._tensor = tensor
         self._noise = noise
         self._uniform = uniform
@@ -70,10 +71,23 @@ class SimNode:
     def initial_parameters(self) -> Any:
         return self._initial_parameters()
 
-    def batches(self, batch_size: int, *, steps: int | None = None, epochs: int | None = None) -> Batches:
-        if self._batches is None:
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        steps: int | None = None,
+        epochs: int | None = None,
+        crop_padding: int | None = None,
+    ) -> Batches:
+        return self._own_samples().draw(batch_size, steps=steps, epochs=epochs, crop_padding=crop_padding)
+
+    def all_samples(self, batch_size: int) -> Batches:
+        return self._own_samples().all_samples(batch_size)
+
+    def _own_samples(self) -> BatchStream:
+        if self._samples is None:
             raise ValueError("a server holds no training samples")
-        return self._batches(batch_size, steps=steps, epochs=epochs)
+        return self._samples
 
     def tensor(self, values: Any) -> Any:
         return self._tensor(values)

@@ -12,7 +12,7 @@ import hashlib
 import numpy as np
 
 PURPOSES = {
-    "data": ("split", "partition", "mixture", "batches"),
+    "data": ("split", "partition", "mixture", "batches", "augmentation"),
     "radio": (
         "placement",
         "mobility",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,11 @@ class Samples:
         self.test_inputs = torch.tensor(dataset.test_inputs, dtype=dtype)
         self.test_labels = torch.tensor(dataset.test_labels)
 
-    def train(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def train(self, indices: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Inputs [B, *input_shape] and labels [B] of training samples `indices` [B]. Called inside ops: what travels into
-        them are indices, so that a device's minibatch costs no copy before its turn."""
-        return self._train_inputs[indices], self._train_labels[indices]
+        them are indices, so that a device's minibatch costs no copy before its turn.
+
+        change: of the inputs as they are stored (augmentation)
+        """
+        inputs = self._train_inputs[indices]
+        return (inputs if change is None else change(inputs)), self._train_labels[indices]

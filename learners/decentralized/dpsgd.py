@@ -25,26 +25,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from learners.averaging import full_masks, mix, mix_masked
-from learners.compression.codec import Codec
-from learners.fields import check_choice, check_count, check_local_work, check_number
+from learners.fields import check_choice, check_number
+from learners.local_sgd import LocalSgd
 from learners.mixing import MIXING_WEIGHTS
 from learners.protocol import Compute, Node, Program, Receive, Received, Report, Send, Value, rounds
-from learners.task import Task
 
 
 @dataclass(frozen=True)
-class Dpsgd:
-    """local_steps or local_epochs: the work of a round, one step (the paper's) if neither is given.
+class Dpsgd(LocalSgd):
+    """Local training as in `LocalSgd`; one step (the paper's) if neither local_steps nor local_epochs is given. Every device
+    keeps its momentum buffer.
     deadline_s: of a round, from the device's own send; None waits for all neighbors.
     mixing_weights: "metropolis" or "uniform", see `learners.mixing`."""
 
-    task: Task
-    codec: Codec
-    num_rounds: int | None
-    learning_rate: float = 0.1
-    batch_size: int = 16
-    local_steps: int | None = None
-    local_epochs: int | None = None
     deadline_s: float | None = None
     exchange: str = "broadcast"
     mixing_weights: str = "metropolis"
@@ -52,14 +45,11 @@ class Dpsgd:
     uses_server: ClassVar[bool] = False
     synchronous: ClassVar[bool] = True
     value_dependent: ClassVar[bool] = False
+    default_local_steps: ClassVar[int | None] = 1
+    keeps_momentum: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_count("num_rounds", self.num_rounds, optional=True)
-        check_number("learning_rate", self.learning_rate)
-        check_count("batch_size", self.batch_size)
-        if self.local_steps is None and self.local_epochs is None:
-            object.__setattr__(self, "local_steps", 1)
-        check_local_work(self.local_steps, self.local_epochs)
+        super().__post_init__()
         check_number("deadline_s", self.deadline_s, optional=True)
         check_choice("exchange", self.exchange, ("broadcast", "unicast"))
         check_choice("mixing_weights", self.mixing_weights, MIXING_WEIGHTS)
@@ -68,13 +58,12 @@ class Dpsgd:
         x = node.initial_parameters  # [num_params]
         for k in rounds(self.num_rounds):
             neighbors = node.neighbors
-            batches = node.batches(self.batch_size, steps=self.local_steps, epochs=self.local_epochs)
-            train = Compute(self.task.sgd_step.scan, (x, batches.steps, self.learning_rate), work=batches.work)
+            train = self.train(node, x, k, self.batches(node))
             if self.overlaps:
                 yield from self._send(node, neighbors, k, x)
-                trained = yield train
+                trained = yield from train
             else:
-                x = trained = yield train
+                x = trained = yield from train
                 yield from self._send(node, neighbors, k, x)
             received = Received(())
             if neighbors:

@@ -31,8 +31,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from learners.averaging import full_masks, mix, mix_masked
-from learners.compression.codec import Codec, Fragments, values_received
-from learners.fields import check_choice, check_count, check_local_work, check_number
+from learners.compression.codec import Fragments, values_received
+from learners.fields import check_choice, check_number
+from learners.local_sgd import LocalSgd
 from learners.protocol import (
     Compute,
     Node,
@@ -49,39 +50,29 @@ from learners.protocol import (
     Value,
     rounds,
 )
-from learners.task import Task
 
 AGE_BITS = 32
 
 
 @dataclass(frozen=True)
-class Gossip:
-    """num_rounds: cycles of each device. local_steps or local_epochs: the work of a cycle, one step if neither is
-    given.
+class Gossip(LocalSgd):
+    """Local training as in `LocalSgd`; one step if neither local_steps nor local_epochs is given. Every device keeps its
+    momentum buffer, and its schedule follows its own cycles.
+    num_rounds: cycles of each device.
     period_s: a cycle starts at the next multiple of it (from a random start within the first) and takes as many as it
     needs; 0 starts the next cycle at once. merge: "mean" or "age"."""
 
-    task: Task
-    codec: Codec
-    num_rounds: int | None
-    learning_rate: float = 0.1
-    batch_size: int = 16
-    local_steps: int | None = None
-    local_epochs: int | None = None
     period_s: float = 0.0
     merge: str = "mean"
 
     uses_server: ClassVar[bool] = False
     synchronous: ClassVar[bool] = False
     value_dependent: ClassVar[bool] = False
+    default_local_steps: ClassVar[int | None] = 1
+    keeps_momentum: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_count("num_rounds", self.num_rounds, optional=True)
-        check_number("learning_rate", self.learning_rate)
-        check_count("batch_size", self.batch_size)
-        if self.local_steps is None and self.local_epochs is None:
-            object.__setattr__(self, "local_steps", 1)
-        check_local_work(self.local_steps, self.local_epochs)
+        super().__post_init__()
         check_number("period_s", self.period_s, zero=True)
         check_choice("merge", self.merge, ("mean", "age"))
 
@@ -90,8 +81,8 @@ class Gossip:
         sent: Ticket | None = None
         start_s = yield from self._first_start(node)
         for k in rounds(self.num_rounds):
-            batches = node.batches(self.batch_size, steps=self.local_steps, epochs=self.local_epochs)
-            x = yield Compute(self.task.sgd_step.scan, (x, batches.steps, self.learning_rate), work=batches.work)
+            batches = self.batches(node)
+            x = yield from self.train(node, x, k, batches)
             age += batches.num_steps
             if sent is not None:
                 yield Outcome(sent)

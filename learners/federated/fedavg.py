@@ -13,7 +13,7 @@ The paper's: sampling without replacement, E local epochs in minibatches of B, w
 Ours: a deadline, after which the server renormalizes p over the updates that arrived (none: it keeps w); a number of
 local steps instead of epochs; uniform weights; and, where the transport delivers parts of a message, missing
 coordinates of an update count as the server's own, missing coordinates of a download stay as in the client's last
-copy of the global model.
+copy of the global model; momentum, schedules and augmentation.
 """
 
 from __future__ import annotations
@@ -22,25 +22,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from learners.averaging import average, average_masked, fill, full_masks
-from learners.compression.codec import Codec
-from learners.fields import check_choice, check_count, check_local_work, check_number
+from learners.fields import check_choice, check_count, check_number
+from learners.local_sgd import LocalSgd
 from learners.protocol import SERVER, Compute, Node, Program, Receive, Received, Report, Send, Service, Value, rounds
-from learners.task import Task
 
 
 @dataclass(frozen=True)
-class FedAvg:
-    """local_epochs, local_steps: exactly one, E passes over the client's samples or a number of minibatches.
+class FedAvg(LocalSgd):
+    """Local training as in `LocalSgd`; the schedule follows the server's rounds, momentum starts from zero in each.
     clients_per_round: K, None for all. deadline_s: of a round, from the server's send; None waits for everyone.
     server_weights: "samples" (p above) or "uniform". downlink: "unicast" or "broadcast"."""
 
-    task: Task
-    codec: Codec
-    num_rounds: int | None
-    learning_rate: float = 0.1
-    batch_size: int = 16
-    local_epochs: int | None = None
-    local_steps: int | None = None
     clients_per_round: int | None = None
     deadline_s: float | None = None
     server_weights: str = "samples"
@@ -51,10 +43,7 @@ class FedAvg:
     value_dependent: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_count("num_rounds", self.num_rounds, optional=True)
-        check_number("learning_rate", self.learning_rate)
-        check_count("batch_size", self.batch_size)
-        check_local_work(self.local_steps, self.local_epochs)
+        super().__post_init__()
         check_count("clients_per_round", self.clients_per_round, optional=True)
         check_number("deadline_s", self.deadline_s, optional=True)
         check_choice("server_weights", self.server_weights, ("samples", "uniform"))
@@ -90,8 +79,7 @@ class FedAvg:
             model = max(messages, key=lambda message: message.round)
             w = model.data if model.mask is None else (yield Compute(fill, (model.data, model.mask, w)))
             yield Report("model", w)
-            batches = node.batches(self.batch_size, steps=self.local_steps, epochs=self.local_epochs)
-            trained = yield Compute(self.task.sgd_step.scan, (w, batches.steps, self.learning_rate), work=batches.work)
+            trained = yield from self.train(node, w, model.round, self.batches(node))
             yield Send([SERVER], "update", model.round, self.codec.payload(trained, node), expires_s=self.deadline_s)
 
     def _sample(self, node: Node) -> list[int]:

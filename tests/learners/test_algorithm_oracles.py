@@ -65,6 +65,7 @@ def run(
             np.random.default_rng(100 + i),
             num_samples=len(part),
             stream=BatchStream(np.array(part), np.random.default_rng(i), torch.float64),
+            task=learner.task,
             dtype=torch.float64,
         )
         for i, part in enumerate(parts)

@@ -57,9 +57,12 @@ class HandNode:
     samples_of: Sequence[int] = (10, 20, 30)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(1))
     state: dict[str, Any] = field(default_factory=dict)
+    task: Any = field(default_factory=lambda: Quadratic())
     initial_parameters: Tensor = field(default_factory=lambda: vector(0, 0, 0))
 
-    def batches(self, batch_size: int, *, steps: int | None = None, epochs: int | None = None) -> Batches:
+    def batches(
+        self, batch_size: int, *, steps: int | None = None, epochs: int | None = None, crop_padding: int | None = None
+    ) -> Batches:
         num_steps = steps or epochs or 0
         indices = torch.zeros(num_steps, batch_size, dtype=torch.int64)
         return Batches(indices, torch.ones(num_steps, batch_size, dtype=torch.float64), num_steps)

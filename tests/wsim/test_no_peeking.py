@@ -21,7 +21,8 @@ from wsim.scenario import Loaded, load_text
 from wsim.transport import Transport
 
 NODE_NAMES = (  # of learners.protocol.Node: all that an algorithm may ask of its node
-    "batches", "devices", "id", "initial_parameters", "neighbors", "num_samples", "rng", "samples_of", "state", "tensor",
+    "all_samples", "batches", "devices", "id", "initial_parameters", "neighbors", "num_samples", "rng", "samples_of", "state",
+    "task", "tensor", "uniform",
 )  # fmt: skip
 
 

@@ -1,0 +1,155 @@
+"""Local training by stochastic gradient descent: what the algorithms have in common between two exchanges.
+
+The hyper-parameters, and how they become one request. Plain SGD (no momentum, no weight decay, no augmentation) is
+`Task.sgd_step`, everything else `learners.local_step`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from learners.compression.codec import Codec
+from learners.fields import check_choice, check_count, check_local_work, check_number
+from learners.local_step import Objective, Rule, cross_entropy, local_step
+from learners.protocol import Batches, Compute, Node, Value
+from learners.schedules import ScheduleName, learning_rate_at
+from learners.task import Task
+
+DEFAULT_CROP_PADDING = 4
+DEFAULT_DECAY_FACTOR = 0.1
+
+
+@dataclass(frozen=True)
+class LocalSgd:
+    """local_steps, local_epochs: exactly one, a number of minibatches or of passes over the device's own samples.
+    momentum, nesterov, weight_decay: as in torch.optim.SGD; the buffer is the device's own and never travels.
+    learning_rate_schedule: "constant", "step" or "cosine", after a linear rise over warmup_rounds (see
+    `learners.schedules`); decay_rounds: of "step" from one drop by decay_factor (0.1) to the next, of "cosine" until
+    final_learning_rate (0) is reached (the rounds of the run, where it has a number of them).
+    augmentation: "none" or "crop_flip" (images only) after padding by crop_padding (4) pixels.
+    """
+
+    task: Task
+    codec: Codec
+    num_rounds: int | None
+    learning_rate: float = 0.1
+    batch_size: int = 16
+    local_steps: int | None = None
+    local_epochs: int | None = None
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    learning_rate_schedule: ScheduleName = "constant"
+    warmup_rounds: int = 0
+    decay_rounds: int | None = None
+    decay_factor: float | None = None
+    final_learning_rate: float | None = None
+    augmentation: Literal["none", "crop_flip"] = "none"
+    crop_padding: int | None = None
+
+    default_local_steps: ClassVar[int | None] = None
+    """Where neither local_steps nor local_epochs is given; None: one of them has to be."""
+    keeps_momentum: ClassVar[bool] = False
+    """The device keeps its momentum buffer from one local training to the next; else it starts from zero in each, as it
+    must where a new model comes from outside."""
+    heterogeneous: ClassVar[bool] = False
+    """Works where devices have different architectures."""
+
+    def __post_init__(self) -> None:
+        check_count("num_rounds", self.num_rounds, optional=True)
+        check_number("learning_rate", self.learning_rate)
+        check_count("batch_size", self.batch_size)
+        if self.local_steps is None and self.local_epochs is None:
+            object.__setattr__(self, "local_steps", self.default_local_steps)
+        check_local_work(self.local_steps, self.local_epochs)
+        check_number("momentum", self.momentum, zero=True)
+        if self.momentum >= 1:
+            raise ValueError(f"momentum = {self.momentum!r}: less than 1")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov = True: needs momentum above 0")
+        check_number("weight_decay", self.weight_decay, zero=True)
+        self._check_schedule()
+        self._check_augmentation()
+
+    def _check_schedule(self) -> None:
+        schedule = self.learning_rate_schedule
+        check_choice("learning_rate_schedule", schedule, ("constant", "step", "cosine"))
+        check_count("warmup_rounds", self.warmup_rounds, zero=True)
+        check_count("decay_rounds", self.decay_rounds, optional=True)
+        self._only_with("decay_rounds", schedule != "constant", "a schedule that is not constant")
+        self._only_with("decay_factor", schedule == "step", "the step schedule", DEFAULT_DECAY_FACTOR)
+        self._only_with("final_learning_rate", schedule == "cosine", "the cosine schedule", 0.0)
+        check_number("decay_factor", self.decay_factor, optional=True)
+        check_number("final_learning_rate", self.final_learning_rate, optional=True, zero=True)
+        if schedule == "cosine" and self.decay_rounds is None and self.num_rounds is not None:
+            rounds = self.num_rounds - self.warmup_rounds
+            if rounds < 1:
+                raise ValueError(
+                    f"warmup_rounds = {self.warmup_rounds}: fewer than the {self.num_rounds} rounds of the run"
+                )
+            object.__setattr__(self, "decay_rounds", rounds)
+        if schedule != "constant" and self.decay_rounds is None:
+            raise ValueError(f"decay_rounds = None: the {schedule} schedule needs a number of rounds")
+
+    def _check_augmentation(self) -> None:
+        check_choice("augmentation", self.augmentation, ("none", "crop_flip"))
+        check_count("crop_padding", self.crop_padding, optional=True)
+        crops = self.augmentation == "crop_flip"
+        self._only_with("crop_padding", crops, "augmentation by crop_flip", DEFAULT_CROP_PADDING)
+        shape = getattr(getattr(self.task, "dataset", None), "input_shape", None)
+        if crops and shape is not None and len(shape) != 3:
+            raise ValueError(f"augmentation = 'crop_flip': needs images, samples have the shape {tuple(shape)}")
+
+    def _only_with(self, key: str, holds: bool, condition: str, default: float | None = None) -> None:
+        """The key means something only if `holds`; where it is left out then, it takes the default."""
+        value = getattr(self, key)
+        if value is not None and not holds:
+            raise ValueError(f"{key} = {value!r}: only with {condition}")
+        if value is None and holds:
+            object.__setattr__(self, key, default)
+
+    @property
+    def rule(self) -> Rule:
+        return Rule(self.momentum, self.nesterov, self.weight_decay, self.crop_padding)
+
+    def batches(self, node: Node) -> Batches:
+        """The minibatches of one local training."""
+        return node.batches(
+            self.batch_size, steps=self.local_steps, epochs=self.local_epochs, crop_padding=self.crop_padding
+        )
+
+    def rate(self, node: Node, k: int) -> Any:
+        """The learning rate of round k. One that changes is a tensor, so that all rounds share their ops."""
+        if self.learning_rate_schedule == "constant" and not self.warmup_rounds:
+            return self.learning_rate
+        rate = learning_rate_at(
+            k,
+            self.learning_rate,
+            self.learning_rate_schedule,
+            self.warmup_rounds,
+            self.decay_rounds or 1,
+            self.decay_factor or DEFAULT_DECAY_FACTOR,
+            self.final_learning_rate or 0.0,
+        )
+        return node.tensor(rate)
+
+    def train(
+        self, node: Node, x: Value, k: int, batches: Batches, objective: Objective = cross_entropy, *args: Any
+    ) -> Generator[Compute, Any, Value]:
+        """x [num_params] after one step on each of the batches, at the rate of round k. `yield from` it.
+
+        objective, args: what is minimized instead of the cross-entropy, see `learners.local_step`
+        """
+        task, rule, rate = node.task, self.rule, self.rate(node, k)
+        if rule == Rule() and objective is cross_entropy:
+            return (yield Compute(task.sgd_step.scan, (x, batches.steps, rate), work=batches.work))
+        step = local_step(task, objective, rule).scan
+        if not rule.momentum:
+            return (yield Compute(step, (x, batches.steps, rate, *args), work=batches.work))
+        v = node.state.get("momentum", task.zero_parameters) if self.keeps_momentum else task.zero_parameters
+        x, v = yield Compute(step, ((x, v), batches.steps, rate, *args), work=batches.work)
+        if self.keeps_momentum:
+            node.state["momentum"] = v
+        return x

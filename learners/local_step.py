@@ -1,0 +1,90 @@
+"""One step of SGD as an op, for any objective, with momentum, weight decay and augmentation.
+
+    g <- gradient of the objective at x + weight_decay x
+    v <- momentum v + g
+    x <- x - lr v                    or, with Nesterov's momentum,  x <- x - lr (g + momentum v)
+
+with v = 0 at the start: what torch.optim.SGD does (Sutskever et al., "On the importance of initialization and momentum in
+deep learning", ICML 2013, up to where the rate enters). Plain steps on the cross-entropy are `Task.sgd_step`.
+
+Charged are the multiplications of matrices and convolutions, as for the plain step: the elementwise work on x and v and
+the augmentation of the images are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from learners import augmentation
+from learners.deferred import Op
+from learners.models.flat import flatten, unflatten
+from learners.task import Task, weighted_cross_entropy
+
+Objective = Callable[..., Tensor]
+"""(model, parameters, inputs, labels, weights, *args) -> scalar, with parameters in the model's shapes; a function of a
+module, so that it names the op."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a step follows from a gradient, the same for all devices. crop_padding: None without augmentation."""
+
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    crop_padding: int | None = None
+
+
+def cross_entropy(model: Any, parameters: Any, inputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """The objective of plain training."""
+    return weighted_cross_entropy(model.forward(parameters, inputs), labels, weights)
+
+
+def local_step(task: Task, objective: Objective, rule: Rule) -> Op:
+    """(carry, *steps, learning_rate, *args) -> carry, the same op for equal arguments.
+
+    carry: x [num_params], or (x, v) with momentum. steps: one step of `Batches.steps`, indices [B], weights [B], and with
+    augmentation offsets [B, 2] and flips [B]. learning_rate: a number or a tensor []. args: the objective's own.
+    """
+    return task.op((objective, rule), lambda: _build(task, objective, rule))
+
+
+def _build(task: Task, objective: Objective, rule: Rule) -> Op:
+    model, padding = task.model, rule.crop_padding
+    num_steps = 2 if padding is None else 4
+
+    def samples(indices: Tensor, *drawn: Tensor) -> tuple[Tensor, Tensor]:
+        if padding is None:
+            return task.training_samples(indices)
+        offsets, flips = drawn
+        return task.training_samples(
+            indices, lambda images: augmentation.flip(augmentation.crop(images, offsets, padding), flips)
+        )
+
+    def gradient(x: Tensor, steps: tuple[Tensor, ...], args: tuple[Any, ...]) -> Tensor:
+        indices, weights, *drawn = steps
+        inputs, labels = samples(indices, *drawn)
+
+        def loss(parameters: tuple[Tensor, ...]) -> Tensor:
+            return objective(model, parameters, inputs, labels, weights, *args)
+
+        g = flatten(torch.func.grad(loss)(unflatten(x, model.shapes)))
+        return g + rule.weight_decay * x if rule.weight_decay else g
+
+    def step(x: Tensor, *rest: Any) -> Tensor:
+        learning_rate, *args = rest[num_steps:]
+        return x - learning_rate * gradient(x, rest[:num_steps], tuple(args))
+
+    def momentum_step(carry: tuple[Tensor, Tensor], *rest: Any) -> tuple[Tensor, Tensor]:
+        x, v = carry
+        learning_rate, *args = rest[num_steps:]
+        g = gradient(x, rest[:num_steps], tuple(args))
+        v = rule.momentum * v + g
+        return x - learning_rate * (g + rule.momentum * v if rule.nesterov else v), v
+
+    return Op(momentum_step if rule.momentum else step, name=f"{objective.__name__}_step", loop=model.has_convolution)
