@@ -2,7 +2,8 @@
 
     L(x) = sum_b weight_b * cross_entropy(f(x; input_b), label_b) / sum_b weight_b
 
-The training set is closed over by the ops, which take indices. Weights are 1 for samples and 0 for padding; a batch of padding only leaves the model as it is.
+The training set is closed over by the ops, which take indices. Weights are 1 for samples and 0 for padding; a batch of
+padding only leaves the model as it is.
 
 The gradient is taken with respect to views of the flat row and joined by one concatenation: differentiating through the
 slices of the flat vector would write one full-size zero gradient a tensor.
@@ -32,8 +33,9 @@ class Task:
     sgd_step: (x, indices [B], weights [B], learning_rate) -> x, one plain SGD step
     gradient: (x, indices [B], weights [B]) -> g, the gradient of the weighted mean loss
     metric: (x, inputs [n, *input_shape], labels [n]) -> accuracy, scalar
-    with x and g [num_params] and samples in the data set's shape; samples: its tensors, None to make them. Charged are the multiplications of matrices and convolutions, forward and backward; the
-    elementwise rest is left out, as is usual for counts of training work.
+    with x and g [num_params] and samples in the data set's shape, as stored or prepared (see `Samples`); samples: its
+    tensors, None to make them. Charged are the multiplications of matrices and convolutions, forward and backward; the
+    elementwise rest, the scaling of images among it, is left out, as is usual for counts of training work.
     """
 
     def __init__(self, dataset: Dataset, model: Model, dtype: str = "float32", samples: Samples | None = None) -> None:
@@ -52,6 +54,7 @@ class Task:
         self.test_labels = self.samples.test_labels
         self.zero_parameters = torch.zeros(self.num_params, dtype=self.dtype)
         self._ops: dict[Any, Op] = {}
+        prepared = self.samples.prepared
 
         def gradient(x: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
             inputs, labels = self.training_samples(indices)
@@ -65,7 +68,7 @@ class Task:
             return x - learning_rate * gradient(x, indices, weights)
 
         def metric(x: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
-            inputs = inputs.reshape(-1, *model.input_shape)
+            inputs = prepared(inputs).reshape(-1, *model.input_shape)
             predicted = model.forward(unflatten(x, model.shapes), inputs).argmax(-1)
             return (predicted == labels).to(x.dtype).mean()
 

@@ -9,8 +9,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Dataset:
-    """train_inputs, test_inputs: float [num_samples, *input_shape]; train_labels, test_labels: int64 [num_samples],
-    classes 0 .. num_classes - 1."""
+    """train_inputs, test_inputs: [num_samples, *input_shape], either float or, to keep large image sets small, uint8;
+    train_labels, test_labels: int64 [num_samples], classes 0 .. num_classes - 1
+
+    mean, std: [num_channels], given for uint8 inputs only, which stand for (input / 255 - mean) / std. Images are
+    [num_channels, height, width]; samples of any other shape have one channel.
+    """
 
     name: str
     train_inputs: np.ndarray
@@ -18,6 +22,8 @@ class Dataset:
     test_inputs: np.ndarray
     test_labels: np.ndarray
     num_classes: int
+    mean: np.ndarray | None = None
+    std: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for part in ("train", "test"):
@@ -31,11 +37,30 @@ class Dataset:
                 raise ValueError(f"data set {self.name}: {part} labels must lie in 0 .. {self.num_classes - 1}")
         if self.train_inputs.shape[1:] != self.test_inputs.shape[1:]:
             raise ValueError(f"data set {self.name}: training and test samples differ in shape")
+        self._check_types()
+
+    def _check_types(self) -> None:
+        if self.train_inputs.dtype != self.test_inputs.dtype:
+            raise ValueError(f"data set {self.name}: training and test inputs differ in type")
+        if self.train_inputs.dtype != np.uint8:
+            if self.mean is not None or self.std is not None:
+                raise ValueError(f"data set {self.name}: mean and std go with uint8 inputs only")
+            return
+        shape = (self.num_channels,)
+        if self.mean is None or self.std is None or self.mean.shape != shape or self.std.shape != shape:
+            raise ValueError(f"data set {self.name}: uint8 inputs need a mean and a std for {shape[0]} channels")
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.std).all() and (self.std > 0).all()):
+            raise ValueError(f"data set {self.name}: means must be finite, standard deviations finite and positive")
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one sample."""
         return self.train_inputs.shape[1:]
+
+    @property
+    def num_channels(self) -> int:
+        """Of images; 1 for samples of any other shape."""
+        return self.input_shape[0] if len(self.input_shape) == 3 else 1
 
 
 def stratified_split(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -37,8 +38,12 @@ Job = Callable[[np.random.Generator, Task], Args]
 
 
 @cache
-def task_of(model: str, dtype: str, hidden: tuple[int, ...] = (64,)) -> Task:
+def task_of(model: str, dtype: str, hidden: tuple[int, ...] = (64,), *, stored: str = "float") -> Task:
     dataset = digits(np.random.default_rng(1), test_fraction=0.2)
+    if stored == "bytes":
+        train, test = ((inputs * 255).astype(np.uint8) for inputs in (dataset.train_inputs, dataset.test_inputs))
+        statistics = {"mean": np.array([0.3]), "std": np.array([0.4])}
+        dataset = replace(dataset, train_inputs=train, test_inputs=test, **statistics)
     return Task(dataset, registry.load("model", model)(dataset.input_shape, dataset.num_classes, hidden), dtype)
 
 
@@ -96,8 +101,11 @@ TASK_OPS: dict[str, Job] = {
     "gradient": lambda rng, task: (vector(rng, task), *minibatch(rng, task)),
     "metric": lambda rng, task: (vector(rng, task), task.test_inputs, task.test_labels),
 }
-CASES = [(op.name, op, args, "mlp") for op, args in MODULE_OPS.items()] + [
-    (name, None, args, model) for name, args in TASK_OPS.items() for model in registry.MODELS
+CASES = [(op.name, op, args, "mlp", "float") for op, args in MODULE_OPS.items()] + [
+    (name, None, args, model, stored)
+    for name, args in TASK_OPS.items()
+    for model in registry.MODELS
+    for stored in ("float", "bytes")
 ]
 
 
@@ -113,11 +121,13 @@ def test_every_op_of_the_package_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("name", "op", "make", "model"), CASES, ids=[f"{case[0]}-{case[3]}" for case in CASES])
+@pytest.mark.parametrize(
+    ("name", "op", "make", "model", "stored"), CASES, ids=[f"{case[0]}-{case[3]}-{case[4]}" for case in CASES]
+)
 def test_rows_are_bit_equal_in_every_group_and_ops_are_pure(
-    name: str, op: Op | None, make: Job, model: str, dtype: str
+    name: str, op: Op | None, make: Job, model: str, stored: str, dtype: str
 ) -> None:
-    task = task_of(model, dtype)
+    task = task_of(model, dtype, stored=stored)
     op = op or getattr(task, name)
     rng = np.random.default_rng(7)
     num_jobs = 8 if op.loop else NUM_JOBS  # looped: nothing depends on a group

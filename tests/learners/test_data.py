@@ -74,3 +74,27 @@ def test_dataset_refuses_labels_beyond_its_classes() -> None:
     inputs = np.zeros((2, 3))
     with pytest.raises(ValueError, match=r"labels must lie in 0 \.\. 1"):
         Dataset("wrong", inputs, np.array([0, 2]), inputs, np.array([0, 1]), 2)
+
+
+def byte_images(**changes: object) -> dict[str, object]:
+    inputs = np.zeros((2, 3, 4, 4), dtype=np.uint8)
+    labels = np.array([0, 1])
+    whole = dict(name="bytes", train_inputs=inputs, train_labels=labels, test_inputs=inputs, test_labels=labels)
+    return whole | dict(num_classes=2, mean=np.full(3, 0.5), std=np.full(3, 0.25)) | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mean": None}, "need a mean and a std for 3 channels"),
+        ({"std": np.ones(1)}, "need a mean and a std for 3 channels"),
+        ({"std": np.array([0.5, 0.0, 0.5])}, "positive"),
+        ({"mean": np.array([0.5, np.nan, 0.5])}, "finite"),
+        ({"test_inputs": np.zeros((2, 3, 4, 4))}, "differ in type"),
+        ({"train_inputs": np.zeros((2, 3, 4, 4)), "test_inputs": np.zeros((2, 3, 4, 4))}, "go with uint8"),
+    ],
+)
+def test_dataset_refuses_bytes_whose_scale_is_not_known(changes: dict[str, object], message: str) -> None:
+    Dataset(**byte_images())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=message):
+        Dataset(**byte_images(**changes))  # type: ignore[arg-type]

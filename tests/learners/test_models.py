@@ -153,3 +153,30 @@ def test_the_op_counts_the_multiplications_of_training() -> None:
     x = task.initial_parameters(np.random.default_rng(2))
     flops = task.sgd_step.flops(x, torch.zeros(16, dtype=torch.int64), torch.ones(16), 0.1)
     assert flops == 2 * 2 * 16 * (64 * 64 + 64 * 10) + 2 * 16 * 64 * 10
+
+
+@pytest.mark.parametrize("make_model", [Mlp, LeNet])
+def test_bytes_stand_for_normalized_numbers(make_model: type) -> None:
+    """(pixel / 255 - mean) / std, by channel; only the samples of a batch become numbers."""
+    rng = np.random.default_rng(3)
+    pixels = rng.integers(0, 256, (24, 3, 8, 8), dtype=np.uint8)
+    labels = np.arange(24) % 10
+    mean, std = np.array([0.2, 0.5, 0.4]), np.array([0.25, 0.2, 0.3])
+    values = (pixels / 255 - mean.reshape(3, 1, 1)) / std.reshape(3, 1, 1)
+    model = make_model((3, 8, 8), 10)
+    bytes_task = Task(Dataset("bytes", pixels, labels, pixels[:12], labels[:12], 10, mean, std), model, "float64")
+    float_task = Task(Dataset("floats", values, labels, values[:12], labels[:12], 10), model, "float64")
+    assert bytes_task.test_inputs.dtype == torch.uint8
+    assert bytes_task.test_inputs.data_ptr() == pixels.ctypes.data
+    prepared = bytes_task.samples.prepared(bytes_task.test_inputs)
+    assert torch.allclose(prepared, float_task.test_inputs, rtol=0, atol=1e-14)
+    assert bytes_task.samples.prepared(prepared) is prepared
+
+    x = bytes_task.initial_parameters(np.random.default_rng(2))
+    batch = torch.tensor([3, 7, 1, 0, 20]), torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0], dtype=torch.float64)
+    g = float_task.gradient(x, *batch)
+    assert torch.allclose(bytes_task.gradient(x, *batch), g, rtol=0, atol=1e-12)
+    assert bytes_task.gradient.flops(x, *batch) == float_task.gradient.flops(x, *batch)
+    metric = float(float_task.metric(x, float_task.test_inputs, float_task.test_labels))
+    assert float(bytes_task.metric(x, bytes_task.test_inputs, bytes_task.test_labels)) == metric
+    assert float(bytes_task.metric(x, prepared, bytes_task.test_labels)) == metric
