@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from learners import executors, registry, tensors
+from learners import executors, tensors
 from learners.batching import BatchStream
 from learners.protocol import SERVER
 from learners.task import Task
+from wsim.catalog import find
 from wsim.errors import DataError, ScenarioError
 from wsim.scenario import Scenario
+from wsim.scenario.keys import own_keys
 from wsim.streams import Streams
 
 EXECUTORS = ("batched", "eager", "null")
@@ -32,16 +33,14 @@ class Learning:
         try:
             dataset = _dataset(scenario, streams)
             self.parts = _parts(scenario, dataset.train_labels, streams)
-            model = registry.load("model", scenario.model.name)(
-                dataset.input_shape, dataset.num_classes, scenario.model.hidden
-            )
+            model = find("model", scenario.model.name)(dataset.input_shape, dataset.num_classes, **scenario.model.own)
         except ValueError as error:
             raise DataError(f"{scenario.scenario.name} [data] and [model]: {error}") from None
         self.task = Task(dataset, model, scenario.dtype)
         self._tasks = [self.task] * scenario.num_devices
-        codec = registry.load("codec", scenario.codec.name)()
+        codec = find("codec", scenario.codec.name)(**scenario.codec.own)
         if learner is None:
-            make = registry.load("learner", scenario.algorithm.name)
+            make = find("learner", scenario.algorithm.name)
             learner = make(
                 task=self.task, codec=codec, num_rounds=scenario.stop.rounds, **scenario.algorithm.hyperparameters
             )
@@ -128,19 +127,13 @@ class Learning:
 
 
 def _dataset(scenario: Scenario, streams: Streams) -> Any:
-    load = registry.load("dataset", scenario.data.name)
-    return load(streams("split"), **_keys_of(load, scenario.data))
+    load = find("dataset", scenario.data.name)
+    return load(streams("split"), **own_keys("dataset", load, scenario.data))
 
 
 def _parts(scenario: Scenario, labels: np.ndarray, streams: Streams) -> list[np.ndarray]:
-    partition = registry.load("partition", scenario.data.partition)
+    partition = find("partition", scenario.data.partition)
     parts: list[np.ndarray] = partition(
-        labels, scenario.num_devices, streams("partition"), **_keys_of(partition, scenario.data)
+        labels, scenario.num_devices, streams("partition"), **own_keys("partition", partition, scenario.data)
     )
     return parts
-
-
-def _keys_of(function: Callable[..., Any], table: Any) -> dict[str, Any]:
-    """Those keys of a scenario's table that the function takes by the same name."""
-    names = inspect.signature(function).parameters
-    return {name: getattr(table, name) for name in names if getattr(table, name, None) is not None}

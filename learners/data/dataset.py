@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from learners.data.shape import DataShape
 
 
 @dataclass(frozen=True)
@@ -63,25 +66,42 @@ class Dataset:
         return self.input_shape[0] if len(self.input_shape) == 3 else 1
 
 
+def num_held_out(num_samples: int, test_fraction: float) -> int:
+    """Test samples of a class with this many: the nearest number to the fraction, at least one, and at least one is left
+    to train on."""
+    return min(max(1, round(test_fraction * num_samples)), num_samples - 1)
+
+
+def check_fraction(test_fraction: float) -> None:
+    """Raise ValueError unless the fraction lies in (0, 1)."""
+    if not 0 < test_fraction < 1:
+        raise ValueError(f"test_fraction = {test_fraction}: between 0 and 1, both excluded")
+
+
 def stratified_split(
     labels: np.ndarray, test_fraction: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of training and test samples, ascending: of every class the nearest number to `test_fraction` is held
-    out, at least one, and at least one is left to train on.
+    """Indices of training and test samples, ascending: of every class `num_held_out` are held out.
 
     labels: int [num_samples]. Raises ValueError for a fraction outside (0, 1) or a class with a single sample.
     """
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction = {test_fraction}: between 0 and 1, both excluded")
+    check_fraction(test_fraction)
     train, test = [], []
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
         if len(members) < 2:
             raise ValueError(f"class {label} has one sample: a split needs at least two")
-        num_test = min(max(1, round(test_fraction * len(members))), len(members) - 1)
+        num_test = num_held_out(len(members), test_fraction)
         test.append(members[:num_test])
         train.append(members[num_test:])
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(test))
+
+
+def split_shape(class_sizes: Sequence[int], input_shape: tuple[int, ...], test_fraction: float) -> DataShape:
+    """What `stratified_split` makes of classes of these sizes."""
+    check_fraction(test_fraction)
+    num_test = sum(num_held_out(size, test_fraction) for size in class_sizes)
+    return DataShape(sum(class_sizes) - num_test, num_test, len(class_sizes), input_shape)
 
 
 def split(

@@ -10,7 +10,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from learners.data.dataset import Dataset, split
+from learners.data.dataset import Dataset, split, split_shape
+from learners.data.shape import DataShape, described_by
+from learners.quantities import Fraction
+
+CLASS_SIZES = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
 
 
 @lru_cache(maxsize=1)
@@ -22,7 +26,15 @@ def _images() -> tuple[np.ndarray, np.ndarray]:
     return images.reshape(-1, 1, 8, 8) / 16.0, labels.astype(np.int64)
 
 
-def digits(rng: np.random.Generator, test_fraction: float = 0.2) -> Dataset:
-    """Samples of shape (1, 8, 8) in [0, 1], split by class with `rng`."""
+def _shape(test_fraction: float) -> DataShape:
+    return split_shape(CLASS_SIZES, (1, 8, 8), test_fraction)
+
+
+@described_by(_shape)
+def digits(rng: np.random.Generator, test_fraction: Fraction = 0.2) -> Dataset:
+    """1,797 handwritten digits of 8 x 8 pixels, 10 classes, part of scikit-learn.
+
+    Samples have the shape (1, 8, 8) and lie in [0, 1]. test_fraction: held out of every class for the test.
+    """
     images, labels = _images()
     return split("digits", images, labels, 10, test_fraction, rng)

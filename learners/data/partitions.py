@@ -11,27 +11,68 @@ from __future__ import annotations
 
 import numpy as np
 
+from learners.data.shape import checked_by
+from learners.quantities import Classes, Count, Positive, PositiveOrZero
+
 Parts = list[np.ndarray]
 
 
+def _check(num_train: int, num_classes: int, num_devices: int, *, samples_per_device: int | None) -> None:
+    if num_devices < 1:
+        raise ValueError(f"num_devices = {num_devices}: at least 1")
+    if num_train < 1:
+        raise ValueError("the training set is empty")
+    if samples_per_device is None and num_train < num_devices:
+        raise ValueError(
+            f"{num_devices} devices cannot share {num_train} training samples: fewer devices, or samples_per_device "
+            "(devices may then hold the same sample)"
+        )
+    if samples_per_device is not None and samples_per_device < 1:
+        raise ValueError(f"samples_per_device = {samples_per_device}: at least 1")
+
+
+@checked_by(_check)
 def iid(
-    labels: np.ndarray, num_devices: int, rng: np.random.Generator, *, samples_per_device: int | None = None
+    labels: np.ndarray, num_devices: int, rng: np.random.Generator, *, samples_per_device: Count | None = None
 ) -> Parts:
-    """Equal shares of a shuffled set, sizes equal up to one sample."""
-    _check(labels, num_devices, samples_per_device)
+    """Equal shares of a shuffled set, sizes equal up to one sample.
+
+    samples_per_device: drawn, possibly shared between devices; without it every sample is dealt to one device.
+    """
+    _check(*_sizes(labels), num_devices, samples_per_device=samples_per_device)
     if samples_per_device is None:
         return _sorted(np.array_split(rng.permutation(len(labels)), num_devices))
     return _sorted([_draw(rng, np.arange(len(labels)), samples_per_device) for _ in range(num_devices)])
 
 
+def _check_dirichlet(
+    num_train: int,
+    num_classes: int,
+    num_devices: int,
+    *,
+    alpha: float,
+    min_samples: int,
+    samples_per_device: int | None,
+) -> None:
+    _check(num_train, num_classes, num_devices, samples_per_device=samples_per_device)
+    if not (np.isfinite(alpha) and alpha > 0):
+        raise ValueError(f"alpha = {alpha}: a positive finite number")
+    if samples_per_device is None and not 1 <= min_samples <= num_train // num_devices:
+        raise ValueError(
+            f"min_samples = {min_samples}: at least 1, and at most {num_train // num_devices}, an equal share of "
+            f"{num_train} training samples between {num_devices} devices"
+        )
+
+
+@checked_by(_check_dirichlet)
 def dirichlet(
     labels: np.ndarray,
     num_devices: int,
     rng: np.random.Generator,
     *,
-    alpha: float,
-    min_samples: int = 1,
-    samples_per_device: int | None = None,
+    alpha: Positive,
+    min_samples: Count = 1,
+    samples_per_device: Count | None = None,
 ) -> Parts:
     """Label skew: small alpha gives each device few classes (and unequal sizes), large alpha the mix of the whole set.
 
@@ -41,10 +82,12 @@ def dirichlet(
     always ends.
     With samples_per_device: each device has its own class mix ~ Dirichlet(alpha * num_classes * share of the class)
     and draws that many samples (Hsu, Qi and Brown, arXiv 1909.06335, whose concentration is alpha * num_classes).
+
+    alpha: Dirichlet concentration; small is uneven. min_samples: of every device.
+    samples_per_device: drawn, possibly shared between devices; without it every sample is dealt to one device.
     """
-    _check(labels, num_devices, samples_per_device)
-    if not (np.isfinite(alpha) and alpha > 0):
-        raise ValueError(f"alpha = {alpha}: a positive finite number")
+    keys = {"alpha": alpha, "min_samples": min_samples, "samples_per_device": samples_per_device}
+    _check_dirichlet(*_sizes(labels), num_devices, **keys)  # type: ignore[arg-type]
     members = _by_class(labels)
     if samples_per_device is not None:
         shares = np.array([len(indices) for indices in members]) / len(labels)
@@ -55,11 +98,6 @@ def dirichlet(
                 np.concatenate([_draw(rng, indices, n) for indices, n in zip(members, row, strict=True)])
                 for row in counts
             ]
-        )
-    if not 1 <= min_samples <= len(labels) // num_devices:
-        raise ValueError(
-            f"min_samples = {min_samples}: at least 1, and at most {len(labels) // num_devices}, an equal share of "
-            f"{len(labels)} samples between {num_devices} devices"
         )
     parts: list[list[int]] = [[] for _ in range(num_devices)]
     for indices in members:
@@ -74,24 +112,43 @@ def dirichlet(
     return _sorted([np.array(part) for part in parts])
 
 
+def _check_classes(
+    num_train: int, num_classes: int, num_devices: int, *, classes: int, samples_per_device: int | None
+) -> None:
+    _check(num_train, num_classes, num_devices, samples_per_device=samples_per_device)
+    if not 1 <= classes <= num_classes:
+        raise ValueError(f"classes = {classes}: between 1 and {num_classes}, the number of classes in the data")
+    if samples_per_device is not None and samples_per_device < classes:
+        raise ValueError(
+            f"samples_per_device = {samples_per_device}: at least one for each of classes = {classes} classes"
+        )
+    if samples_per_device is None and classes * num_devices < num_classes:
+        raise ValueError(
+            f"classes = {classes}: {num_devices} devices cannot hold all {num_classes} classes; at least "
+            f"{-(-num_classes // num_devices)} classes a device, or samples_per_device"
+        )
+
+
+@checked_by(_check_classes)
 def classes_per_device(
     labels: np.ndarray,
     num_devices: int,
     rng: np.random.Generator,
     *,
-    classes: int,
-    samples_per_device: int | None = None,
+    classes: Classes,
+    samples_per_device: Count | None = None,
 ) -> Parts:
     """Each device holds exactly `classes` classes; the holders of a class divide its samples evenly.
 
     Classes are dealt one device after another, the least dealt first and ties at random, so that the numbers of holders
     of two classes differ by one at most. The pathological split of McMahan et al. (AISTATS 2017) deals shards of the
     label-sorted set instead, where a shard may straddle two classes.
+
+    classes: held by each device.
+    samples_per_device: drawn, possibly shared between devices; without it every sample is dealt to one device.
     """
-    _check(labels, num_devices, samples_per_device)
+    _check_classes(*_sizes(labels), num_devices, classes=classes, samples_per_device=samples_per_device)
     members = _by_class(labels)
-    if not 1 <= classes <= len(members):
-        raise ValueError(f"classes = {classes}: between 1 and {len(members)}, the number of classes in the data")
     held = np.empty((num_devices, classes), dtype=int)
     dealt = np.zeros(len(members), dtype=int)
     for device in range(num_devices):
@@ -99,16 +156,9 @@ def classes_per_device(
         held[device] = order[:classes]
         dealt[held[device]] += 1
     if samples_per_device is not None:
-        if samples_per_device < classes:
-            raise ValueError(f"samples_per_device = {samples_per_device}: at least one for each of {classes} classes")
         sizes = [len(piece) for piece in np.array_split(np.arange(samples_per_device), classes)]
         return _sorted(
             [np.concatenate([_draw(rng, members[c], n) for c, n in zip(row, sizes, strict=True)]) for row in held]
-        )
-    if dealt.min() == 0:
-        raise ValueError(
-            f"classes = {classes}: {num_devices} devices cannot hold all {len(members)} classes; "
-            f"at least {-(-len(members) // num_devices)} classes a device"
         )
     pieces: list[list[np.ndarray]] = [[] for _ in range(num_devices)]
     for c, indices in enumerate(members):
@@ -123,13 +173,22 @@ def classes_per_device(
     return _sorted([np.concatenate(piece) for piece in pieces])
 
 
+def _check_skew(
+    num_train: int, num_classes: int, num_devices: int, *, exponent: float, samples_per_device: int | None
+) -> None:
+    _check(num_train, num_classes, num_devices, samples_per_device=samples_per_device)
+    if not (np.isfinite(exponent) and exponent >= 0):
+        raise ValueError(f"exponent = {exponent}: a finite number, at least 0")
+
+
+@checked_by(_check_skew)
 def quantity_skew(
     labels: np.ndarray,
     num_devices: int,
     rng: np.random.Generator,
     *,
-    exponent: float,
-    samples_per_device: int | None = None,
+    exponent: PositiveOrZero,
+    samples_per_device: Count | None = None,
 ) -> Parts:
     """Unequal amounts of identically distributed data: sizes follow a power law.
 
@@ -138,9 +197,7 @@ def quantity_skew(
     exponent: 0 gives equal sizes, 1 Zipf's law. Sizes are rounded to a sum of exactly all samples, at least one each.
     samples_per_device: the mean size instead, drawn as the module says.
     """
-    _check(labels, num_devices, samples_per_device)
-    if not (np.isfinite(exponent) and exponent >= 0):
-        raise ValueError(f"exponent = {exponent}: a finite number, at least 0")
+    _check_skew(*_sizes(labels), num_devices, exponent=exponent, samples_per_device=samples_per_device)
     total = len(labels) if samples_per_device is None else samples_per_device * num_devices
     shares = (1.0 + rng.permutation(num_devices)) ** -exponent
     exact = (total - num_devices) * shares / shares.sum()  # beyond the one sample that everybody gets
@@ -152,18 +209,9 @@ def quantity_skew(
     return _sorted(np.split(rng.permutation(len(labels)), np.cumsum(sizes)[:-1]))
 
 
-def _check(labels: np.ndarray, num_devices: int, samples_per_device: int | None) -> None:
-    if num_devices < 1:
-        raise ValueError(f"num_devices = {num_devices}: at least 1")
-    if len(labels) == 0:
-        raise ValueError("the training set is empty")
-    if samples_per_device is None and len(labels) < num_devices:
-        raise ValueError(
-            f"{num_devices} devices cannot share {len(labels)} samples: fewer devices, or samples_per_device "
-            "(devices may then hold the same sample)"
-        )
-    if samples_per_device is not None and samples_per_device < 1:
-        raise ValueError(f"samples_per_device = {samples_per_device}: at least 1")
+def _sizes(labels: np.ndarray) -> tuple[int, int]:
+    """Numbers of samples and of classes that occur."""
+    return len(labels), len(np.unique(labels))
 
 
 def _by_class(labels: np.ndarray) -> Parts:

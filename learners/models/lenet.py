@@ -13,6 +13,7 @@ the input: 8 x 8 digits (k = 3) as well as 28 x 28 or 32 x 32 images (k = 5).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -20,12 +21,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learners.models.flat import Shapes, initial_layers
+from learners.quantities import Bounds, Width
 
 MIN_SIDE = 4
 """Two poolings halve the sides twice; at least one pixel must be left."""
 
 WIDE_SIDE = 16
 """From this side upwards the kernels are 5 x 5, below 3 x 3."""
+
+Maps = Annotated[int, Bounds(1, 10_000, "channels of a convolution are whole numbers")]
 
 
 class LeNet:
@@ -38,16 +42,19 @@ class LeNet:
         self,
         input_shape: Sequence[int],
         num_classes: int,
-        hidden: Sequence[int] = (120, 84),
-        maps: tuple[int, int] = (6, 16),
+        hidden: Sequence[Width] = (120, 84),
+        maps: tuple[Maps, Maps] = (6, 16),
     ) -> None:
         if len(input_shape) != 3:
-            raise ValueError(f"lenet input shape = {tuple(input_shape)}: needs images (channels, height, width)")
+            raise ValueError(f"input_shape = {tuple(input_shape)}: needs images (channels, height, width)")
         channels, height, width = input_shape
         if channels < 1 or min(height, width) < MIN_SIDE:
-            raise ValueError(f"lenet input shape = {tuple(input_shape)}: needs sides of at least {MIN_SIDE} pixels")
-        if num_classes < 1 or any(size < 1 for size in (*hidden, *maps)):
-            raise ValueError(f"lenet hidden = {tuple(hidden)}, maps = {maps}, classes = {num_classes}: at least 1 each")
+            raise ValueError(
+                f"input_shape = {tuple(input_shape)}: needs images with sides of at least {MIN_SIDE} pixels"
+            )
+        for key, sizes in (("hidden", hidden), ("maps", maps), ("num_classes", (num_classes,))):
+            if any(size < 1 for size in sizes):
+                raise ValueError(f"{key} = {tuple(sizes)}: at least 1 each")
         k = 5 if min(height, width) >= WIDE_SIDE else 3
         self.input_shape: tuple[int, ...] = (channels, height, width)
         self.num_classes = num_classes

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learners.models.flat import Shapes, initial_layers
+from learners.quantities import Width
 
 
 class Mlp:
@@ -27,12 +28,12 @@ class Mlp:
 
     has_convolution = False
 
-    def __init__(self, input_shape: Sequence[int], num_classes: int, hidden: Sequence[int] = (64,)) -> None:
+    def __init__(self, input_shape: Sequence[int], num_classes: int, hidden: Sequence[Width] = (64,)) -> None:
         widths = (prod(input_shape), *hidden, num_classes)
-        if any(width < 1 for width in widths):
-            raise ValueError(
-                f"mlp widths = {widths}: the input, every hidden layer and the output need at least 1 unit"
-            )
+        if any(width < 1 for width in hidden):
+            raise ValueError(f"hidden = {tuple(hidden)}: every layer needs at least 1 unit")
+        if min(widths[0], num_classes) < 1:
+            raise ValueError(f"input_shape = {tuple(input_shape)}: needs at least 1 number and 1 class")
         self.input_shape: tuple[int, ...] = (widths[0],)
         self.num_classes = num_classes
         self.feature_dim = widths[-2]

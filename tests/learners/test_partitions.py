@@ -119,7 +119,7 @@ def test_quantity_skew_without_exponent_is_equal() -> None:
     ("partition", "options", "message"),
     [
         (iid, {"num_devices": 0}, "num_devices = 0"),
-        (iid, {"num_devices": 1438}, "cannot share 1437 samples"),
+        (iid, {"num_devices": 1438}, "cannot share 1437 training samples"),
         (iid, {"samples_per_device": 0}, "samples_per_device = 0"),
         (dirichlet, {"alpha": 0.0}, "alpha = 0.0"),
         (dirichlet, {"alpha": float("nan")}, "alpha = nan"),

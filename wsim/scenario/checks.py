@@ -11,9 +11,6 @@ from wsim.scenario.losses import broadcasts, loses_for_good
 from wsim.scenario.messages import problem, shown
 from wsim.scenario.root import Scenario
 
-SAMPLES = {"digits": 1797}  # of the data sets whose size the scenario does not state
-CLASSES = {"digits": 10}
-
 
 def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str]) -> None:
     """Raise a ScenarioError for the first combination that cannot be run.
@@ -26,7 +23,6 @@ def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str
     _devices(scenario, source, texts)
     _channel(scenario, source)
     _phy(scenario, source)
-    _data(scenario, source)
     _server(scenario, learner, source)
     _graph(scenario, source, texts)
     _algorithm(scenario, learner, source)
@@ -169,42 +165,6 @@ def _phy(scenario: Scenario, source: str) -> None:
         if not ("D" in phy.tdd_pattern or (special and down)) or not ("U" in phy.tdd_pattern or (special and up)):
             says = "needs downlink and uplink, at least one D and one U"
             raise problem(source, ("phy", "tdd_pattern"), says, value=phy.tdd_pattern)
-
-
-def _data(scenario: Scenario, source: str) -> None:
-    data = scenario.data
-    needs = {"dirichlet": "alpha", "classes_per_device": "classes", "quantity_skew": "exponent"}.get(data.partition)
-    if needs is not None and getattr(data, needs) is None:
-        raise problem(source, ("data", needs), f"this key is missing; partition = {shown(data.partition)} needs it")
-    classes = CLASSES.get(data.name, data.num_classes)
-    if data.partition == "classes_per_device" and data.classes is not None and data.classes > classes:
-        raise problem(source, ("data", "classes"), f"{data.name} has {classes} classes", value=data.classes)
-    samples = SAMPLES.get(data.name, data.num_samples)
-    training = samples - round(samples * data.test_fraction)
-    if training < 1 or training == samples:
-        raise problem(
-            source, ("data", "test_fraction"), f"leaves no part of {samples} samples", value=data.test_fraction
-        )
-    if data.name == "gaussian_mixture" and data.num_samples < 2 * data.num_classes:
-        says = f"num_classes = {data.num_classes} need at least {2 * data.num_classes} samples, for training and test"
-        raise problem(source, ("data", "num_samples"), says, value=data.num_samples)
-    if data.samples_per_device is None:
-        n = scenario.num_devices
-        if n > training:
-            says = f"{n} devices cannot share the {training} training samples of {data.name}; set samples_per_device"
-            raise problem(source, ("data",), says, table=True)
-        if data.partition == "classes_per_device" and (data.classes or 0) * n < classes:
-            says = (
-                f"{n} devices cannot hold all {classes} classes; at least {-(-classes // n)}, or set samples_per_device"
-            )
-            raise problem(source, ("data", "classes"), says, value=data.classes)
-    elif data.partition == "classes_per_device" and data.samples_per_device < (data.classes or 0):
-        says = f"has to be at least one for each of classes = {data.classes}"
-        raise problem(source, ("data", "samples_per_device"), says, value=data.samples_per_device)
-    if scenario.model.name == "lenet" and data.name == "gaussian_mixture":
-        raise problem(
-            source, ("model", "name"), "needs images, gaussian_mixture has none; mlp, or data digits", value="lenet"
-        )
 
 
 def _server(scenario: Scenario, learner: Any, source: str) -> None:

@@ -4,44 +4,28 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from learners import registry
 from wsim.scenario import quantities as q
-from wsim.scenario.table import Table
+from wsim.scenario.table import NamedTable, Table
 
 
-class Data(Table):
-    """A data set and how its training part is dealt to the devices."""
+class Data(NamedTable):
+    """A data set and how its training part is dealt to the devices; the own keys are those of both."""
 
-    shorthand: ClassVar[str | None] = "name"
-    name: Literal[tuple(registry.DATASETS)] = "digits"  # type: ignore[valid-type]
-    test_fraction: q.Fraction = 0.2
-    partition: Literal[tuple(registry.PARTITIONS)] = "iid"  # type: ignore[valid-type]
-    alpha: q.Positive | None = None  # dirichlet: small is uneven
-    classes: Annotated[int, q.Quantity(1, 10_000, "classes are whole numbers")] | None = None  # classes_per_device
-    exponent: q.PositiveOrZero | None = None  # quantity_skew: 0 is even
-    samples_per_device: q.Count | None = None  # drawn, possibly shared; None: every sample is dealt to one device
-    num_classes: Annotated[int, q.Quantity(2, 10_000, "classes are whole numbers")] = 10  # gaussian_mixture
-    num_features: q.Count = 32  # gaussian_mixture
-    num_samples: Annotated[int, q.Quantity(2, 10**7, "samples are whole numbers")] = 5000  # gaussian_mixture
-    separation: q.PositiveOrZero = 5.0  # gaussian_mixture: between class centers, in standard deviations
+    name: str = "digits"
+    partition: str = "iid"
 
 
-Width = Annotated[int, q.Quantity(1, 100_000, "layer widths are whole numbers")]
-HIDDEN = {"mlp": (64,), "lenet": (120, 84)}  # widths of the fully connected hidden layers
+class Model(NamedTable):
+    name: str = "mlp"
+    same_initial_weights: bool = True  # false: every node starts from a model of its own
 
 
-class Model(Table):
-    shorthand: ClassVar[str | None] = "name"
-    name: Literal[tuple(registry.MODELS)] = "mlp"  # type: ignore[valid-type]
-    hidden: tuple[Width, ...] = Field(default_factory=lambda data: HIDDEN.get(data.get("name", ""), ()))  # by model
-    same_initial_weights: bool = True
+class Codec(NamedTable):
+    """What a payload becomes on the air."""
 
-
-class Codec(Table):
-    shorthand: ClassVar[str | None] = "name"
-    name: Literal[tuple(registry.CODECS)] = "float32"  # type: ignore[valid-type]
+    name: str = "float32"
 
 
 class Topology(Table):
@@ -61,17 +45,13 @@ class Topology(Table):
     mixing_weights: Literal["metropolis", "uniform"] = "metropolis"
 
 
-class Algorithm(Table):
+class Algorithm(NamedTable):
     """The learner's name, and its own hyper-parameters: exactly the fields of its dataclass."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True, hide_input_in_errors=True)
-    shorthand: ClassVar[str | None] = "name"
-    name: str
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """Everything but the name, with the learner's defaults filled in."""
-        return dict(self.model_extra or {})
+        return self.own
 
 
 class Stop(Table):

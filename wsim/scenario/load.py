@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from wsim.errors import ScenarioError
-from wsim.scenario import arms, checks, files, groups, hyperparameters
+from wsim.scenario import arms, checks, files, groups, items
 from wsim.scenario import overrides as changes
 from wsim.scenario.arms import Selection
 from wsim.scenario.messages import accepted, field_at, from_validation, place, problem
@@ -132,7 +132,7 @@ def _checked(
         scenario = Scenario.model_validate(as_tuples(document))
     except ValidationError as error:
         raise from_validation(error, Scenario, name) from None
-    scenario, learner_class = hyperparameters.check(scenario, name, learner)
+    scenario, learner_class = items.check(scenario, name, learner)
     texts = files.referenced(scenario, name, directory, known)
     checks.check(scenario, learner_class, name, texts)
     return scenario, texts

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from wsim.errors import ScenarioError
-from wsim.scenario.learning import Algorithm
 from wsim.scenario.messages import bare, nearest, table_of
 from wsim.scenario.root import Scenario
 from wsim.scenario.study import Study
-from wsim.scenario.table import Table
+from wsim.scenario.table import NamedTable, Table
 
 
 def apply(document: dict[str, Any], override: str) -> tuple[str | int, ...]:
@@ -65,8 +64,8 @@ def _known(source: str, model: type[Table] | None, key: str, above: list[str]) -
     """The table class behind a key, None behind a plain value; an unknown key is an error."""
     if model is None:
         raise ScenarioError(f"{source}: {'.'.join(above)} is a value, not a table")
-    if issubclass(model, Algorithm):
-        return None
+    if issubclass(model, NamedTable) and key not in model.model_fields:
+        return None  # an own key, known once the item is
     if issubclass(model, Study) and key != "seeds":
         raise ScenarioError(f"{source}: of a study, seeds can be set; choose an arm with --arm")
     names = sorted(model.model_fields) + (["like"] if above[:1] == ["devices"] and len(above) == 2 else [])

@@ -46,6 +46,16 @@ class Quantity:
     below: bool = False
     decibel: bool = False  # a value far too large was probably given in milliwatts or as a plain ratio
 
+    @staticmethod
+    def of(part: Any) -> Quantity | None:
+        """Bounds that were declared outside this package, by an object with low, high and says; None for anything else."""
+        if isinstance(part, Quantity):
+            return part
+        if not all(hasattr(part, name) for name in ("low", "high", "says")):
+            return None
+        options = {name: getattr(part, name) for name in ("typical", "above", "below") if hasattr(part, name)}
+        return Quantity(part.low, part.high, part.says, **options)
+
     def accepted(self) -> str:
         """The range in words: "carrier frequencies are in Hz, 1e6 to 3e11"."""
         low = f"above {number(self.low)}" if self.above else number(self.low)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, get_args
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -40,3 +41,22 @@ def as_tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: as_tuples(item) for key, item in value.items()}
     return tuple(as_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+class NamedTable(Table):
+    """A table that names an item, such as a learner, and holds that item's own keys beside the common ones, which are
+    fields of the class."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, hide_input_in_errors=True)
+    shorthand: ClassVar[str | None] = "name"
+    name: str
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The own keys; in a loaded scenario all of them, with the item's defaults filled in."""
+        return dict(self.model_extra or {})
+
+    def with_own(self, own: Mapping[str, Any]) -> Self:
+        """The same common keys with these own ones."""
+        common = {key: value for key in type(self).model_fields if (value := getattr(self, key)) is not None}
+        return type(self)(**common, **own)

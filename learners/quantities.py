@@ -1,0 +1,36 @@
+"""Bounds of a key, stated where the key is declared: `learning_rate: Rate = 0.1`, `hidden: tuple[Width, ...] = (64,)`.
+
+`Annotated[float, Bounds(...)]` changes nothing in Python. The simulator reads it: a value of a scenario that lies outside is
+refused with these words, and editors show them through the scenario's schema. A learner, codec, model, data set or partition
+still checks in its constructor what it cannot work with, since it is used without a scenario too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A closed range [low, high]; (low, ... with above=True, ..., high) with below=True.
+
+    says: what the number is and its unit, as the beginning of a sentence.
+    typical: where most values lie; a value outside `low, high` is answered with its multiple by a power of ten in here.
+    """
+
+    low: float
+    high: float
+    says: str
+    typical: tuple[float, float] | None = None
+    above: bool = False
+    below: bool = False
+
+
+Count = Annotated[int, Bounds(1, 1_000_000, "counts are whole numbers")]
+Samples = Annotated[int, Bounds(2, 10**7, "samples are whole numbers")]
+Classes = Annotated[int, Bounds(1, 10_000, "classes are whole numbers")]
+Width = Annotated[int, Bounds(1, 100_000, "layer widths are whole numbers")]
+Fraction = Annotated[float, Bounds(0.0, 1.0, "fractions are between 0 and 1", above=True, below=True)]
+Positive = Annotated[float, Bounds(0.0, 1e6, "this number has no unit", above=True)]
+PositiveOrZero = Annotated[float, Bounds(0.0, 1e6, "this number has no unit")]

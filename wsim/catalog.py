@@ -1,0 +1,88 @@
+"""Everything that a scenario can name: our own lists, and what installed plug-ins add to them.
+
+A plug-in is any installed distribution with an entry point in one of the groups below:
+
+    [project.entry-points."wsim.learners"]
+    pairwise = "my_package.pairwise:Pairwise"
+
+Its names are known from the distribution's metadata; its code is imported when a scenario names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from learners import registry
+
+
+@dataclass(frozen=True)
+class Kind:
+    """noun: in messages. group: of entry points. built_in: name -> "module:attribute"."""
+
+    noun: str
+    group: str
+    built_in: Mapping[str, str]
+
+
+KINDS = {
+    "learner": Kind("algorithm", "wsim.learners", registry.LEARNERS),
+    "codec": Kind("codec", "wsim.codecs", registry.CODECS),
+    "model": Kind("model", "wsim.models", registry.MODELS),
+    "dataset": Kind("data set", "wsim.datasets", registry.DATASETS),
+    "partition": Kind("partition", "wsim.partitions", registry.PARTITIONS),
+}
+
+
+@lru_cache
+def entries(kind: str) -> dict[str, tuple[EntryPoint, ...]]:
+    """Where each name of a kind comes from, our own first. More than one place is a clash."""
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    group = KINDS[kind].group
+    for name, value in KINDS[kind].built_in.items():
+        found[name] = (EntryPoint(name, value, group),)
+    for plug_in in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
+        known = found.get(plug_in.name, ())
+        if plug_in not in known:  # a distribution may lie on the path twice
+            found[plug_in.name] = (*known, plug_in)
+    return found
+
+
+def names_of(kind: str) -> list[str]:
+    """All names of a kind, plug-ins included, without importing any."""
+    return list(entries(kind))
+
+
+def is_plug_in(kind: str, name: str) -> bool:
+    return name not in KINDS[kind].built_in
+
+
+def find(kind: str, name: str) -> Any:
+    """The class or function of this name. Raises ValueError, one line: an unknown name, a name that is taken twice, a
+    plug-in that cannot be imported."""
+    found = entries(kind).get(name)
+    if found is None:
+        near = get_close_matches(name, entries(kind), n=1)
+        hint = f" ({near[0]}?)" if near else ""
+        raise ValueError(f"unknown {KINDS[kind].noun}{hint}, known: {', '.join(sorted(entries(kind)))}")
+    if len(found) > 1:
+        places = " and ".join(f"{entry.value} of {_origin(entry)}" for entry in found)
+        raise ValueError(f"{KINDS[kind].noun} {name} is registered twice, as {places}; one of them has to go")
+    try:
+        item = found[0].load()
+    except Exception as error:
+        if not is_plug_in(kind, name):
+            raise
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{found[0].value} of plug-in {_origin(found[0])} cannot be imported: {why}") from error
+    if not callable(item):
+        raise ValueError(f"{found[0].value} of plug-in {_origin(found[0])} is neither a class nor a function")
+    return item
+
+
+def _origin(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else "wsim"

@@ -1,0 +1,200 @@
+"""[codec], [data], [model] and [algorithm] against the items that they name.
+
+Each table has a few common keys, and the item's own ones: the fields of the dataclass, or the parameters of the function,
+that is registered under the name. Their types and defaults are those that stand there. What an item's constructor or check
+refuses by ValueError("key = value: what is accepted") is an error of that key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from learners.data.shape import DataShape
+from wsim.catalog import find, names_of
+from wsim.errors import ScenarioError
+from wsim.scenario.conversion import convert, words
+from wsim.scenario.keys import REQUIRED, Key, keys_of
+from wsim.scenario.messages import Path, nearest, problem, shown
+from wsim.scenario.root import Scenario
+from wsim.scenario.table import NamedTable
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that a table names. key: of the table, "name" or "partition"."""
+
+    kind: str
+    key: str
+    name: str
+    make: Callable[..., Any]
+
+    @property
+    def keys(self) -> dict[str, Key]:
+        return keys_of(self.kind, self.make)
+
+    def own(self, table: NamedTable | Mapping[str, Any]) -> dict[str, Any]:
+        """Those keys of a complete table that are this item's."""
+        values = table.own if isinstance(table, NamedTable) else table
+        return {key: values[key] for key in self.keys}
+
+
+def check(scenario: Scenario, source: str, learner: type[Any] | None = None) -> tuple[Scenario, type[Any]]:
+    """The scenario with complete own keys, and the learner's class. Raises ScenarioError.
+
+    learner: a class that is not registered, instead of the one that [algorithm] names.
+    """
+    codec_item, codec_table = complete(scenario.codec, ("codec",), source, codec="name")
+    codec = made(codec_item[0], ("codec",), source, codec_table)
+    (dataset, partition), data = complete(scenario.data, ("data",), source, dataset="name", partition="partition")
+    shape = _described(scenario, dataset, partition, data, source)
+    (model,), model_table = complete(scenario.model, ("model",), source, model="name")
+    if shape is not None:
+        arguments = {"input_shape": shape.input_shape, "num_classes": shape.num_classes}
+        made(model, ("model",), source, model_table, arguments, f" of data {data.name}")
+    scenario = scenario.model_copy(update={"codec": codec_table, "data": data, "model": model_table})
+    return _algorithm(scenario, learner, codec, source)
+
+
+def named(kind: str, key: str, name: str, path: Path, source: str) -> Item:
+    """The registered item; a ScenarioError that names the key where there is none."""
+    try:
+        return Item(kind, key, name, find(kind, name))
+    except ValueError as error:
+        raise problem(source, (*path, key), str(error), value=name) from None
+
+
+def complete(table: Any, path: Path, source: str, **kinds: str) -> tuple[tuple[Item, ...], Any]:
+    """The items that a table names, and the table with all of their own keys.
+
+    kinds: for each kind of item the key that names it, such as partition="partition".
+    A key of another registered item is dropped, so that one override switches the item; any other is an error.
+    """
+    items = tuple(named(kind, key, getattr(table, key), path, source) for kind, key in kinds.items())
+    return items, table.with_own(completed(table.own, items, list(type(table).model_fields), path, source))
+
+
+def completed(
+    given: Mapping[str, Any], items: tuple[Item, ...], common: list[str], path: Path, source: str
+) -> dict[str, Any]:
+    """All own keys of the items, in their order: as given, else their defaults.
+
+    common: keys of the table that belong to no item; only messages name them.
+    """
+    keys = {name: key for item in items for name, key in item.keys.items()}
+    for name, value in given.items():
+        if name not in keys:
+            _belongs_elsewhere(name, value, items, [*common, *keys], path, source)
+    values: dict[str, Any] = {}
+    for name, key in keys.items():
+        if name in given:
+            values[name] = convert(given[name], key.hint, source, (*path, name))
+        elif key.default is not REQUIRED:
+            values[name] = key.default
+        else:
+            owner = next(item for item in items if name in item.keys)
+            says = f"this key is missing; {owner.name} needs {words(key.hint)}"
+            raise problem(source, (*path, name), says)
+    return values
+
+
+def made(
+    item: Item,
+    path: Path,
+    source: str,
+    table: NamedTable | Mapping[str, Any],
+    arguments: Mapping[str, Any] | None = None,
+    origin: str = "",
+    make: Callable[..., Any] | None = None,
+) -> Any:
+    """What `make`, the item itself by default, gives for its own keys and these arguments.
+
+    Its ValueError becomes a ScenarioError that names the key; an argument is no key of the scenario, so that one that does
+    not suit is a problem of the item's name. origin: where the arguments come from, for the message.
+    """
+    values = item.own(table)
+    try:
+        return (make or item.make)(**(arguments or {}), **values)
+    except ValueError as error:
+        text = str(error)
+    found = re.match(r"(\w+) = (.*?): (.*)", text, re.DOTALL)
+    if found is None:
+        raise ScenarioError(f"{source} [{'.'.join(map(str, path))}]: {text}")
+    key, value, says = found.groups()
+    if key not in values:
+        raise problem(source, (*path, item.key), f"{says}; {key} = {value}{origin}", value=item.name)
+    _, _, others = value.partition(", ")  # as in "local_steps = 2, local_epochs = 2: give exactly one of the two"
+    says += f"; {others}" if " = " in others else ""
+    raise problem(source, (*path, key), says, value=... if values[key] is None else values[key])
+
+
+def _belongs_elsewhere(
+    name: str, value: Any, items: tuple[Item, ...], known: list[str], path: Path, source: str
+) -> None:
+    """Returns where another item of these kinds has such a key and its type; raises ScenarioError where none has."""
+    for item in items:
+        for other in _others(item):
+            if name in other.keys:
+                convert(value, other.keys[name].hint, source, (*path, name))
+                return
+    what = " with ".join(item.name for item in items)
+    says = f"unknown key of {what}{nearest(name, known)}, known: {', '.join(sorted(known))}"
+    raise problem(source, (*path, name), says, value=value)
+
+
+def _others(item: Item) -> list[Item]:
+    """All other items of the kind that can be imported; a learner's keys are its own alone."""
+    found = []
+    for name in names_of(item.kind) if item.kind != "learner" else []:
+        try:
+            found.append(Item(item.kind, item.key, name, find(item.kind, name)))
+        except ValueError:  # a plug-in that cannot be imported; it is an error where it is named
+            continue
+    return found
+
+
+def _described(scenario: Scenario, dataset: Item, partition: Item, data: NamedTable, source: str) -> DataShape | None:
+    """The shape of the data where it is known before loading, and whether the partition suits it."""
+    describe = getattr(dataset.make, "describe", None)
+    if describe is None:
+        return None
+    shape: DataShape | None = made(dataset, ("data",), source, data, make=describe)
+    check = getattr(partition.make, "check", None)
+    if shape is not None and check is not None:
+        sizes = {
+            "num_train": shape.num_train,
+            "num_classes": shape.num_classes,
+            "num_devices": scenario.num_devices,
+        }
+        made(partition, ("data",), source, data, sizes, f" with {dataset.name}", make=check)
+    return shape
+
+
+def _algorithm(scenario: Scenario, learner: type[Any] | None, codec: Any, source: str) -> tuple[Scenario, type[Any]]:
+    algorithm, path = scenario.algorithm, ("algorithm",)
+    item = (
+        named("learner", "name", algorithm.name, path, source)
+        if learner is None
+        else Item("learner", "name", algorithm.name, learner)
+    )
+    given = algorithm.own
+    if "num_rounds" in given:
+        says = "the number of rounds is stop.rounds"
+        raise problem(source, (*path, "num_rounds"), says, value=given["num_rounds"])
+    _take_mixing_weights(scenario, given, item, source)
+    own = completed(given, (item,), ["name"], path, source)
+    arguments = {"task": None, "codec": codec, "num_rounds": scenario.stop.rounds}
+    built = made(item, path, source, own, arguments)
+    own = {key: getattr(built, key) for key in own}  # the learner may fill in what it was not given
+    return scenario.model_copy(update={"algorithm": algorithm.with_own(own)}), item.make  # type: ignore[return-value]
+
+
+def _take_mixing_weights(scenario: Scenario, given: dict[str, Any], item: Item, source: str) -> None:
+    """topology.mixing_weights is another place for the hyper-parameter of learners that mix; the two must agree."""
+    key, topology = "mixing_weights", scenario.topology
+    if key in item.keys and key in topology.model_fields_set:
+        if given.setdefault(key, topology.mixing_weights) != topology.mixing_weights:
+            says = f"[algorithm] {key} = {shown(given[key])} says otherwise; give one of them"
+            raise problem(source, ("topology", key), says, value=topology.mixing_weights)
