@@ -84,5 +84,16 @@ def find(kind: str, name: str) -> Any:
     return item
 
 
+def importable(kind: str) -> dict[str, Any]:
+    """All items of a kind but those that cannot be imported, which are an error where they are named."""
+    items = {}
+    for name in names_of(kind):
+        try:
+            items[name] = find(kind, name)
+        except ValueError:
+            continue
+    return items
+
+
 def _origin(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist is not None else "wsim"

@@ -15,17 +15,16 @@ What is selected is an override like any other, so that a result, which keeps it
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from learners import registry
+from wsim.catalog import importable, names_of
 from wsim.errors import ScenarioError
 from wsim.scenario import overrides as changes
-from wsim.scenario.hyperparameters import GIVEN
+from wsim.scenario.keys import keys_of
 from wsim.scenario.messages import nearest, shown
 from wsim.scenario.study import Definition
 
@@ -111,15 +110,10 @@ def _leaves(table: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tupl
 def _drop_foreign_keys(document: dict[str, Any], name: Any) -> None:
     """Remove from [algorithm] what only other learners than `name` know. An unknown name is left to the validation."""
     base = document.get("algorithm")
-    if isinstance(base, dict) and name in registry.LEARNERS:
-        foreign = set().union(*(_keys_of(other) for other in registry.LEARNERS)) - _keys_of(name)
+    if isinstance(base, dict) and name in names_of("learner"):
+        keys = {other: set(keys_of("learner", learner)) for other, learner in importable("learner").items()}
+        foreign = set().union(*keys.values()) - keys.get(name, set())
         document["algorithm"] = {key: value for key, value in base.items() if key == "name" or key not in foreign}
-
-
-def _keys_of(learner: str) -> set[str]:
-    """The hyper-parameters of a registered learner."""
-    fields = dataclasses.fields(registry.load("learner", learner))
-    return {field.name for field in fields if field.init} - set(GIVEN)
 
 
 def toml(value: Any) -> str:

@@ -1,6 +1,6 @@
 """A value of a TOML file as the type that a key declares: int, float, str, bool, Literal[...], tuple[...], list[...],
 Sequence[...], dict[...], X | None and Annotated[X, bounds] of these. Whole numbers are numbers too; arrays become tuples, or
-lists where a list is declared.
+lists where a list is declared; "none" stands for None where that is declared and no such text.
 """
 
 from __future__ import annotations
@@ -38,10 +38,13 @@ def convert(value: Any, hint: Any, source: str, path: Path) -> Any:
 
 def fit(value: Any, hint: Any) -> Any:
     """As `convert`; raises Misfit."""
+    optional = type(None) in alternatives(hint)
     kinds = [kind for kind in alternatives(hint) if kind is not type(None)]
     for kind in kinds:
         if _is_of(value, kind):
             return _fitted(value, kind)
+    if optional and value == "none":
+        return None
     choices = [choice for kind in kinds for choice in _choices(kind)]
     guess = nearest(value, map(str, choices)) if isinstance(value, str) else ""
     bounds = [] if len(kinds) != 1 else [quantity.accepted() for quantity in quantities(kinds[0])]
@@ -53,7 +56,9 @@ def alternatives(hint: Any) -> list[Any]:
     if typing.get_origin(hint) is Annotated:
         inner, *notes = typing.get_args(hint)
         kinds = alternatives(inner)
-        return [hint] if len(kinds) == 1 else [Annotated[(kind, *notes)] for kind in kinds if kind is not type(None)]
+        if len(kinds) == 1:
+            return [hint]
+        return [kind if kind is type(None) else Annotated[(kind, *notes)] for kind in kinds]
     if typing.get_origin(hint) not in (Union, types.UnionType):
         return [hint]
     return [kind for part in typing.get_args(hint) for kind in alternatives(part)]

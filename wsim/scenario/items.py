@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from learners.data.shape import DataShape
-from wsim.catalog import find, names_of
+from wsim.catalog import find, importable
 from wsim.errors import ScenarioError
 from wsim.scenario.conversion import convert, words
 from wsim.scenario.keys import REQUIRED, Key, keys_of
@@ -133,26 +133,18 @@ def made(
 def _belongs_elsewhere(
     name: str, value: Any, items: tuple[Item, ...], known: list[str], path: Path, source: str
 ) -> None:
-    """Returns where another item of these kinds has such a key and its type; raises ScenarioError where none has."""
+    """Returns where another item of these kinds has such a key and its type; raises ScenarioError where none has. A learner
+    has its own keys only."""
     for item in items:
-        for other in _others(item):
-            if name in other.keys:
-                convert(value, other.keys[name].hint, source, (*path, name))
+        others = importable(item.kind) if item.kind != "learner" else {}
+        for other in others.values():
+            keys = keys_of(item.kind, other)
+            if name in keys:
+                convert(value, keys[name].hint, source, (*path, name))
                 return
     what = " with ".join(item.name for item in items)
     says = f"unknown key of {what}{nearest(name, known)}, known: {', '.join(sorted(known))}"
     raise problem(source, (*path, name), says, value=value)
-
-
-def _others(item: Item) -> list[Item]:
-    """All other items of the kind that can be imported; a learner's keys are its own alone."""
-    found = []
-    for name in names_of(item.kind) if item.kind != "learner" else []:
-        try:
-            found.append(Item(item.kind, item.key, name, find(item.kind, name)))
-        except ValueError:  # a plug-in that cannot be imported; it is an error where it is named
-            continue
-    return found
 
 
 def _described(scenario: Scenario, dataset: Item, partition: Item, data: NamedTable, source: str) -> DataShape | None:
