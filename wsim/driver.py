@@ -252,7 +252,7 @@ class Driver:
 
     def _put_on_air(self, node: SimNode, to: Sequence[int], request: Send) -> Ticket:
         degree = len(node.neighbors)
-        groups = [node.indices_of(to)] if request.broadcast else [node.index_of(receiver) for receiver in to]
+        groups = [node.indices_of(to)] if request.broadcast else [(node.index_of(receiver),) for receiver in to]
         flights = [
             self.transport.send(
                 node.index,
@@ -310,7 +310,7 @@ class Driver:
 
     def deliver(self, flight: Flight, i: int, part: np.ndarray | None) -> None:
         """A message has arrived; whether it is used depends on the receiver's program."""
-        node = self.nodes[int(flight.receivers[i])]
+        node = self.nodes[flight.receivers[i]]
         if node.live == 0:
             return  # its programs have ended: delivered, never used
         payload = flight.payload

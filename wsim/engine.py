@@ -108,7 +108,7 @@ class Run:
         self.processors = Processors(world.num_nodes)
         self.radios = Radios(world.full_duplex, world.tx_w)
         self.observe_j = np.zeros(world.num_nodes)
-        self.channel_of = np.zeros(world.num_nodes, dtype=np.int64)
+        self.channel_of = [0] * world.num_nodes
         heard_by = self.hearing.heard_by if self.hearing is not None else nobody
         self.media = build_media(
             scenario, world, self.clock, self.radios, self._attempt_done, heard_by, self.channel_of
@@ -286,7 +286,7 @@ class Run:
         audience = topology.audience(sender)
         self._last_beacon[sender] = self.transport.send_beacon(
             sender,
-            audience,
+            tuple(audience.tolist()),
             config.beacon_bytes * 8,
             efficiency,
             lambda receiver: topology.heard(receiver, sender, self.clock.now_s),

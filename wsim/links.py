@@ -42,8 +42,8 @@ class Links:
         self.noise_w_per_hz = noise_w_per_hz
         self.rx_antennas = rx_antennas
         self.fixed_efficiency_bps_hz = fixed_efficiency_bps_hz
-        self._broadcast: dict[tuple[int, bytes, float, float], float] = {}
-        self._decodes: dict[tuple[int, bytes, float, float], bool] = {}
+        self._broadcast: dict[tuple[int, tuple[int, ...], float, float], float] = {}
+        self._decodes: dict[tuple[int, tuple[int, ...], float, float], bool] = {}
         self._gap = 10.0 ** (-rate_map.snr_gap_db / 10.0)
         self._cap = rate_map.max_efficiency_bps_hz
         self._useful = 1.0 - rate_map.overhead
@@ -76,26 +76,26 @@ class Links:
         return rate
 
     def broadcast_efficiency(
-        self, tx: int, receivers: np.ndarray, reach: float, bandwidth_hz: float, time_s: float
+        self, tx: int, receivers: tuple[int, ...], reach: float, bandwidth_hz: float, time_s: float
     ) -> float:
         """bit/s/Hz that the fraction `reach` of the receivers decodes, by mean SNR; the lowest there is if they cannot."""
-        key = (tx, receivers.tobytes(), reach, bandwidth_hz)
+        key = (tx, receivers, reach, bandwidth_hz)
         known = self._broadcast.get(key)
         if known is not None:
             return known
-        cn0 = np.sort(self.mean_cn0(np.full(len(receivers), tx), receivers, time_s))[::-1]
+        cn0 = np.sort(self.mean_cn0(np.full(len(receivers), tx), np.array(receivers), time_s))[::-1]
         weakest = cn0[math.ceil(reach * len(cn0) - 1e-9) - 1]  # 0.28 * 25 is a little over 7
         efficiency = float(self.efficiency(weakest[None] / bandwidth_hz)[0]) or self.lowest_efficiency
         if self.positions.max_speed_mps == 0.0:  # the mean never changes
             self._broadcast[key] = efficiency
         return efficiency
 
-    def all_decode(self, tx: int, receivers: np.ndarray, efficiency: float, power_band_hz: float) -> bool:
+    def all_decode(self, tx: int, receivers: tuple[int, ...], efficiency: float, power_band_hz: float) -> bool:
         """On links that never change: every receiver could take this efficiency."""
-        key = (tx, receivers.tobytes(), efficiency, power_band_hz)
+        key = (tx, receivers, efficiency, power_band_hz)
         known = self._decodes.get(key)
         if known is None:
-            cn0 = self.cn0(np.full(len(receivers), tx), receivers, 0, 1)
+            cn0 = self.cn0(np.full(len(receivers), tx), np.array(receivers), 0, 1)
             known = bool((self.efficiency(cn0 / power_band_hz) >= efficiency * DECODED).all())
             self._decodes[key] = known
         return known

@@ -54,8 +54,8 @@ class SimNode:
         self._tensor = tensor
         self._noise = noise
         self._uniform = uniform
-        self._index_of: dict[int, np.ndarray] = {}
-        self._audiences: dict[tuple[int, ...], np.ndarray] = {}
+        self._index_of: dict[int, int] = {}
+        self._audiences: dict[tuple[int, ...], tuple[int, ...]] = {}
         # kept by the driver
         self.inbox: dict[str, dict[tuple[int, int], Message]] = {}
         self.closed: dict[str, int] = {}
@@ -95,29 +95,29 @@ class SimNode:
     def uniform(self, num_values: int) -> Any:
         return self._uniform(self.index, num_values)
 
-    def index_of(self, id: int) -> np.ndarray:
-        """[1] the array index of a node id. Raises ValueError for an unknown node and for the node itself."""
-        array = self._index_of.get(id)
-        if array is None:
+    def index_of(self, id: int) -> int:
+        """The array index of a node id. Raises ValueError for an unknown node and for the node itself."""
+        index = self._index_of.get(id)
+        if index is None:
             index = self.server_index if id == SERVER else int(id)
             if index == self.index:
                 raise ValueError(f"node {self.id} sends to itself")
             if not 0 <= index <= max(self.server_index, len(self.devices) - 1):
                 raise ValueError(f"node {self.id} sends to node {id}: there is no such node")
-            array = self._index_of[id] = np.array([index], dtype=np.int64)
-        return array
+            self._index_of[id] = index
+        return index
 
-    def indices_of(self, ids: Sequence[int]) -> np.ndarray:
-        """[len(ids)] array indices, kept for repeated audiences."""
+    def indices_of(self, ids: Sequence[int]) -> tuple[int, ...]:
+        """Array indices, kept for repeated audiences."""
         key = tuple(ids)
-        array = self._audiences.get(key)
-        if array is None:
+        indices = self._audiences.get(key)
+        if indices is None:
             if len(set(key)) < len(key):
                 raise ValueError(f"node {self.id} sends to {list(key)}: a receiver is named twice")
             if len(self._audiences) >= 64:
                 self._audiences.clear()
-            array = self._audiences[key] = np.concatenate([self.index_of(id) for id in key])
-        return array
+            indices = self._audiences[key] = tuple(self.index_of(id) for id in key)
+        return indices
 
     def close(self, kind: str, round: int) -> None:
         """Round `round` of `kind` is over: what is left of it, or comes later, is not used."""

@@ -36,7 +36,7 @@ class Senses:
         elif request.what in ("gain", "rate"):
             if request.peer is None:
                 raise SimulationError(f"node {node.id}: Observe({request.what!r}) needs a peer")
-            tx, rx = np.array([node.index]), node.index_of(request.peer)
+            tx, rx = np.array([node.index]), np.array([node.index_of(request.peer)])
             cn0 = links.cn0(tx, rx, links.cell_at(self._run.clock.now_ns), 1)
             if request.what == "rate":
                 bandwidth_hz = self._run.scenario.channel.bandwidth_hz

@@ -56,7 +56,7 @@ class TransportConfig:
 
 
 class Flight:
-    """A message on its way. Receivers are array indices; `pending[i]`: receiver i's fate is not decided yet."""
+    """A message on its way. Sender and receivers are array indices; `pending[i]`: receiver i's fate is not decided yet."""
 
     __slots__ = (
         "arrived", "attempts", "broadcast", "cause", "certain", "coefficients", "degree", "efficiency",
@@ -65,7 +65,7 @@ class Flight:
     )  # fmt: skip
 
     def __init__(
-        self, number: int, sender: int, receivers: np.ndarray, kind: str, round: int, payload: Payload, broadcast: bool
+        self, number: int, sender: int, receivers: tuple[int, ...], kind: str, round: int, payload: Payload, broadcast: bool
     ) -> None:
         self.number = number
         self.sender = sender
@@ -106,7 +106,7 @@ class Transport:
         ledger: Ledger,
         radios: Radios,
         streams: Streams,
-        channel_of: np.ndarray,
+        channel_of: list[int],
         deliver: Deliver,
         resolved: Callable[[Flight, bool], None],
     ) -> None:
@@ -154,7 +154,7 @@ class Transport:
     def send(
         self,
         sender: int,
-        receivers: np.ndarray,
+        receivers: tuple[int, ...],
         kind: str,
         round: int,
         payload: Payload,
@@ -173,16 +173,17 @@ class Transport:
         flight.certain = not broadcast and not config.fixed_rate and config.forced_loss is None
         parts = flight.segmentation = segment(payload.num_bits, config.mtu_bytes, config.header_bytes)
         self._ledger.transmission(sender, payload.num_bits, parts.coded_bits, len(receivers), parts.num_packets)
-        self._ledger.trace(self._clock.now_ns, "send", sender, *receivers.tolist(), kind, round, payload.num_bits)
+        self._ledger.trace(self._clock.now_ns, "send", sender, *receivers, kind, round, payload.num_bits)
         self.live[flight.number] = flight
-        lifetime_s = min(math.inf if s is None else s for s in (expires_s, config.expires_s))
-        if math.isfinite(lifetime_s):
-            flight.expiry = self._clock.after(to_ns(lifetime_s), self._expired, flight, DEADLINE)
+        if expires_s is not None or config.expires_s is not None:
+            lifetime_s = min(math.inf if s is None else s for s in (expires_s, config.expires_s))
+            if math.isfinite(lifetime_s):
+                flight.expiry = self._clock.after(to_ns(lifetime_s), self._expired, flight, DEADLINE)
         self._attempt(flight, None)
         return flight
 
     def send_beacon(
-        self, sender: int, receivers: np.ndarray, bits: int, efficiency: float, heard: Callable[[int], None]
+        self, sender: int, receivers: tuple[int, ...], bits: int, efficiency: float, heard: Callable[[int], None]
     ) -> int:
         """One frame of `bits` to whoever hears it. It costs air and energy; it is no message and is counted on air only.
 
@@ -200,14 +201,13 @@ class Transport:
         receiver. No packets, no bits, no expiry; coefficients are amplitudes in units of the receiver's noise.
 
         It is on a band of its own beside the digital traffic, so all radios that take part must be full duplex."""
-        links, sender = self._links, flight.sender
-        if not (self._radios.full_duplex[sender] and self._radios.full_duplex[flight.receivers].all()):
+        links, sender, receivers = self._links, flight.sender, np.array(flight.receivers)
+        if not (self._radios.full_duplex[sender] and self._radios.full_duplex[receivers].all()):
             raise SimulationError('analog sends need mac = "ideal" or a cell with duplex = "fdd"')
-        tx = np.full(len(flight.receivers), sender)
-        cn0 = links.cn0(tx, flight.receivers, links.cell_at(self._clock.now_ns), 1)[:, 0]
+        cn0 = links.cn0(np.full(len(receivers), sender), receivers, links.cell_at(self._clock.now_ns), 1)[:, 0]
         flight.coefficients = np.sqrt(cn0 / self._config.bandwidth_hz)
-        self._ledger.transmission(sender, 0, 0, len(flight.receivers), 0)
-        self._ledger.trace(self._clock.now_ns, "analog", sender, *flight.receivers.tolist(), flight.kind, flight.round)
+        self._ledger.transmission(sender, 0, 0, len(receivers), 0)
+        self._ledger.trace(self._clock.now_ns, "analog", sender, *flight.receivers, flight.kind, flight.round)
         self.live[flight.number] = flight
         symbols = -(-flight.payload.num_values // 2)
         duration_ns = to_ns(symbols / self._config.bandwidth_hz)
@@ -227,7 +227,7 @@ class Transport:
         """Radio states of an analog send."""
         now_ns = self._clock.now_ns
         self._radios.change(flight.sender, now_ns, tx=change)
-        for receiver in flight.receivers.tolist():
+        for receiver in flight.receivers:
             self._radios.change(receiver, now_ns, rx=change)
 
     def _attempt(self, flight: Flight, packets: np.ndarray | None) -> None:
@@ -271,18 +271,23 @@ class Transport:
         flight = transfer.flight
         self._book(transfer, transfer.bits)
         flight.transfer = None
-        tuned = self._channel_of[flight.receivers] == self._channel_of[flight.sender]
-        if flight.certain and tuned[0]:
-            self._arrive(flight, 0, None)
-            self._close(flight, True)
-            return
-        if self._config.forced_loss is None and flight.attempts == 1 and tuned.all() and self._clear(transfer):
+        if self._is_certain(transfer):
             for i in range(len(flight.receivers)):
                 self._arrive(flight, i, None)
             self._close(flight, True)
             return
         self._fates(transfer, self._clock.now_ns, None)
         self._decide(flight)
+
+    def _is_certain(self, transfer: Transfer) -> bool:
+        """Every packet has arrived at every receiver: there is nothing to draw."""
+        flight, channel_of = transfer.flight, self._channel_of
+        if flight.certain:
+            return channel_of[flight.receivers[0]] == channel_of[flight.sender]
+        if self._config.forced_loss is not None or flight.attempts > 1:
+            return False
+        channel = channel_of[flight.sender]
+        return all(channel_of[receiver] == channel for receiver in flight.receivers) and self._clear(transfer)
 
     def _clear(self, transfer: Transfer) -> bool:
         """On links that never change: every receiver decodes this rate all the time."""
@@ -306,7 +311,7 @@ class Transport:
         if not len(packets):
             return
         radio = self._radio_fates(transfer, end_ns, packets)
-        for i, receiver in enumerate(flight.receivers.tolist()):
+        for i, receiver in enumerate(flight.receivers):
             if not flight.pending[i]:
                 continue
             ok = radio[i]
@@ -339,16 +344,16 @@ class Transport:
         if transfer.efficiency is None:
             return np.ones((len(flight.receivers), len(packets)), dtype=bool)
         times, drained, bands = np.array(transfer.history, dtype=np.float64).T
-        tx = np.full(len(flight.receivers), flight.sender)
+        tx, rx = np.full(len(flight.receivers), flight.sender), np.array(flight.receivers)
         if links.static:  # pieces in which the decision cannot change: between two changes of the band ...
             starts = times
-            cn0 = links.cn0(tx, flight.receivers, 0, 1)
+            cn0 = links.cn0(tx, rx, 0, 1)
             band = bands
         else:  # ... or the cells of the channel
             first, last = links.cell_at(transfer.started_ns), links.cell_at(max(end_ns - 1, transfer.started_ns))
             cells = np.arange(first, last + 1)
             starts = cells * float(links.cell_ns)
-            cn0 = links.cn0(tx, flight.receivers, first, len(cells))
+            cn0 = links.cn0(tx, rx, first, len(cells))
             middles = np.clip(starts + links.cell_ns / 2, transfer.started_ns, end_ns)
             band = bands[np.maximum(np.searchsorted(times, middles, side="right") - 1, 0)]
         bad = links.efficiency(cn0 / band) < transfer.efficiency * DECODED
@@ -401,7 +406,7 @@ class Transport:
     def _arrive(self, flight: Flight, i: int, part: np.ndarray | None) -> None:
         """Receiver i has the message (part: which packets of it; None for all)."""
         if flight.heard is not None:
-            flight.heard(int(flight.receivers[i]))
+            flight.heard(flight.receivers[i])
         elif self._config.latency_ns:
             self._clock.after(self._config.latency_ns, self._late_arrival, (flight, i, part))
             self._in_latency += 1
@@ -417,7 +422,7 @@ class Transport:
     def _hand_over(self, flight: Flight, i: int, part: np.ndarray | None) -> None:
         self._ledger.delivered += 1
         self._ledger.trace(
-            self._clock.now_ns, "deliver", flight.sender, int(flight.receivers[i]), flight.kind, flight.round
+            self._clock.now_ns, "deliver", flight.sender, flight.receivers[i], flight.kind, flight.round
         )
         self._deliver(flight, i, part)
 
@@ -426,7 +431,7 @@ class Transport:
         if flight.heard is not None:
             return
         self._ledger.lost[cause] += 1
-        self._ledger.trace(self._clock.now_ns, "lose", flight.sender, int(flight.receivers[i]), flight.kind, cause)
+        self._ledger.trace(self._clock.now_ns, "lose", flight.sender, flight.receivers[i], flight.kind, cause)
 
     def _close(self, flight: Flight, delivered: bool) -> None:
         if flight.expiry is not None:

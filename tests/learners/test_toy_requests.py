@@ -327,7 +327,7 @@ def test_simulator_answers_every_request(executor: str) -> None:
         expected = 0.75 * BANDWIDTH_HZ * min(np.log2(1 + 10 ** (snr_db / 10)), 7.4)
         assert rate == pytest.approx(expected, rel=1e-3)
     assert 0 < ask["battery"] < 500.0
-    assert run.channel_of.tolist() == [1, 0, 0]
+    assert run.channel_of == [1, 0, 0]
 
     snr = 10 ** ((POWER_DBM + gain_db - noise_dbm) / 10)
     assert ask["coefficients"][0] == pytest.approx(np.sqrt(snr), rel=1e-3)

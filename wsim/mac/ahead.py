@@ -88,7 +88,7 @@ class ChannelAhead:
         adaptive = [i for i, transfer in enumerate(transfers) if transfer.efficiency is None]
         ahead = np.zeros((len(transfers), num_cells))
         if adaptive:
-            pairs = [(transfers[i].tx, int(transfers[i].receivers[0])) for i in adaptive]
+            pairs = [(transfers[i].tx, transfers[i].receivers[0]) for i in adaptive]
             if self._links.cheap:
                 ahead[adaptive] = self._from_table(pairs, first_cell, num_cells)
             else:

@@ -261,7 +261,7 @@ class Carrier:
         if transfer.tx != self._server:
             self._radios.change(transfer.tx, now_ns, change, 0.0, waiting)
         if change and (self._server_sends or self._server is None):
-            for rx in transfer.receivers.tolist():
+            for rx in transfer.receivers:
                 self._radios.change(rx, now_ns, 0.0, change)
 
     def _set_server(self, now_ns: int) -> None:

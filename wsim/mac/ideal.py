@@ -6,6 +6,7 @@ The spectrum this adds is (concurrent links) x bandwidth, and the run says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -43,7 +44,7 @@ class IdealMedium:
         self._book_sender(transfer.tx)
         self._by_sender.setdefault(transfer.tx, []).append(transfer)
         self._radios.change(transfer.tx, now_ns, tx=1.0, waiting=1)
-        for rx in transfer.receivers.tolist():
+        for rx in transfer.receivers:
             self._radios.change(rx, now_ns, rx=1.0)
         if transfer.efficiency is not None:
             transfer.history.append((now_ns, 0.0, self._bandwidth_hz))
@@ -95,7 +96,7 @@ class IdealMedium:
         self._book_sender(transfer.tx)
         self._by_sender[transfer.tx].remove(transfer)
         self._radios.change(transfer.tx, now_ns, tx=-1.0, waiting=-1)
-        for rx in transfer.receivers.tolist():
+        for rx in transfer.receivers:
             self._radios.change(rx, now_ns, rx=-1.0)
         transfer.airtime_ns = float(now_ns - transfer.started_ns)
         if transfer.efficiency is None:
@@ -116,7 +117,7 @@ class IdealMedium:
             return
         if self._links.static and all(self._constant_rate(transfer) > 0.0 for transfer in active):
             return
-        receivers = np.concatenate([transfer.receivers for transfer in active])
+        receivers = np.array([receiver for transfer in active for receiver in transfer.receivers])
         first, lengths = self._cells(since_ns, now_ns)
         cn0 = self._links.cn0(np.full(len(receivers), sender), receivers, first, len(lengths))
         dead = (self._links.efficiency(cn0 / self._bandwidth_hz) <= 0.0).all(axis=0)
@@ -128,8 +129,8 @@ class IdealMedium:
         """[num_cells] bit/s of the slowest receiver's link (a unicast has one)."""
         if transfer.efficiency is not None:
             return np.full(num_cells, transfer.efficiency * self._bandwidth_hz)
-        tx = np.full(len(transfer.receivers), transfer.tx)
-        cn0 = self._links.cn0(tx, transfer.receivers, first_cell, num_cells)
+        tx, rx = np.full(len(transfer.receivers), transfer.tx), np.array(transfer.receivers)
+        cn0 = self._links.cn0(tx, rx, first_cell, num_cells)
         return self._links.efficiency(cn0 / self._bandwidth_hz).min(axis=0) * self._bandwidth_hz
 
     def _plan(self, transfer: Transfer, start_ns: int, left: float) -> Call | None:
@@ -140,7 +141,7 @@ class IdealMedium:
             rate = self._constant_rate(transfer)
             if rate <= 0.0:
                 return None
-            return self._clock.at(start_ns + int(np.ceil(left / rate * NS_PER_S)), self._finished, transfer)
+            return self._clock.at(start_ns + math.ceil(left / rate * NS_PER_S), self._finished, transfer)
         cell = self._links.cell_at(start_ns)
         for _ in range(_LOOK_AHEAD_CHUNKS):
             rates = self._rates(transfer, cell, _CHUNK_CELLS)
@@ -150,7 +151,7 @@ class IdealMedium:
             if j < _CHUNK_CELLS:
                 before = float(filled[j - 1]) if j else 0.0
                 begin_ns = int(ends_ns[j - 1]) if j else start_ns
-                finish_ns = begin_ns + int(np.ceil((left - before) / rates[j] * NS_PER_S))
+                finish_ns = begin_ns + math.ceil((left - before) / float(rates[j]) * NS_PER_S)
                 return self._clock.at(finish_ns, self._finished, transfer)
             left -= float(filled[-1])
             cell += _CHUNK_CELLS
@@ -166,7 +167,7 @@ class IdealMedium:
             return transfer.efficiency * self._bandwidth_hz
         if len(transfer.receivers) > 1:
             return float(self._rates(transfer, 0, 1)[0])
-        link = (transfer.tx, int(transfer.receivers[0]))
+        link = (transfer.tx, transfer.receivers[0])
         rate = self._static_rate.get(link)
         if rate is None:
             rate = self._static_rate[link] = float(self._rates(transfer, 0, 1)[0])

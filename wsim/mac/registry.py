@@ -82,9 +82,9 @@ def build_media(
     radios: Radios,
     done: Callable[[Transfer], None],
     heard_by: Callable[[int], np.ndarray],
-    channel_of: np.ndarray,
+    channel_of: list[int],
 ) -> Media:
-    """heard_by(tx): indices that sense tx; channel_of: [num_nodes] present channel (both for mac = "shared")."""
+    """heard_by(tx): indices that sense tx; channel_of: the present channel of each node (both for mac = "shared")."""
     bandwidth_hz, kind, server = scenario.channel.bandwidth_hz, scenario.mac.kind, world.server_index
     if kind == "ideal":
         ideal = IdealMedium(clock, world.links, radios, bandwidth_hz, done)

@@ -25,7 +25,7 @@ from wsim.mac.transfer import Transfer
 
 
 class SharedCarrier:
-    """sensed_by(tx) -> indices of the nodes that sense tx now; channel_of: [num_nodes] int, each node's channel."""
+    """sensed_by(tx) -> indices of the nodes that sense tx now; channel_of: each node's channel."""
 
     even_share = None
     duplex_share = 1.0
@@ -35,7 +35,7 @@ class SharedCarrier:
         bandwidth_hz: float,
         num_nodes: int,
         sensed_by: Callable[[int], np.ndarray],
-        channel_of: np.ndarray,
+        channel_of: list[int],
         orthogonal_links: bool = False,
     ) -> None:
         self.power_band_hz: float | None = bandwidth_hz
@@ -73,9 +73,9 @@ class SharedCarrier:
             self._make_room(2 * n)
         self._sends[n] = transfer.tx
         channel = self._channel[n] = self._channel_of[transfer.tx]
-        for rows, nodes in ((self._receives, transfer.receivers), (self._engaged, transfer.receivers)):
+        for rows in (self._receives, self._engaged):
             rows[n] = 0.0
-            rows[n, nodes] = 1.0
+            rows[n, transfer.receivers] = 1.0
         self._engaged[n, transfer.tx] = 1.0
         self._heard[n] = 0.0
         if not self.orthogonal:

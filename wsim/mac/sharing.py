@@ -37,7 +37,7 @@ class _Cell:
 
     def queue_key(self, transfer: Transfer) -> Hashable:
         """The device at the other end from the server; a multicast is of its own."""
-        return transfer.receivers.tobytes() if self.downlink else transfer.tx
+        return transfer.receivers if self.downlink else transfer.tx
 
     def admit(self, transfer: Transfer) -> None:
         """Nothing to keep."""
@@ -55,7 +55,7 @@ class _Cell:
             change = share - transfer.time_share
             transfer.time_share = share
             if self.downlink:
-                radios.rx_share[transfer.receivers] += change
+                radios.rx_share[list(transfer.receivers)] += change
             else:
                 radios.tx_share[transfer.tx] += change
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 if TYPE_CHECKING:
     from wsim.transport import Flight
 
@@ -23,7 +21,7 @@ class Transfer:
     )  # fmt: skip
 
     def __init__(
-        self, flight: Flight, tx: int, receivers: np.ndarray, bits: int, efficiency: float | None = None
+        self, flight: Flight, tx: int, receivers: tuple[int, ...], bits: int, efficiency: float | None = None
     ) -> None:
         self.flight = flight
         self.tx = tx
