@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import simpy
+from simpy.core import EmptySchedule
 
 NS_PER_S = 1_000_000_000
 NORMAL, REPLAN, DEADLINE, EVALUATE = 1, 2, 3, 4
@@ -27,13 +28,13 @@ def to_ns(seconds: float) -> int:
 class Call(simpy.Event):
     """An event that runs one callback; `cancel` turns it into a no-op."""
 
+    _ok = _defused = True  # it never fails
+    _value = None
+
     def __init__(self, env: simpy.Environment, callback: Callable[[Any], None], data: Any) -> None:
         self.env = env
         self.callbacks = [callback]
-        self._value = None
         self.data = data
-        self._ok = True
-        self._defused = True
 
     def cancel(self) -> None:
         if self.callbacks is not None:
@@ -62,11 +63,18 @@ class Clock:
         return call
 
     def at(self, time_ns: int, callback: Callable[[Any], None], data: Any = None, priority: int = NORMAL) -> Call:
-        return self.after(time_ns - self.now_ns, callback, data, priority)
+        call = Call(self.env, callback, data)
+        self._schedule(call, priority, int(time_ns) - self.env._now)  # type: ignore[arg-type]  # as above
+        return call
 
     def next_ns(self) -> float:
         """Time of the next event, infinity if there is none."""
         return self.env.peek()
 
-    def step(self) -> None:
-        self.env.step()
+    def step(self) -> bool:
+        """Run the next event; False if there is none."""
+        try:
+            self.env.step()
+        except EmptySchedule:
+            return False
+        return True

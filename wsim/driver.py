@@ -313,28 +313,37 @@ class Driver:
         node = self.nodes[flight.receivers[i]]
         if node.live == 0:
             return  # its programs have ended: delivered, never used
-        payload = flight.payload
-        mask = None
-        if part is not None:
-            mask = payload.codec.received_mask(part, flight.segmentation.packet_payload_bits, payload.num_values)
-            if isinstance(mask, np.ndarray):  # else a tensor already, of values that may come later
-                mask = self._to_mask(mask)
-        sender = SERVER if flight.sender == node.server_index else flight.sender
-        message = Message(sender, flight.kind, flight.round, payload.data, mask, flight.degree, flight.coefficient(i))
+        sender, kind, round = flight.sender, flight.kind, flight.round
+        if sender == node.server_index:
+            sender = SERVER
+        message = self._message(flight, sender, i, part)
         for waiting in node.waiting:
             request = waiting.request
             if (
-                request.kind == message.kind
-                and (request.round is None or request.round == message.round)
+                request.kind == kind
+                and (request.round is None or request.round == round)
                 and (waiting.pending is None or sender in waiting.pending)
             ):
                 self._accept(waiting, message)
                 if waiting.need <= 0:
                     self._complete(waiting)
                 return
-        if message.round <= node.closed.get(message.kind, -1):
+        if round <= node.closed.get(kind, -1):
             return  # late: delivered, never used
-        node.inbox.setdefault(message.kind, {})[message.round, sender] = message  # a newer one supersedes
+        node.inbox.setdefault(kind, {})[round, sender] = message  # a newer one supersedes
+
+    def _message(self, flight: Flight, sender: int, i: int, part: np.ndarray | None) -> Message:
+        """What receiver i gets: the same object for all who get the whole of a digital message."""
+        if part is None and flight.coefficients is None:
+            if flight.message is None:
+                flight.message = Message(sender, flight.kind, flight.round, flight.payload.data, degree=flight.degree)
+            return flight.message
+        payload, mask = flight.payload, None
+        if part is not None:
+            mask = payload.codec.received_mask(part, flight.segmentation.packet_payload_bits, payload.num_values)
+            if isinstance(mask, np.ndarray):  # else a tensor already, of values that may come later
+                mask = self._to_mask(mask)
+        return Message(sender, flight.kind, flight.round, payload.data, mask, flight.degree, flight.coefficient(i))
 
     def _accept(self, waiting: Waiting, message: Message) -> None:
         request = waiting.request

@@ -223,31 +223,30 @@ class Run:
             gc.unfreeze()
 
     def _step_through(self) -> None:
-        clock = self.clock
-        self.driver.start()
+        clock, driver, limits = self.clock, self.driver, self.limits
+        driver.start()
         begun = shown = time.perf_counter()
-        driver = self.driver
         steps = 0
         while not self.stop_reason:
             if driver.main_left == 0:
                 self.stop_reason = "rounds"
                 break
-            if clock.next_ns() == float("inf"):
-                self.limits.stuck()
-            if self.limits.active:
-                self.limits.watch()
+            if limits.active:
+                limits.watch()
                 if self.stop_reason:
                     break
-            clock.step()
+            if not clock.step():
+                limits.stuck()
             steps += 1
+            if steps & 31:
+                continue
             if steps & 4095 == 0:
-                self.limits.check_starved()
-            if steps & 31 == 0:
-                if self._progress is not None:
-                    now = time.perf_counter()
-                    if now - shown > _PROGRESS_EVERY_S:
-                        shown = now
-                        self._progress(self.recorder.progress(now - begun))
+                limits.check_starved()
+            if self._progress is not None:
+                now = time.perf_counter()
+                if now - shown > _PROGRESS_EVERY_S:
+                    shown = now
+                    self._progress(self.recorder.progress(now - begun))
         self.transport.close_books()
         self.radios.settle(slice(None), clock.now_ns)
         self.recorder.evaluate()

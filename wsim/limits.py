@@ -28,7 +28,10 @@ class Limits:
 
     def watch(self) -> None:
         """Bits on the air and joules grow steadily between events: stop at the very instant at which a limit is met."""
-        stop, now_ns, next_ns = self._run.scenario.stop, self._run.clock.now_ns, int(self._run.clock.next_ns())
+        stop, now_ns = self._run.scenario.stop, self._run.clock.now_ns
+        if math.isinf(self._run.clock.next_ns()):
+            self.stuck()
+        next_ns = int(self._run.clock.next_ns())
         if stop.air_bits is not None:
             have = self._run.ledger.on_air_bits
             if have + self._run.media.drained_bits(next_ns) >= stop.air_bits:

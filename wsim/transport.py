@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from learners.protocol import Payload
+from learners.protocol import Message, Payload
 from wsim.accounts import Radios
 from wsim.clock import DEADLINE, Call, Clock, to_ns
 from wsim.errors import SimulationError
@@ -60,12 +60,19 @@ class Flight:
 
     __slots__ = (
         "arrived", "attempts", "broadcast", "cause", "certain", "coefficients", "degree", "efficiency",
-        "expiry", "heard", "kind", "number", "payload", "pending",
+        "expiry", "heard", "kind", "message", "number", "payload", "pending",
         "receivers", "reliability", "round", "segmentation", "sender", "sending", "transfer",
     )  # fmt: skip
 
     def __init__(
-        self, number: int, sender: int, receivers: tuple[int, ...], kind: str, round: int, payload: Payload, broadcast: bool
+        self,
+        number: int,
+        sender: int,
+        receivers: tuple[int, ...],
+        kind: str,
+        round: int,
+        payload: Payload,
+        broadcast: bool,
     ) -> None:
         self.number = number
         self.sender = sender
@@ -87,6 +94,7 @@ class Flight:
         self.transfer: Transfer | None = None
         self.expiry: Call | None = None
         self.efficiency: float | None = None  # of a beacon, which is sent at a rate of its own
+        self.message: Message | None = None  # what a receiver gets who gets all of it, kept by the driver
         self.heard: Callable[[int], None] | None = None  # a beacon: told which receiver (index) has it
 
     def coefficient(self, i: int) -> float | None:
@@ -421,9 +429,7 @@ class Transport:
 
     def _hand_over(self, flight: Flight, i: int, part: np.ndarray | None) -> None:
         self._ledger.delivered += 1
-        self._ledger.trace(
-            self._clock.now_ns, "deliver", flight.sender, flight.receivers[i], flight.kind, flight.round
-        )
+        self._ledger.trace(self._clock.now_ns, "deliver", flight.sender, flight.receivers[i], flight.kind, flight.round)
         self._deliver(flight, i, part)
 
     def _lose(self, flight: Flight, i: int, cause: str) -> None:
