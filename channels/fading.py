@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rayleigh:
-    """No direct path.
+    """Rayleigh fading: no direct path.
 
     correlation: "block" or "doppler"
     block_s: length of a block
@@ -48,7 +48,7 @@ class Rayleigh:
 
 @dataclass(frozen=True)
 class Rician(Rayleigh):
-    """A direct path of k_db above the power of all other paths; the rest as for Rayleigh."""
+    """Rician fading: a direct path of k_db above the power of all other paths. The rest as for Rayleigh."""
 
     k_db: float = 9.0  # TR 38.901 table 7.5-6, UMi line of sight, mean
 

@@ -85,7 +85,7 @@ def log_distance_loss_db(
 
 @dataclass(frozen=True)
 class FreeSpace:
-    """`free_space_loss_db` between any two nodes."""
+    """Free space (Friis) between any two nodes: `free_space_loss_db`."""
 
     min_distance_m: float = 1.0
     needs_station: ClassVar[bool] = False
@@ -107,7 +107,8 @@ class FreeSpace:
 
 @dataclass(frozen=True)
 class LogDistance:
-    """`log_distance_loss_db` between any two nodes; without a reference loss, free space holds at the reference distance."""
+    """Log-distance law between any two nodes: `log_distance_loss_db`. Without a reference loss, free space holds at the
+    reference distance."""
 
     exponent: float = 3.0
     reference_loss_db: float | None = None

@@ -32,7 +32,7 @@ UMI_LOS_STATE_CORRELATION_M = 50.0  # TR 38.901 table 7.6.3.1-2
 
 @dataclass(frozen=True)
 class Shadowing:
-    """Log-normal shadowing: standard deviation in dB and correlation distance."""
+    """Log-normal shadowing with a standard deviation in dB and a correlation distance."""
 
     sigma_db: float
     correlation_m: float
@@ -46,7 +46,7 @@ class Shadowing:
 
 @dataclass(frozen=True)
 class LosShadowing:
-    """Shadowing whose law depends on the line-of-sight state; one independent field for each."""
+    """Log-normal shadowing whose law depends on the line-of-sight state, one independent field for each."""
 
     los: Shadowing
     nlos: Shadowing

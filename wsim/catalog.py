@@ -10,6 +10,7 @@ Its names are known from the distribution's metadata; its code is imported when 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,15 +18,18 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from channels.registry import FADINGS, PATH_LOSSES, SHADOWINGS
 from learners import registry
+from wsim.mac.registry import MACS
+from wsim.summaries import summary
 
 
 @dataclass(frozen=True)
 class Kind:
-    """noun: in messages. group: of entry points. built_in: name -> "module:attribute"."""
+    """noun: in messages. group: of entry points, None for what plug-ins cannot add to. built_in: name -> "module:attribute"."""
 
     noun: str
-    group: str
+    group: str | None
     built_in: Mapping[str, str]
 
 
@@ -35,6 +39,21 @@ KINDS = {
     "model": Kind("model", "wsim.models", registry.MODELS),
     "dataset": Kind("data set", "wsim.datasets", registry.DATASETS),
     "partition": Kind("partition", "wsim.partitions", registry.PARTITIONS),
+    "path_loss": Kind("path loss", None, PATH_LOSSES),
+    "shadowing": Kind("shadowing", None, SHADOWINGS),
+    "fading": Kind("fading", None, FADINGS),
+    "mac": Kind("medium access", None, MACS),
+}
+
+
+LISTED = {  # the kinds behind each word of `wsim list`
+    "learners": ("learner",),
+    "channels": ("path_loss", "shadowing", "fading"),
+    "macs": ("mac",),
+    "codecs": ("codec",),
+    "data": ("dataset",),
+    "models": ("model",),
+    "partitions": ("partition",),
 }
 
 
@@ -42,10 +61,11 @@ KINDS = {
 def entries(kind: str) -> dict[str, tuple[EntryPoint, ...]]:
     """Where each name of a kind comes from, our own first. More than one place is a clash."""
     found: dict[str, tuple[EntryPoint, ...]] = {}
-    group = KINDS[kind].group
+    group = KINDS[kind].group or ""
     for name, value in KINDS[kind].built_in.items():
         found[name] = (EntryPoint(name, value, group),)
-    for plug_in in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
+    plug_ins = entry_points(group=group) if group else ()
+    for plug_in in sorted(plug_ins, key=lambda entry: (entry.name, entry.value)):
         known = found.get(plug_in.name, ())
         if plug_in not in known:  # a distribution may lie on the path twice
             found[plug_in.name] = (*known, plug_in)
@@ -55,6 +75,12 @@ def entries(kind: str) -> dict[str, tuple[EntryPoint, ...]]:
 def names_of(kind: str) -> list[str]:
     """All names of a kind, plug-ins included, without importing any."""
     return list(entries(kind))
+
+
+def summaries(kind: str) -> dict[str, str]:
+    """One line about each item of a kind, without importing any."""
+    modules = Counter(entry.module for other in KINDS for found in entries(other).values() for entry in found)
+    return {name: summary(found[0], modules[found[0].module] == 1) for name, found in entries(kind).items()}
 
 
 def is_plug_in(kind: str, name: str) -> bool:

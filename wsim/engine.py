@@ -22,7 +22,7 @@ from wsim.evaluation import Evaluator
 from wsim.learning import Learning
 from wsim.ledger import Ledger
 from wsim.limits import STOP, Limits
-from wsim.mac.registry import build_media
+from wsim.mac.media import build_media
 from wsim.node import SimNode
 from wsim.packets import ForcedLoss
 from wsim.progress import Progress

@@ -461,9 +461,9 @@ def toml(value: Any) -> str:
 
 
 @st.composite
-def damaged(draw: st.DrawFn) -> str:
+def damaged(draw: st.DrawFn, texts: tuple[str, ...] = (RING, STAR)) -> str:
     """A scenario with one to three values replaced or removed, keys misspelt, or its text cut and stirred."""
-    base = draw(st.sampled_from([RING, STAR]))
+    base = draw(st.sampled_from(texts))
     if draw(st.integers(0, 3)) == 0:
         cut = draw(st.integers(0, len(base)))
         return base[:cut] + draw(st.text(max_size=6)) + base[cut + draw(st.integers(0, 6)) :]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wsim.cli import results, running
+from wsim.cli import catalog, results, running
 
 app = typer.Typer(
     name="wsim",
@@ -22,6 +22,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {  # in the order of `wsim --help`
     "estimate": running.estimate,
     "show": results.show,
     "plot": results.plot,
+    "list": catalog.list_items,
+    "schema": catalog.schema,
 }
 
 

@@ -8,7 +8,12 @@ from typing import Annotated
 import typer
 
 ScenarioFile = Annotated[
-    Path, typer.Argument(metavar="FILE", help="Scenario (.toml), or a result (.h5) to repeat.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="Scenario (.toml), the name of one that comes with wsim (wsim list scenarios), or a result (.h5) to repeat.",
+        show_default=False,
+    ),
 ]
 ResultFile = Annotated[Path, typer.Argument(metavar="RESULT", help="Result file (.h5).", show_default=False)]
 Overrides = Annotated[

@@ -62,6 +62,8 @@ class _Cell:
 
 @dataclass(frozen=True)
 class Fdma(_Cell):
+    """A cell whose band is divided equally among the active transfers."""
+
     @property
     def even_share(self) -> float | None:
         return self.duplex_share
@@ -77,5 +79,7 @@ class Fdma(_Cell):
 
 @dataclass(frozen=True)
 class Tdma(_Cell):
+    """A cell whose time is divided equally among the active transfers."""
+
     def allot(self, num_active: int) -> Allotment:
         return Allotment(self.duplex_share / max(num_active, 1), self.bandwidth_hz, self.bandwidth_hz)

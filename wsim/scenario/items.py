@@ -19,7 +19,7 @@ from wsim.scenario.conversion import convert, words
 from wsim.scenario.keys import REQUIRED, Key, keys_of
 from wsim.scenario.messages import Path, nearest, problem, shown
 from wsim.scenario.root import Scenario
-from wsim.scenario.table import NamedTable
+from wsim.scenario.table import ItemTable
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Item:
     def keys(self) -> dict[str, Key]:
         return keys_of(self.kind, self.make)
 
-    def own(self, table: NamedTable | Mapping[str, Any]) -> dict[str, Any]:
+    def own(self, table: ItemTable | Mapping[str, Any]) -> dict[str, Any]:
         """Those keys of a complete table that are this item's."""
-        values = table.own if isinstance(table, NamedTable) else table
+        values = table.own if isinstance(table, ItemTable) else table
         return {key: values[key] for key in self.keys}
 
 
@@ -46,11 +46,11 @@ def check(scenario: Scenario, source: str, learner: type[Any] | None = None) -> 
 
     learner: a class that is not registered, instead of the one that [algorithm] names.
     """
-    codec_item, codec_table = complete(scenario.codec, ("codec",), source, codec="name")
+    codec_item, codec_table = complete(scenario.codec, ("codec",), source)
     codec = made(codec_item[0], ("codec",), source, codec_table)
-    (dataset, partition), data = complete(scenario.data, ("data",), source, dataset="name", partition="partition")
+    (dataset, partition), data = complete(scenario.data, ("data",), source)
     shape = _described(scenario, dataset, partition, data, source)
-    (model,), model_table = complete(scenario.model, ("model",), source, model="name")
+    (model,), model_table = complete(scenario.model, ("model",), source)
     if shape is not None:
         arguments = {"input_shape": shape.input_shape, "num_classes": shape.num_classes}
         made(model, ("model",), source, model_table, arguments, f" of data {data.name}")
@@ -66,13 +66,12 @@ def named(kind: str, key: str, name: str, path: Path, source: str) -> Item:
         raise problem(source, (*path, key), str(error), value=name) from None
 
 
-def complete(table: Any, path: Path, source: str, **kinds: str) -> tuple[tuple[Item, ...], Any]:
-    """The items that a table names, and the table with all of their own keys.
+def complete(table: Any, path: Path, source: str) -> tuple[tuple[Item, ...], Any]:
+    """The items that an `ItemTable` names, and the table with all of their own keys.
 
-    kinds: for each kind of item the key that names it, such as partition="partition".
     A key of another registered item is dropped, so that one override switches the item; any other is an error.
     """
-    items = tuple(named(kind, key, getattr(table, key), path, source) for kind, key in kinds.items())
+    items = tuple(named(kind, key, getattr(table, key), path, source) for key, kind in table.items.items())
     return items, table.with_own(completed(table.own, items, list(type(table).model_fields), path, source))
 
 
@@ -104,7 +103,7 @@ def made(
     item: Item,
     path: Path,
     source: str,
-    table: NamedTable | Mapping[str, Any],
+    table: ItemTable | Mapping[str, Any],
     arguments: Mapping[str, Any] | None = None,
     origin: str = "",
     make: Callable[..., Any] | None = None,
@@ -147,7 +146,7 @@ def _belongs_elsewhere(
     raise problem(source, (*path, name), says, value=value)
 
 
-def _described(scenario: Scenario, dataset: Item, partition: Item, data: NamedTable, source: str) -> DataShape | None:
+def _described(scenario: Scenario, dataset: Item, partition: Item, data: ItemTable, source: str) -> DataShape | None:
     """The shape of the data where it is known before loading, and whether the partition suits it."""
     describe = getattr(dataset.make, "describe", None)
     if describe is None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wsim.scenario.table import NamedTable
+from wsim.scenario.table import ItemTable
 
 REQUIRED: Any = inspect.Parameter.empty
 
@@ -55,7 +55,7 @@ def keys_of(kind: str, item: Callable[..., Any]) -> dict[str, Key]:
     return {name: Key(name, hints.get(name, Any), default) for name, default in own.items()}
 
 
-def own_keys(kind: str, item: Callable[..., Any], table: NamedTable) -> dict[str, Any]:
+def own_keys(kind: str, item: Callable[..., Any], table: ItemTable) -> dict[str, Any]:
     """Those keys of a complete table that are the item's."""
     return {name: table.own[name] for name in keys_of(kind, item)}
 

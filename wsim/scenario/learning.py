@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from wsim.scenario import quantities as q
-from wsim.scenario.table import NamedTable, Table
+from wsim.scenario.table import ItemTable, Table
 
 
-class Data(NamedTable):
+class Data(ItemTable):
     """A data set and how its training part is dealt to the devices; the own keys are those of both."""
 
+    shorthand: ClassVar[str | None] = "name"
+    items: ClassVar[Mapping[str, str]] = {"name": "dataset", "partition": "partition"}
     name: str = "digits"
     partition: str = "iid"
 
 
-class Model(NamedTable):
+class Model(ItemTable):
+    shorthand: ClassVar[str | None] = "name"
+    items: ClassVar[Mapping[str, str]] = {"name": "model"}
     name: str = "mlp"
     same_initial_weights: bool = True  # false: every node starts from a model of its own
 
 
-class Codec(NamedTable):
+class Codec(ItemTable):
     """What a payload becomes on the air."""
 
+    shorthand: ClassVar[str | None] = "name"
+    items: ClassVar[Mapping[str, str]] = {"name": "codec"}
     name: str = "float32"
 
 
@@ -45,8 +52,12 @@ class Topology(Table):
     mixing_weights: Literal["metropolis", "uniform"] = "metropolis"
 
 
-class Algorithm(NamedTable):
+class Algorithm(ItemTable):
     """The learner's name, and its own hyper-parameters: exactly the fields of its dataclass."""
+
+    shorthand: ClassVar[str | None] = "name"
+    items: ClassVar[Mapping[str, str]] = {"name": "learner"}
+    name: str
 
     @property
     def hyperparameters(self) -> dict[str, Any]:

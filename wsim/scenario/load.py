@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from wsim.errors import ScenarioError
+from wsim.packaged import find
 from wsim.scenario import arms, checks, files, groups, items
 from wsim.scenario import overrides as changes
 from wsim.scenario.arms import Selection
@@ -51,13 +52,14 @@ def load(
 ) -> Loaded:
     """Read, change and check a scenario file.
 
+    path: of the file; where there is none, the name of a scenario that comes with wsim, such as "quickstart".
     overrides: changes such as "stop.rounds=10", applied in order.
     seed: replaces scenario.seed, after the overrides.
     arm: of the scenario's [study], applied before the overrides; None: the scenario as it stands.
     learner: a learner class that is not registered; [algorithm] is checked against it.
     Raises ScenarioError, one line, for everything that is wrong with the input.
     """
-    path = Path(path)
+    path = find(path)
     text = files.read(path, str(path))
     return load_text(text, overrides, seed, name=path.name, path=path, arm=arm, learner=learner)
 

@@ -112,6 +112,13 @@ def table_of(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+def nested_tables(annotation: Any) -> list[type[BaseModel]]:
+    """All table classes inside an annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in nested_tables(part)]
+
+
 def accepted(field: FieldInfo | None) -> str:
     """What a key accepts, from its type: the range of its quantity or its description."""
     if field is None:

@@ -15,7 +15,7 @@ from wsim.errors import ScenarioError
 from wsim.scenario.messages import bare, nearest, table_of
 from wsim.scenario.root import Scenario
 from wsim.scenario.study import Study
-from wsim.scenario.table import NamedTable, Table
+from wsim.scenario.table import ItemTable, Table
 
 
 def apply(document: dict[str, Any], override: str) -> tuple[str | int, ...]:
@@ -64,7 +64,7 @@ def _known(source: str, model: type[Table] | None, key: str, above: list[str]) -
     """The table class behind a key, None behind a plain value; an unknown key is an error."""
     if model is None:
         raise ScenarioError(f"{source}: {'.'.join(above)} is a value, not a table")
-    if issubclass(model, NamedTable) and key not in model.model_fields:
+    if issubclass(model, ItemTable) and key not in model.model_fields:
         return None  # an own key, known once the item is
     if issubclass(model, Study) and key != "seeds":
         raise ScenarioError(f"{source}: of a study, seeds can be set; choose an arm with --arm")

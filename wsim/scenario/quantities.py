@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 SCALES = (1e3, 1e6, 1e9, 1e12, 1e-3, 1e-6, 1e-9, 1e-12)  # prefixes that are forgotten, or written twice
@@ -90,8 +90,20 @@ class Quantity:
         accepted = self.accepted() + (f" ({guess}?)" if guess else "")
         raise PydanticCustomError("magnitude", "{accepted}", {"accepted": accepted})
 
+    def json_schema(self) -> dict[str, Any]:
+        """The range as JSON schema has it, and in words."""
+        found: dict[str, Any] = {"description": self.accepted()}
+        if math.isfinite(self.low):
+            found["exclusiveMinimum" if self.above else "minimum"] = self.low
+        if math.isfinite(self.high):
+            found["exclusiveMaximum" if self.below else "maximum"] = self.high
+        return found
+
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), **self.json_schema()}
 
 
 @dataclass(frozen=True)

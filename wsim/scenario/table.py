@@ -43,13 +43,12 @@ def as_tuples(value: Any) -> Any:
     return tuple(as_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-class NamedTable(Table):
+class ItemTable(Table):
     """A table that names an item, such as a learner, and holds that item's own keys beside the common ones, which are
-    fields of the class."""
+    fields of the class. `items`: the kind of item (of `wsim.catalog.KINDS`) by the key that names it."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, hide_input_in_errors=True)
-    shorthand: ClassVar[str | None] = "name"
-    name: str
+    items: ClassVar[Mapping[str, str]]
 
     @property
     def own(self) -> dict[str, Any]:
