@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +72,16 @@ def python(code: str, *arguments: str, **options: Any) -> subprocess.CompletedPr
 
 
 def test_help_takes_less_than_half_a_second() -> None:
+    """Of the processor's time: other work may run beside the test."""
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        before = os.times()
         done = subprocess.run([sys.executable, "-m", "wsim", "--help"], capture_output=True, text=True, cwd=ROOT)
-        times.append(time.perf_counter() - start)
+        after = os.times()
+        times.append(after.children_user - before.children_user + after.children_system - before.children_system)
         assert done.returncode == 0
         assert all(command in done.stdout for command in ("run", "estimate", "show", "plot"))
-    assert min(times) < 0.5  # the best of three, since other work may run beside it
+    assert 0 < min(times) < 0.5
 
 
 @pytest.mark.parametrize(
