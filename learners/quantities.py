@@ -27,6 +27,11 @@ class Bounds:
     below: bool = False
 
 
+@dataclass(frozen=True)
+class Place:
+    """Marks the name of a file or folder: a relative one in a scenario starts where the scenario lies."""
+
+
 Count = Annotated[int, Bounds(1, 1_000_000, "counts are whole numbers")]
 Samples = Annotated[int, Bounds(2, 10**7, "samples are whole numbers")]
 Classes = Annotated[int, Bounds(1, 10_000, "classes are whole numbers")]
@@ -34,3 +39,4 @@ Width = Annotated[int, Bounds(1, 100_000, "layer widths are whole numbers")]
 Fraction = Annotated[float, Bounds(0.0, 1.0, "fractions are between 0 and 1", above=True, below=True)]
 Positive = Annotated[float, Bounds(0.0, 1e6, "this number has no unit", above=True)]
 PositiveOrZero = Annotated[float, Bounds(0.0, 1e6, "this number has no unit")]
+FilePath = Annotated[str, Place()]

@@ -28,6 +28,12 @@ MODELS = {
 DATASETS = {
     "digits": "learners.data.digits:digits",
     "gaussian_mixture": "learners.data.gaussian_mixture:gaussian_mixture",
+    "mnist": "learners.data.mnist:mnist",
+    "fashion_mnist": "learners.data.mnist:fashion_mnist",
+    "cifar10": "learners.data.cifar:cifar10",
+    "cifar100": "learners.data.cifar:cifar100",
+    "cifar100_subset": "learners.data.cifar:cifar100_subset",
+    "npz": "learners.data.npz:npz",
 }
 
 PARTITIONS = {

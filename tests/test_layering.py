@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 
 ALLOWED_IMPORTS = {
     "channels": {"channels", "numpy", "scipy"},
-    "learners": {"learners", "torch", "numpy", "scipy", "networkx", "sklearn"},
+    "learners": {"learners", "torch", "numpy", "scipy", "networkx", "sklearn", "pooch", "requests"},
     "wsim": {"wsim", "channels", "learners", "simpy", "h5py", "numpy", "scipy", "networkx", "pydantic", "pydantic_core"}
     | {"typer", "click", "rich", "matplotlib"},
 }

@@ -103,7 +103,7 @@ class Run:
             world = self.world = build_world(scenario, loaded.files, self.streams)
             self.topology = build_topology(scenario, loaded.files, world, self.streams)
             self.hearing = build_hearing(scenario, world)
-        self.learning = Learning(scenario, self.streams, executor, window, learner)
+        self.learning = Learning(scenario, self.streams, executor, window, learner, loaded.directory)
         self.ledger = Ledger(world.num_nodes)
         self.processors = Processors(world.num_nodes)
         self.radios = Radios(world.full_duplex, world.tx_w)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from learners.task import Task
 from wsim.catalog import find
 from wsim.errors import DataError, ScenarioError
 from wsim.scenario import Scenario
-from wsim.scenario.keys import own_keys
+from wsim.scenario.keys import keys_of, own_keys
 from wsim.streams import Streams
 
 EXECUTORS = ("batched", "eager", "null")
@@ -22,20 +23,30 @@ EXECUTORS = ("batched", "eager", "null")
 
 class Learning:
     """`parts`: [num_devices] arrays of training indices. `learner`: instead of the scenario's own, a class that takes the keys
-    of [algorithm], a function (task, codec, num_rounds) -> learner, or a learner."""
+    of [algorithm], a function (task, codec, num_rounds) -> learner, or a learner. `directory`: where relative names of data
+    files start."""
 
     def __init__(
-        self, scenario: Scenario, streams: Streams, executor: str, window: int | None, learner: Any = None
+        self,
+        scenario: Scenario,
+        streams: Streams,
+        executor: str,
+        window: int | None,
+        learner: Any = None,
+        directory: Path = Path(),
     ) -> None:
         tensors.set_threads(1)
         self._streams = streams
         self.estimates = executor == "null"
         try:
-            dataset = _dataset(scenario, streams)
+            dataset = _dataset(scenario, streams, directory)
             self.parts = _parts(scenario, dataset.train_labels, streams)
+        except ValueError as error:
+            raise DataError(f"{scenario.scenario.name} [data]: {error}") from None
+        try:
             model = find("model", scenario.model.name)(dataset.input_shape, dataset.num_classes, **scenario.model.own)
         except ValueError as error:
-            raise DataError(f"{scenario.scenario.name} [data] and [model]: {error}") from None
+            raise DataError(f"{scenario.scenario.name} [model]: {error}") from None
         self.task = Task(dataset, model, scenario.dtype)
         self._tasks = [self.task] * scenario.num_devices
         codec = find("codec", scenario.codec.name)(**scenario.codec.own)
@@ -126,9 +137,13 @@ class Learning:
         return tensors.to_floats(self.executor.materialize(results))
 
 
-def _dataset(scenario: Scenario, streams: Streams) -> Any:
+def _dataset(scenario: Scenario, streams: Streams, directory: Path) -> Any:
     load = find("dataset", scenario.data.name)
-    return load(streams("split"), **own_keys("dataset", load, scenario.data))
+    keys = own_keys("dataset", load, scenario.data)
+    for name, key in keys_of("dataset", load).items():
+        if key.is_place and keys[name] is not None:
+            keys[name] = str(directory / keys[name])
+    return load(streams("split"), **keys)
 
 
 def _parts(scenario: Scenario, labels: np.ndarray, streams: Streams) -> list[np.ndarray]:

@@ -194,7 +194,7 @@ def test_keys_of_other_items_are_left_aside_so_that_one_override_switches() -> N
             ("data.partition=dirichlt",),
             '[data] partition = "dirichlt": unknown partition (dirichlet?), known: classes_per',
         ),
-        (("data.name=digit",), '[data] name = "digit": unknown data set (digits?), known: digits'),
+        (("data.name=digit",), '[data] name = "digit": unknown data set (digits?), known: cifar10'),
         (("model.hidden=[64, 0]",), "[model] hidden.1 = 0: layer widths are whole numbers, 1 to 100000"),
         (
             ("model.hiden=[64]",),

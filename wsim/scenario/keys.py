@@ -19,6 +19,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from learners.quantities import Place
+from wsim.scenario.conversion import alternatives
 from wsim.scenario.table import ItemTable
 
 REQUIRED: Any = inspect.Parameter.empty
@@ -39,6 +41,11 @@ class Key:
     name: str
     hint: Any
     default: Any
+
+    @property
+    def is_place(self) -> bool:
+        """Whether the value names a file or folder; a relative name starts where the scenario lies."""
+        return any(isinstance(note, Place) for kind in alternatives(self.hint) for note in typing.get_args(kind)[1:])
 
 
 def keys_of(kind: str, item: Callable[..., Any]) -> dict[str, Key]:

@@ -33,6 +33,7 @@ class Loaded:
     text: the file as it was read; with `overrides` and `files` it gives the same scenario again (`load_text`).
     overrides: what `--set` and `--seed` changed, in order.
     files: text of the graph and trace files that it refers to, by the name used in the scenario.
+    directory: where relative names of data files and folders start.
     """
 
     scenario: Scenario
@@ -40,6 +41,7 @@ class Loaded:
     overrides: list[str]
     path: Path | None = None
     files: dict[str, str] = field(default_factory=dict)
+    directory: Path = Path()
 
 
 def load(
@@ -118,7 +120,7 @@ def _load_text(
         scenario, texts = _checked(document, source, directory, referenced, learner)
     except ScenarioError as error:
         raise _blame(error, changed, source) from None
-    return Loaded(scenario, text, overrides, path, texts)
+    return Loaded(scenario, text, overrides, path, texts, directory)
 
 
 def _checked(
