@@ -191,8 +191,10 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Offer a value for evaluation. `metric`: an op (value, inputs, labels) -> accuracy, instead of that of the node's
-    task. The name "model" closes a round of the node; with value None it does only that (a server without a model)."""
+    """Offer a value for evaluation. name: "model" for what the method's accuracy is of, any other that the learner lists in
+    `reports` beside it. metric: an op (value, inputs [n, ...], labels [n]) -> correct [n], or (correct [n], losses [n]),
+    instead of that of the node's task; or the accuracy, a scalar, which is slower on devices' own test samples. The name
+    "model" closes a round of the node; with value None it does only that (a server without a model)."""
 
     name: str
     value: Value

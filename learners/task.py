@@ -32,7 +32,8 @@ class Task:
 
     sgd_step: (x, indices [B], weights [B], learning_rate) -> x, one plain SGD step
     gradient: (x, indices [B], weights [B]) -> g, the gradient of the weighted mean loss
-    metric: (x, inputs [n, *input_shape], labels [n]) -> accuracy, scalar
+    metric: (x, inputs [n, *input_shape], labels [n]) -> (correct [n] bool, losses [n]), the cross-entropy of each
+        sample
     with x and g [num_params] and samples in the data set's shape, as stored or prepared (see `Samples`); samples: its
     tensors, None to make them. Charged are the multiplications of matrices and convolutions, forward and backward; the
     elementwise rest, the scaling of images among it, is left out, as is usual for counts of training work.
@@ -67,10 +68,10 @@ class Task:
         def sgd_step(x: Tensor, indices: Tensor, weights: Tensor, learning_rate: float | Tensor) -> Tensor:
             return x - learning_rate * gradient(x, indices, weights)
 
-        def metric(x: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
+        def metric(x: Tensor, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             inputs = prepared(inputs).reshape(-1, *model.input_shape)
-            predicted = model.forward(unflatten(x, model.shapes), inputs).argmax(-1)
-            return (predicted == labels).to(x.dtype).mean()
+            logits = model.forward(unflatten(x, model.shapes), inputs)
+            return hits(logits, labels), sample_losses(logits, labels)
 
         self.gradient = Op(gradient, name="gradient", loop=model.has_convolution)
         self.sgd_step = Op(sgd_step, name="sgd_step", loop=model.has_convolution)
@@ -94,6 +95,17 @@ class Task:
     def initial_parameters(self, rng: np.random.Generator) -> Tensor:
         """Flat parameters [num_params]; drawn in float64, so that both dtypes start from the same model."""
         return torch.tensor(self.model.initial(rng), dtype=self.dtype)
+
+
+def hits(logits: Tensor, labels: Tensor) -> Tensor:
+    """[B] bool, whether the first of the largest logits is the label's. logits: [B, num_classes]; labels: [B]."""
+    return logits.max(-1).indices == labels  # argmax, at two thirds of its time
+
+
+def sample_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """[B] logsumexp(z_b) - z_b[label_b]. logits: [B, num_classes]; labels: [B]. Over columns: on a CPU a tenth of the time
+    that a softmax of short rows takes."""
+    return -logits.mT.contiguous().log_softmax(-2).gather(-2, labels.unsqueeze(-2)).squeeze(-2)
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:

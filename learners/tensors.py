@@ -37,8 +37,3 @@ def uniform(rng: np.random.Generator, size: int) -> Tensor:
 def no_numbers(size: int) -> Tensor:
     """float32 [size] for an estimate, in which only the shape counts."""
     return torch.empty(size)
-
-
-def to_floats(tensors: list[Tensor]) -> np.ndarray:
-    """Scalars as a float64 array."""
-    return np.array([float(tensor) for tensor in tensors])

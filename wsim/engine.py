@@ -229,7 +229,8 @@ class Run:
         steps = 0
         while not self.stop_reason:
             if driver.main_left == 0:
-                self.stop_reason = "rounds"
+                limit = self.scenario.stop.rounds
+                self.stop_reason = "finished" if limit is None or self.evaluator.rounds < limit else "rounds"
                 break
             if limits.active:
                 limits.watch()

@@ -11,6 +11,7 @@ import numpy as np
 from learners import executors, tensors
 from learners.batching import BatchStream
 from learners.protocol import SERVER
+from learners.scoring import Examples, Scorer
 from learners.task import Task
 from wsim.catalog import find
 from wsim.errors import DataError, ScenarioError
@@ -68,6 +69,8 @@ class Learning:
             self.executor = executors.BatchedExecutor(window=window)
         else:
             self.executor = executors.EXECUTORS[executor]()
+        self._scorer = Scorer(self.executor, self.task.dtype)
+        self._test = Examples(self.task.test_inputs, self.task.test_labels)
         self._same_initial = scenario.model.same_initial_weights
         self._initial: dict[int, Any] = {}
         self._codec_streams: dict[int, np.random.Generator] = {}
@@ -133,8 +136,7 @@ class Learning:
         """[len(values)] accuracies on the global test set by an op (value, inputs, labels), NaN in an estimate."""
         if self.estimates or not values:
             return np.full(len(values), np.nan)
-        results = [metric(value, self.task.test_inputs, self.task.test_labels) for value in values]
-        return tensors.to_floats(self.executor.materialize(results))
+        return self._scorer.score([(value, metric, self._test) for value in values])[:, 0]
 
 
 def _dataset(scenario: Scenario, streams: Streams, directory: Path) -> Any:

@@ -131,7 +131,8 @@ def _accuracy(record: RunRecord) -> str:
 
 def _time(record: RunRecord) -> str:
     rounds = _count(num_rounds(record), "round")
-    return f"{seconds(record.simulated_s)}, {rounds}, ended by stop.{record.stop_reason}"
+    ended = "all programs ended" if record.stop_reason == "finished" else f"ended by stop.{record.stop_reason}"
+    return f"{seconds(record.simulated_s)}, {rounds}, {ended}"
 
 
 def _bits(record: RunRecord) -> str:

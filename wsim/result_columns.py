@@ -66,7 +66,9 @@ COLUMNS = (
     Column("learner", "/learner", (), None, "learning algorithm"),
     Column("exact", "/exact", (), "1", "whether no declared expectation was used"),
     Column("estimated", "/estimated", (), "1", "whether the run did no arithmetic (accuracies are NaN)"),
-    Column("stop_reason", "/stop_reason", (), None, "the limit that ended the run"),
+    Column(
+        "stop_reason", "/stop_reason", (), None, "the limit that ended the run, or finished: all programs had ended"
+    ),
     Column("num_devices", "/num_devices", (), "1", "number of devices"),
     Column("node_names", "/node_name", ("node",), None, "name of the node"),
     Column("group", "/device_group", ("device",), "1", "group of the device"),

@@ -15,7 +15,8 @@ from learners.data.dataset import Dataset
 
 
 class Samples:
-    """test_inputs: [num_samples, *input_shape] as stored, uint8 or `dtype`; test_labels: int64 [num_samples]."""
+    """train_inputs, test_inputs: [num_samples, *input_shape] as stored, uint8 or `dtype`; train_labels, test_labels: int64
+    [num_samples]."""
 
     def __init__(self, dataset: Dataset, dtype: torch.dtype) -> None:
         self.dtype = dtype
@@ -23,8 +24,8 @@ class Samples:
             per_channel = (-1,) + (1,) * (len(dataset.input_shape) - 1)
             self._center = torch.tensor(255 * dataset.mean, dtype=dtype).reshape(per_channel)
             self._scale = torch.tensor(1 / (255 * dataset.std), dtype=dtype).reshape(per_channel)
-        self._train_inputs = self._stored(dataset.train_inputs)
-        self._train_labels = torch.tensor(dataset.train_labels)
+        self.train_inputs = self._stored(dataset.train_inputs)
+        self.train_labels = torch.tensor(dataset.train_labels)
         self.test_inputs = self._stored(dataset.test_inputs)
         self.test_labels = torch.tensor(dataset.test_labels)
 
@@ -37,8 +38,8 @@ class Samples:
 
         change: of the inputs as they are stored (augmentation)
         """
-        inputs = self._train_inputs[indices]
-        return self.prepared(inputs if change is None else change(inputs)), self._train_labels[indices]
+        inputs = self.train_inputs[indices]
+        return self.prepared(inputs if change is None else change(inputs)), self.train_labels[indices]
 
     def prepared(self, inputs: Tensor) -> Tensor:
         """Stored inputs [n, *input_shape] as numbers of `dtype`; prepared ones stay as they are.

@@ -103,13 +103,15 @@ def test_padding_changes_nothing(twin: tuple[Task, nn.Module]) -> None:
     assert torch.equal(task.sgd_step(x, torch.tensor([3, 7, 0]), torch.zeros(3, dtype=torch.float64), 0.1), x)
 
 
-def test_metric_is_the_fraction_of_right_answers(twin: tuple[Task, nn.Module]) -> None:
+def test_metric_says_which_answers_are_right_and_their_cross_entropy(twin: tuple[Task, nn.Module]) -> None:
     task, module = twin
     x = task.initial_parameters(np.random.default_rng(2))
     nn.utils.vector_to_parameters(x, module.parameters())
-    predicted = module(torch.tensor(task.dataset.test_inputs)).argmax(1)
-    expected = sum(int(a) == int(b) for a, b in zip(predicted, task.test_labels, strict=True)) / 12
-    assert float(task.metric(x, task.test_inputs, task.test_labels)) == pytest.approx(expected, abs=1e-12)
+    logits = module(torch.tensor(task.dataset.test_inputs))
+    correct, losses = task.metric(x, task.test_inputs, task.test_labels)
+    assert correct.tolist() == [int(a) == int(b) for a, b in zip(logits.argmax(1), task.test_labels, strict=True)]
+    expected = nn.functional.cross_entropy(logits, task.test_labels, reduction="none")
+    assert torch.allclose(losses, expected, rtol=0, atol=1e-12)
 
 
 def test_weights_start_with_the_stated_variance() -> None:

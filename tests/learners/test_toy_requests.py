@@ -340,7 +340,7 @@ def test_simulator_answers_every_request(executor: str) -> None:
     observing_s = record.program_s[0, PROGRAM_STATES.index("observing")]
     assert observing_s == pytest.approx(round(observations) * DELAY_S, abs=1e-9)
     assert record.accuracy_by_device[-1, 0] == ACCURACY  # by the metric that came with the report
-    assert record.stop_reason == "rounds"  # the two services still wait, and that is no deadlock
+    assert record.stop_reason == "finished"  # the two services still wait, and that is no deadlock
     assert END_S <= record.simulated_s <= END_S + 2 * DELAY_S
     finished = record.program_s[:, PROGRAM_STATES.index("finished")]
     assert (record.program_node.tolist(), (finished > 0).tolist()) == (

@@ -55,7 +55,7 @@ def test_a_service_may_wait_for_ever():
         yield Sleep(0.5)
 
     record = estimate(programs={SERVER: main})
-    assert (record.simulated_s, record.stop_reason) == (0.5, "rounds")
+    assert (record.simulated_s, record.stop_reason) == (0.5, "finished")
 
 
 def test_a_program_that_takes_no_time_is_stopped(monkeypatch):
