@@ -98,12 +98,12 @@ def test_pieces_that_fit_into_memory_give_the_same(own: bool, executor: Any, mon
     monkeypatch.setattr(scoring, "PIECE_BYTES", 200_000)
     cut = Examples(whole.inputs, whole.labels, rows)
     jobs = executor.num_jobs
-    np.testing.assert_allclose(
-        Scorer(executor, task.dtype).score([(value, task.metric, cut)]), expected, rtol=0, atol=1e-12
-    )
-    assert executor.num_jobs == jobs + 5 if own and isinstance(executor, BatchedExecutor) else True
-    assert len(cut._pieces) == 1
-    assert max(len(piece[0]) for piece in next(iter(cut._pieces.values()))) < 300
+    found = Scorer(executor, task.dtype).score([(value, task.metric, cut)])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    (pieces,) = cut._pieces.values()
+    assert len(pieces) > 3
+    if isinstance(executor, BatchedExecutor):
+        assert executor.num_jobs == jobs + len(pieces)
 
 
 def test_accuracy_has_the_bits_of_a_mean_in_the_runs_own_dtype() -> None:
