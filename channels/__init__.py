@@ -13,6 +13,8 @@
 Names are found in their modules, which are imported when they are needed.
 """
 
+__part_of__ = "wsim"  # read by wsim.packages: others use the name, too
+
 __all__ = [
     "channel",
     "counter",

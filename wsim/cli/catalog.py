@@ -27,6 +27,9 @@ Which = Annotated[ListKind | None, typer.Argument(metavar="[KIND]", help=f"One o
 
 def list_items(kind: Which = None, json: Json = False) -> None:
     """What a scenario may name: learners, channels, ..., and the scenarios that come with wsim."""
+    from wsim.packages import check_packages
+
+    check_packages()
     if kind is not None and json:
         print_json(_items(kind))
         return
