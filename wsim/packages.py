@@ -34,8 +34,8 @@ def check_packages() -> None:
             raise PackageError(f"{says}: another package of that name comes first; {REMEDY}")
         rival = _sharing(name)
         if rival is not None or not _is_marked(HOME / name / "__init__.py"):
-            other = f"the distribution {rival}" if rival is not None else "another distribution"
-            says = f"package {name} in {HOME}: {other} has files in the same folder as wsim"
+            other = f"the distribution {rival} has" if rival is not None else "another distribution has, or had,"
+            says = f"package {name} in {HOME}: {other} files in the same folder as wsim"
             raise PackageError(f"{says}; {REMEDY}")
 
 
