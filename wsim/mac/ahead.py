@@ -1,4 +1,4 @@
-"""The channel ahead of a carrier's active transfers: a matrix [active, cells] that is looked up in pieces.
+"""The channel ahead of a carrier's active transfers: a matrix [cells, active] that is looked up in pieces.
 
 How many cells are looked up at once follows from how many the last plans needed; it changes the work, never a value. Where a
 gain is cheap, one call serves all links seen so far, for the ones that come and go within the same cells.
@@ -17,63 +17,64 @@ MAX_SEEN = 1 << 14  # links in the table of those seen
 
 
 class ChannelAhead:
-    """first_cell, num_cells: the cells that are known. power_band_hz: the band that all power is spread over; then the rows
-    are efficiencies (bit/s/Hz), of fixed-rate transfers too. None: they are C/N0 (Hz), 0 for a fixed rate."""
+    """first_cell, num_cells: the cells that are known. power_band_hz: the band that all power is spread over; then what is
+    known are efficiencies (bit/s/Hz), of fixed-rate transfers too. None: it is C/N0 (Hz), 0 for a fixed rate. expected: the
+    links (tx, rx) that count as seen from the start."""
 
-    def __init__(self, links: Links, power_band_hz: float | None) -> None:
+    def __init__(self, links: Links, power_band_hz: float | None, expected: list[tuple[int, int]]) -> None:
         self._links = links
         self._power_band_hz = power_band_hz
         self.first_cell = 0
         self.num_cells = 0
-        self._rows = np.empty((16, 1))
-        self._num_rows = 0
+        self._values = np.empty((MIN_CELLS, 16))
+        self._num_active = 0
         self._width = MIN_CELLS
-        # links seen so far and their table [links, cells]
-        self._row_of: dict[tuple[int, int], int] = {}
-        self._seen = np.zeros((16, 2), dtype=np.int64)
-        self._table = np.zeros((16, 0))
+        # links seen so far and their table [cells, links]
+        self._expected = expected if len(expected) <= MAX_SEEN else []
+        self._seen = np.zeros((max(16, len(self._expected)), 2), dtype=np.int64)
+        self._table = np.zeros((0, len(self._seen)))
         self._table_first = 0
-        self._table_cells = 0
+        self._column_of: dict[tuple[int, int], int] = {}
+        self._forget_seen()
 
-    def columns(self, n: int, cells: slice) -> np.ndarray:
-        """[n, cells] of the first n active transfers."""
-        return self._rows[:n, cells]
+    def at(self, offset: int) -> np.ndarray:
+        """[active] in this one of the known cells."""
+        return self._values[offset, : self._num_active]
+
+    def since(self, offset: int) -> np.ndarray:
+        """[cells, active] from this one of the known cells on."""
+        return self._values[offset : self.num_cells, : self._num_active]
 
     def look(self, cell: int, active: list[Transfer]) -> int:
-        """Know the channel of all active transfers from `cell`, the present one, on; returns the column of that cell."""
-        n, have = len(active), self._num_rows
+        """Know the channel of all active transfers from `cell`, the present one, on; returns the offset of that cell."""
+        n, have = len(active), self._num_active
         offset = cell - self.first_cell
         if have == 0 or offset >= self.num_cells:
-            width = 1 if self._links.static else max(1, min(self._width, MAX_ENTRIES // n))
-            if self._rows.shape[0] < n or self._rows.shape[1] < width:
-                self._rows = np.empty((max(n, 2 * len(self._rows)), max(width, self._rows.shape[1])))
-            self._rows[:n, :width] = self._channel_of(active, cell, width)
-            self.first_cell, self.num_cells, self._num_rows = cell, width, n
-            return 0
+            have = offset = 0
+            self.first_cell = cell
+            self.num_cells = 1 if self._links.static else max(1, min(self._width, MAX_ENTRIES // n))
         if have < n:
-            if self._rows.shape[0] < n:
-                more = np.empty((max(n, 2 * len(self._rows)), self._rows.shape[1]))
-                more[:have] = self._rows[:have]
-                self._rows = more
-            width = self.num_cells - offset
-            self._rows[have:n, offset : self.num_cells] = self._channel_of(active[have:], cell, width)
-            self._num_rows = n
+            self._make_room(self.num_cells, n)
+            ahead = self._channel_of(active[have:], cell, self.num_cells - offset)
+            self._values[offset : self.num_cells, have:n] = ahead
+            self._num_active = n
         return offset
 
     def remove(self, i: int) -> None:
         """The i-th active transfer has gone; the ones behind it move up."""
-        if self._num_rows > i:
-            self._rows[i : self._num_rows - 1] = self._rows[i + 1 : self._num_rows]
-            self._num_rows -= 1
+        n = self._num_active
+        if n > i:
+            self._values[: self.num_cells, i : n - 1] = self._values[: self.num_cells, i + 1 : n]
+            self._num_active = n - 1
 
     def clear(self) -> None:
         """Nobody is active."""
-        self._num_rows = 0
+        self._num_active = 0
 
     def forget(self) -> None:
         """A power has changed: everything is looked up anew."""
-        self._num_rows = 0
-        self._row_of.clear()
+        self._num_active = 0
+        self._forget_seen()
 
     def look_further(self) -> None:
         """The cells that were known did not reach far enough: twice as many the next time."""
@@ -83,49 +84,70 @@ class ChannelAhead:
         """So many cells were of use: as many the next time."""
         self._width = max(MIN_CELLS, min(MAX_CELLS, num_cells))
 
+    def _make_room(self, num_cells: int, num_active: int) -> None:
+        old = self._values
+        if old.shape[0] < num_cells or old.shape[1] < num_active:
+            width = old.shape[1] if old.shape[1] >= num_active else max(num_active, 2 * old.shape[1])
+            self._values = np.empty((max(num_cells, old.shape[0]), width))
+            self._values[: old.shape[0], : old.shape[1]] = old
+
     def _channel_of(self, transfers: list[Transfer], first_cell: int, num_cells: int) -> np.ndarray:
-        """[len(transfers), num_cells] C/N0, or efficiency where the power's band never changes (then also fixed ones)."""
+        """[num_cells, len(transfers)] C/N0, or efficiency where the power's band never changes (then also fixed ones)."""
+        pairs = [(transfer.tx, transfer.receivers[0]) for transfer in transfers if transfer.efficiency is None]
+        look_up = self._from_table if self._links.cheap else self._look_up
+        if len(pairs) == len(transfers):
+            return look_up(pairs, first_cell, num_cells)
+        ahead = np.zeros((num_cells, len(transfers)))
         adaptive = [i for i, transfer in enumerate(transfers) if transfer.efficiency is None]
-        ahead = np.zeros((len(transfers), num_cells))
         if adaptive:
-            pairs = [(transfers[i].tx, transfers[i].receivers[0]) for i in adaptive]
-            if self._links.cheap:
-                ahead[adaptive] = self._from_table(pairs, first_cell, num_cells)
-            else:
-                ahead[adaptive] = self._look_up(np.array(pairs, dtype=np.int64), first_cell, num_cells)
-        if len(adaptive) < len(transfers) and self._power_band_hz is not None:
+            ahead[:, adaptive] = look_up(pairs, first_cell, num_cells)
+        if self._power_band_hz is not None:
             for i, transfer in enumerate(transfers):
                 if transfer.efficiency is not None:
-                    ahead[i] = transfer.efficiency
+                    ahead[:, i] = transfer.efficiency
         return ahead
 
-    def _from_table(self, pairs: list[tuple[int, int]], first_cell: int, num_cells: int) -> np.ndarray:
-        """Rows of the table of all links seen, which is looked up as a whole when the cells have moved on."""
-        row_of = self._row_of
-        last_cell = first_cell + num_cells
-        if self._table_first > first_cell or last_cell > self._table_first + self._table_cells:
-            if len(row_of) > MAX_SEEN:
-                row_of.clear()
-            self._table_first, self._table_cells = first_cell, num_cells
-            seen = self._seen[: len(row_of)]
-            self._table = np.empty((len(self._seen), num_cells))
-            if len(seen):
-                self._table[: len(seen)] = self._look_up(seen, first_cell, num_cells)
-        new = [pair for pair in pairs if pair not in row_of]
-        if new:
-            have = len(row_of)
-            total = have + len(new)
-            if total > len(self._seen):
-                capacity = max(total, 2 * len(self._seen))
-                self._seen = np.resize(self._seen, (capacity, 2))
-                self._table = np.resize(self._table, (capacity, self._table_cells))
-            self._seen[have:total] = new
-            row_of.update(zip(new, range(have, total), strict=True))
-            self._table[have:total] = self._look_up(self._seen[have:total], self._table_first, self._table_cells)
-        offset = first_cell - self._table_first
-        return self._table[[row_of[pair] for pair in pairs], offset : offset + num_cells]
+    def _forget_seen(self) -> None:
+        self._column_of = {pair: i for i, pair in enumerate(self._expected)}
+        if self._expected:
+            self._seen[: len(self._expected)] = self._expected
+        self._table = self._table[:0]
 
-    def _look_up(self, pairs: np.ndarray, first_cell: int, num_cells: int) -> np.ndarray:
-        cn0 = self._links.cn0(pairs[:, 0], pairs[:, 1], first_cell, num_cells)
+    def _from_table(self, pairs: list[tuple[int, int]], first_cell: int, num_cells: int) -> np.ndarray:
+        """Columns of the table of all links seen, which is looked up as a whole when the cells have moved on."""
+        column_of = self._column_of
+        if self._table_first > first_cell or first_cell + num_cells > self._table_first + len(self._table):
+            if len(column_of) > MAX_SEEN:
+                self._forget_seen()
+                column_of = self._column_of
+            self._table_first = first_cell
+            self._table = np.empty((num_cells, len(self._seen)))
+            if column_of:
+                self._table[:, : len(column_of)] = self._look_up(self._seen[: len(column_of)], first_cell, num_cells)
+        new = [pair for pair in pairs if pair not in column_of]
+        if new:
+            self._add(new)
+        begin = first_cell - self._table_first
+        columns = [column_of[pair] for pair in pairs]
+        if len(columns) == 1:
+            return self._table[begin : begin + num_cells, columns[0] : columns[0] + 1]
+        return self._table[begin : begin + num_cells, columns]
+
+    def _add(self, new: list[tuple[int, int]]) -> None:
+        """Links that are seen for the first time."""
+        have, capacity = len(self._column_of), len(self._seen)
+        total = have + len(new)
+        if total > capacity:
+            more = max(total, 2 * capacity) - capacity
+            self._seen = np.concatenate([self._seen, np.zeros((more, 2), dtype=np.int64)])
+            self._table = np.concatenate([self._table, np.empty((len(self._table), more))], axis=1)
+        self._seen[have:total] = new
+        self._column_of.update(zip(new, range(have, total), strict=True))
+        self._table[:, have:total] = self._look_up(self._seen[have:total], self._table_first, len(self._table))
+
+    def _look_up(self, pairs: list[tuple[int, int]] | np.ndarray, first_cell: int, num_cells: int) -> np.ndarray:
+        """[num_cells, len(pairs)] anew from the channel."""
+        ends = np.asarray(pairs, dtype=np.int64)
+        cn0 = self._links.cn0(ends[:, 0], ends[:, 1], first_cell, num_cells).T
         band_hz = self._power_band_hz
         return cn0 if band_hz is None else self._links.efficiency(cn0 / band_hz)

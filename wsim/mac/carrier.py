@@ -93,6 +93,8 @@ class Carrier:
         self._links = links
         self._radios = radios
         self._sharing = sharing
+        self._even_share = sharing.even_share
+        self._power_band_hz = sharing.power_band_hz
         self._done = done
         self._server = server
         self._server_sends = server_sends
@@ -101,19 +103,23 @@ class Carrier:
         self._active: list[Transfer] = []
         self._arrivals: list[Transfer] = []
         # a fixed rate on links that never change decodes all of the time or never: when its bits drain does not matter
-        self._one_point = links.static and sharing.power_band_hz is not None
+        self._one_point = links.static and self._power_band_hz is not None
         self._num_fixed = 0  # active transfers that do not follow the channel
         self._timer: Call | None = None
         self._replan_call: Call | None = None
         self._replans_itself = False
         self._left = np.empty(16)  # bits, by active transfer; capacity doubles
-        self._ahead = ChannelAhead(links, sharing.power_band_hz)
+        expected = []
+        if server is not None:
+            devices = [i for i in range(len(links.tx_power_w)) if i != server]
+            expected = [(server, i) if server_sends else (i, server) for i in devices]
+        self._ahead = ChannelAhead(links, self._power_band_hz, expected)
         # the plan from _plan_ns on
         self._plan_ns = 0
         self._planned = False
-        self._ends_ns = np.empty(0)  # [cells] offsets from _plan_ns
-        self._rates = np.empty((0, 0))  # [num_active, cells] bit/ns
-        self._filled: np.ndarray | None = None  # [num_active, cells] bits by the end of each cell, of more than one
+        self._rate = np.empty(0)  # [num_active] bit/ns in the present cell
+        self._end_ns = 0.0  # where it ends, from _plan_ns
+        self._cells: _Cells | None = None  # where the plan has more than that one
         self._finish = np.empty(0)  # [num_active] ns from _plan_ns until each is through
         self._stalls = False
         self._stall_mark_ns = 0  # until when stalls are booked
@@ -224,7 +230,6 @@ class Carrier:
             more = np.empty(max(2 * len(self._left), n + len(arrivals)))
             more[:n] = self._left[:n]
             self._left = more
-        even_share = self._sharing.even_share
         for i, transfer in enumerate(arrivals, start=n):
             transfer.started_ns = now_ns
             transfer.air_mark_ns, transfer.hz_mark_ns = self._air_ns, self._hz_ns
@@ -234,9 +239,8 @@ class Carrier:
             if transfer.efficiency is not None:
                 self._num_fixed += 1
                 if self._one_point:
-                    transfer.history.append((now_ns, 0.0, self._sharing.power_band_hz or 0.0))
-            self._set_share(transfer, now_ns, even_share or 0.0, 1)
-        self._set_server(now_ns)
+                    transfer.history.append((now_ns, 0.0, self._power_band_hz or 0.0))
+            self._set_share(transfer, now_ns, self._even_share or 0.0, 1)
 
     def _drop(self, i: int) -> None:
         """Take the i-th transfer off the air; the plan is void until the replanning at this same instant."""
@@ -251,7 +255,6 @@ class Carrier:
         self._ahead.remove(i)
         self._sharing.remove(i)
         self._set_share(transfer, now_ns, 0.0, -1)
-        self._set_server(now_ns)
         self._planned = False
 
     def _set_share(self, transfer: Transfer, now_ns: int, share: float, waiting: int = 0) -> None:
@@ -280,12 +283,9 @@ class Carrier:
         elapsed = now_ns - self._plan_ns
         if elapsed == 0 or not self._planned:
             return 0.0
-        if self._filled is None:
-            return self._rates[:, 0] * elapsed
-        j = int(np.searchsorted(self._ends_ns, elapsed))
-        if j == 0:
-            return self._rates[:, 0] * elapsed
-        return self._filled[:, j - 1] + self._rates[:, j] * (elapsed - self._ends_ns[j - 1])
+        if self._cells is None or elapsed <= self._end_ns:
+            return self._rate * elapsed
+        return self._cells.filled_by(elapsed)
 
     def _advance(self, now_ns: int) -> None:
         """Book what has been drained since the plan was made. The plan is used up: a replanning must follow."""
@@ -314,8 +314,10 @@ class Carrier:
             return
         since, elapsed = float(self._stall_mark_ns - self._plan_ns), float(now_ns - self._plan_ns)
         self._stall_mark_ns = now_ns
-        lengths = np.diff(np.clip(self._ends_ns, since, elapsed), prepend=since)
-        stalled_ns = ((self._rates <= 0.0) * lengths).sum(axis=1) * self._allotment.time_share
+        if self._cells is None:
+            stalled_ns = (self._rate <= 0.0) * (min(elapsed, self._end_ns) - since) * self._allotment.time_share
+        else:
+            stalled_ns = self._cells.stalled_ns(since, elapsed) * self._allotment.time_share
         for i in np.flatnonzero(stalled_ns).tolist():
             transfer = self._active[i]
             transfer.airtime_ns -= float(stalled_ns[i])
@@ -333,12 +335,13 @@ class Carrier:
         self._replan_call = None
         if self._arrivals:
             self._admit(now_ns)
+        self._set_server(now_ns)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         n = len(self._active)
         allotment = self._allotment = self._sharing.allot(n)
-        if self._sharing.even_share is None:
+        if self._even_share is None:
             self._radios.settle(slice(None), now_ns)
             self._sharing.share_radios(self._radios, self._active, allotment.time_share)
         if n == 0:
@@ -349,79 +352,98 @@ class Carrier:
                 if transfer.efficiency is not None:
                     transfer.history.append((now_ns, transfer.bits - left, allotment.power_band_hz))
         offset = self._ahead.look(self._links.cell_at(now_ns), self._active)
-        scale = allotment.time_share * (allotment.band_hz / NS_PER_S)
-        if isinstance(scale, np.ndarray):
-            scale = scale[:, None]
-        self._plan(now_ns, n, offset, scale, allotment)
+        self._plan(now_ns, offset)
         self._planned = True
         self._stall_mark_ns = now_ns
 
-    def _plan(self, now_ns: int, n: int, offset: int, scale: float | np.ndarray, allotment: Allotment) -> None:
+    def _plan(self, now_ns: int, offset: int) -> None:
         """Find the first finish: in the present cell, else in the cells ahead; set the timer to it or to their end."""
+        n = len(self._active)
         left = self._left[:n]
-        self._filled = None
-        self._rates = rates = self._rates_of(n, slice(offset, offset + 1), scale, allotment)
+        self._cells = None
+        self._rate = rate = self._rates_of(self._ahead.at(offset))
         if self._links.static:
             end = _STATIC_SPAN_NS
         else:
             end = float((self._ahead.first_cell + offset + 1) * self._links.cell_ns - now_ns)
-        slowest = float(rates.min())
-        self._stalls = slowest <= 0.0
-        if slowest > 0.0:
-            finish = left / rates[:, 0]
-        else:
+        self._end_ns = end
+        self._stalls = rate.item(rate.argmin()) <= 0.0  # argmin: a reduction costs numpy five times as much
+        if self._stalls:
             finish = np.full(n, np.inf)
-            moving = rates[:, 0] > 0.0
-            finish[moving] = left[moving] / rates[moving, 0]
-        first = max(float(finish.min()), 0.0)
+            moving = rate > 0.0
+            finish[moving] = left[moving] / rate[moving]
+        else:
+            finish = left / rate
+        first = max(finish.item(finish.argmin()), 0.0)
         if first > end:
             if self._links.static:
                 self._finish = finish
-                self._ends_ns = np.array([end])
                 return  # nothing moves: nobody finishes until the set changes
             if offset + 1 < self._ahead.num_cells:
-                self._plan_ahead(now_ns, n, offset, scale, allotment)
+                self._plan_ahead(now_ns, offset)
                 return
             first = end
             self._ahead.look_further()
         self._finish = finish
-        self._ends_ns = np.array([end])
         self._timer = self._clock.after(math.ceil(first), self._finished)
 
-    def _plan_ahead(self, now_ns: int, n: int, offset: int, scale: float | np.ndarray, allotment: Allotment) -> None:
+    def _plan_ahead(self, now_ns: int, offset: int) -> None:
         """Nobody finishes in the present cell: add up the bits over all the cells that are known."""
-        left = self._left[:n]
-        rates = self._rates_of(n, slice(offset, self._ahead.num_cells), scale, allotment)
-        cells = self._ahead.first_cell + np.arange(offset + 1, self._ahead.num_cells + 1)
-        ends = (cells * self._links.cell_ns - now_ns).astype(np.float64)
-        filled = np.cumsum(rates * np.diff(ends, prepend=0.0), axis=1)
-        through = np.flatnonzero(filled[:, -1] >= left)
-        finish = np.full(n, np.inf)
-        if len(through):
-            rows, bits = filled[through], left[through]
-            j = (rows < bits[:, None]).sum(axis=1)
-            k = np.arange(len(through))
-            before = np.where(j > 0, rows[k, j - 1], 0.0)
-            begin = np.where(j > 0, ends[j - 1], 0.0)
-            finish[through] = begin + np.maximum(bits - before, 0.0) / rates[through, j]
-            first = float(finish.min())
-            self._ahead.look_so_far(2 * int(j.min()) + 2)
-        else:
-            first = float(ends[-1])
+        numbers = self._ahead.first_cell + np.arange(offset + 1, self._ahead.num_cells + 1)
+        ends_ns = (numbers * self._links.cell_ns - now_ns).astype(np.float64)
+        cells = self._cells = _Cells(self._rates_of(self._ahead.since(offset)), ends_ns)
+        self._finish, last = cells.finish_ns(self._left[: len(self._active)])
+        if last is None:
+            first = float(ends_ns[-1])
             self._ahead.look_further()
-        self._rates, self._ends_ns, self._filled = rates, ends, filled
-        self._stalls = bool(rates.min() <= 0.0)
-        self._finish = finish
+        else:
+            first = float(self._finish.min())
+            self._ahead.look_so_far(2 * last + 2)
+        self._stalls = bool(cells.rates.min() <= 0.0)
         self._timer = self._clock.after(math.ceil(first), self._finished)
 
-    def _rates_of(self, n: int, cells: slice, scale: float | np.ndarray, allotment: Allotment) -> np.ndarray:
-        """[n, cells] bit/ns of all active transfers in these columns of the channel ahead."""
-        ahead = self._ahead.columns(n, cells)
-        if self._sharing.power_band_hz is None:
+    def _rates_of(self, ahead: np.ndarray) -> np.ndarray:
+        """[..., num_active] bit/ns of all active transfers from their channel ahead."""
+        allotment = self._allotment
+        if self._power_band_hz is None:
             ahead = self._links.efficiency(ahead / allotment.power_band_hz)
             if self._num_fixed:
                 for i, transfer in enumerate(self._active):
                     if transfer.efficiency is not None:
-                        ahead[i] = transfer.efficiency
-        rates: np.ndarray = ahead * scale
+                        ahead[..., i] = transfer.efficiency
+        rates: np.ndarray = ahead * (allotment.time_share * (allotment.band_hz / NS_PER_S))
         return rates
+
+
+class _Cells:
+    """A plan over several cells. rates: [cells, num_active] bit/ns; ends_ns: [cells] from when the plan was made."""
+
+    def __init__(self, rates: np.ndarray, ends_ns: np.ndarray) -> None:
+        self.rates = rates
+        self._ends_ns = ends_ns
+        self._filled = np.cumsum(rates * np.diff(ends_ns, prepend=0.0)[:, None], axis=0)  # bits by the end of each cell
+
+    def finish_ns(self, left: np.ndarray) -> tuple[np.ndarray, int | None]:
+        """[num_active] when so many bits are through, infinity beyond the last cell; and the cell of the first finish."""
+        finish = np.full(len(left), np.inf)
+        through = np.flatnonzero(self._filled[-1] >= left)
+        if not len(through):
+            return finish, None
+        filled, bits = self._filled[:, through], left[through]
+        j = (filled < bits).sum(axis=0)
+        before = np.where(j > 0, filled[j - 1, np.arange(len(through))], 0.0)
+        begin = np.where(j > 0, self._ends_ns[j - 1], 0.0)
+        finish[through] = begin + np.maximum(bits - before, 0.0) / self.rates[j, through]
+        return finish, int(j.min())
+
+    def filled_by(self, elapsed_ns: int) -> np.ndarray:
+        """[num_active] bits, later than the first cell."""
+        j = int(np.searchsorted(self._ends_ns, elapsed_ns))
+        filled: np.ndarray = self._filled[j - 1] + self.rates[j] * (elapsed_ns - self._ends_ns[j - 1])
+        return filled
+
+    def stalled_ns(self, since_ns: float, until_ns: float) -> np.ndarray:
+        """[num_active] time with rate zero."""
+        lengths = np.diff(np.clip(self._ends_ns, since_ns, until_ns), prepend=since_ns)
+        stalled: np.ndarray = ((self.rates <= 0.0) * lengths[:, None]).sum(axis=0)
+        return stalled
