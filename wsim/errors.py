@@ -44,6 +44,14 @@ class SimulationError(WsimError):
     """A run that cannot go on, such as programs that wait for each other for ever."""
 
 
+class StudyError(WsimError):
+    """Runs of a study that failed; the others have their results."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 def one_line(text: str) -> str:
     """The text with every line break and control character turned into a blank, so that it prints as one line."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())

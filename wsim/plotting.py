@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ _STYLE: Any = {
     "svg.hashsalt": "wsim",
     "text.parse_math": False,  # a name may hold a dollar sign
 }
-_TIGHT: Any = {
+TIGHT: Any = {
     "handlelength": 0.9,
     "handleheight": 0.9,
     "handletextpad": 0.4,
@@ -76,6 +77,11 @@ def plot_run(record: RunRecord, path: str | Path, force: bool = True) -> None:
     force: overwrite an existing file
     Raises ResultError where the name has another ending or the file cannot be written.
     """
+    write_figure(lambda: draw_run(record), path, force)
+
+
+def write_figure(draw: Callable[[], Figure], path: str | Path, force: bool = True) -> None:
+    """As `plot_run`, for any figure; `draw` is called with our style set. Equal figures give equal files."""
     ending = Path(path).suffix.lower().removeprefix(".")
     if ending not in FORMATS:
         raise ResultError(f"{path}: cannot be drawn; pictures end in .png, .pdf or .svg")
@@ -86,7 +92,7 @@ def plot_run(record: RunRecord, path: str | Path, force: bool = True) -> None:
     undated: Any = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(ending)
     buffer = io.BytesIO()
     with mpl.rc_context(_STYLE):
-        draw_run(record).savefig(buffer, format=ending, dpi=200, metadata=undated)
+        draw().savefig(buffer, format=ending, dpi=200, metadata=undated)
     write_atomically(path, buffer.getvalue(), force)
 
 
@@ -114,7 +120,7 @@ def draw_run(record: RunRecord) -> Figure:
     words = list(states.values())
     in_one_row = sum(len(word) + 3 for word in words) <= _LEGEND_CHARACTERS
     ncols = len(words) if in_one_row else -(-len(words) // 2)
-    bottom.legend(handles, words, loc="outside upper center", ncols=max(ncols, 1), **_TIGHT)
+    bottom.legend(handles, words, loc="outside upper center", ncols=max(ncols, 1), **TIGHT)
     return figure
 
 
@@ -134,7 +140,7 @@ def _draw_accuracy(axes: Any, record: RunRecord) -> None:
     )
     markers: dict[str, Any] = {"marker": "o", "markersize": 3} if len(record.accuracy) <= 12 else {}
     for axis, (values, at_target, unit, label) in zip(axes, spent, strict=True):
-        factor, scaled_unit = _scale(float(values[-1]), unit)
+        factor, scaled_unit = scaled(float(values[-1]), unit)
         for target in record.targets:
             axis.axhline(target, color=LIGHT_GRAY, linewidth=1, linestyle=(0, (5, 3)), zorder=0)
         axis.plot(values / factor, record.accuracy, color=BLUE, linewidth=2.2, zorder=2.5, label=mean, **markers)
@@ -144,7 +150,7 @@ def _draw_accuracy(axes: Any, record: RunRecord) -> None:
         axis.set_xlabel(f"{label} [{scaled_unit}]")
         axis.set_xlim(0, 1.02 * float(values[-1]) / factor or 1)
     axes[0].set_ylabel("test accuracy")
-    axes[0].legend(loc="lower right", **_TIGHT)
+    axes[0].legend(loc="lower right", **TIGHT)
 
 
 def _draw_spending(axes: Any, record: RunRecord) -> None:
@@ -155,9 +161,9 @@ def _draw_spending(axes: Any, record: RunRecord) -> None:
         (record.eval_energy_j.sum(axis=1), record.total_energy_j, "J", "energy of all devices"),
     )
     time_s = np.concatenate([[0.0], record.eval_time_s, [record.simulated_s]])
-    time_factor, time_unit = _scale(record.simulated_s, "s")
+    time_factor, time_unit = scaled(record.simulated_s, "s")
     for axis, (values, end, unit, label) in zip(axes, spent, strict=True):
-        factor, scaled_unit = _scale(float(end), unit)
+        factor, scaled_unit = scaled(float(end), unit)
         axis.plot(time_s / time_factor, np.concatenate([[0.0], values, [end]]) / factor, color=BLUE, linewidth=2.2)
         axis.set_xlabel(f"simulated time [{time_unit}]")
         axis.set_ylabel(f"{label} [{scaled_unit}]" if unit else label)
@@ -200,7 +206,7 @@ def _draw_energy(axis: Axes, record: RunRecord) -> None:
     if server := server_energy_j(record):
         names, values, colors = [*names, "server"], [*values, server], [*colors, GRAY]
     largest = max(values)
-    factor, unit = _scale(largest, "J")
+    factor, unit = scaled(largest, "J")
     axis.barh(names, [value / factor for value in values], color=colors, height=0.62)
     for row, value in enumerate(values):
         axis.text(value / factor, row, f" {joules(value)}", va="center", fontsize=11)
@@ -236,7 +242,7 @@ def _draw_map(axis: Axes, record: RunRecord) -> None:
     center = (place.max(axis=0) + place.min(axis=0)) / 2
     half = 0.55 * float(np.ptp(place, axis=0).max()) or 1.0
     if 1 < len(axis.get_legend_handles_labels()[0]) <= 6:
-        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, borderaxespad=0.2, fontsize=10, **_TIGHT)
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, borderaxespad=0.2, fontsize=10, **TIGHT)
     axis.set_xlim(center[0] - half, center[0] + half)
     axis.set_ylim(center[1] - half, center[1] + half)
 
@@ -245,7 +251,7 @@ def _short(name: str) -> str:
     return name if len(name) <= 14 else f"{name[:13]}…"
 
 
-def _scale(largest: float, unit: str) -> tuple[float, str]:
+def scaled(largest: float, unit: str) -> tuple[float, str]:
     """(factor, unit with prefix) that bring the largest value of an axis between 1 and 1000; hours from two on."""
     if not unit or largest <= 0 or not np.isfinite(largest):
         return 1.0, unit

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wsim.cli import catalog, results, running
+from wsim.cli import catalog, results, running, study
 
 app = typer.Typer(
     name="wsim",
@@ -20,6 +20,7 @@ app = typer.Typer(
 COMMANDS: dict[str, Callable[..., Any]] = {  # in the order of `wsim --help`
     "run": running.run,
     "estimate": running.estimate,
+    "sweep": study.sweep,
     "show": results.show,
     "plot": results.plot,
     "list": catalog.list_items,

@@ -90,6 +90,26 @@ def select(document: dict[str, Any], definition: Definition | None, selection: S
         _apply(document, nested, f'{source} [study] axes "{key}"')
 
 
+def applying(
+    document: dict[str, Any], definition: Definition | None, arm: str | None, point: Mapping[str, Any], source: str
+) -> dict[str, Any]:
+    """Those values of the point that the arm has a use for: all but the hyper-parameters that its learner does not have and
+    another one does. Raises ScenarioError as `select`."""
+    document = copy.deepcopy(document)
+    others = {key: value for key, value in point.items() if _hyperparameter(key) is None}
+    select(document, definition, Selection(arm, others), source)
+    algorithm = document.get("algorithm")
+    name = algorithm.get("name") if isinstance(algorithm, dict) else algorithm
+    foreign = _foreign_keys(name)
+    return {key: value for key, value in point.items() if _hyperparameter(key) not in foreign}
+
+
+def _hyperparameter(key: str) -> str | None:
+    """The key of [algorithm] that a dotted key names, other than the learner's name."""
+    table, _, rest = key.partition(".")
+    return rest if table == "algorithm" and rest != "name" else None
+
+
 def _apply(document: dict[str, Any], wanted: dict[str, Any], source: str) -> None:
     algorithm = wanted.get("algorithm")
     if isinstance(algorithm, dict) and "name" in algorithm:
@@ -109,11 +129,17 @@ def _leaves(table: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tupl
 
 def _drop_foreign_keys(document: dict[str, Any], name: Any) -> None:
     """Remove from [algorithm] what only other learners than `name` know. An unknown name is left to the validation."""
-    base = document.get("algorithm")
-    if isinstance(base, dict) and name in names_of("learner"):
-        keys = {other: set(keys_of("learner", learner)) for other, learner in importable("learner").items()}
-        foreign = set().union(*keys.values()) - keys.get(name, set())
-        document["algorithm"] = {key: value for key, value in base.items() if key == "name" or key not in foreign}
+    base, foreign = document.get("algorithm"), _foreign_keys(name)
+    if isinstance(base, dict):
+        document["algorithm"] = {key: value for key, value in base.items() if key not in foreign}
+
+
+def _foreign_keys(learner: Any) -> set[str]:
+    """The hyper-parameters that a learner does not have and another one does."""
+    if learner not in names_of("learner"):
+        return set()
+    keys = {name: set(keys_of("learner", found)) for name, found in importable("learner").items()}
+    return set().union(*keys.values()) - keys.get(learner, set())
 
 
 def toml(value: Any) -> str:

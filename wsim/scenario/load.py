@@ -22,7 +22,7 @@ from wsim.scenario import overrides as changes
 from wsim.scenario.arms import Selection
 from wsim.scenario.messages import accepted, field_at, from_validation, place, problem
 from wsim.scenario.root import Scenario
-from wsim.scenario.study import definition
+from wsim.scenario.study import Definition, definition
 from wsim.scenario.table import as_tuples
 
 
@@ -34,6 +34,7 @@ class Loaded:
     overrides: what `--set` and `--seed` changed, in order.
     files: text of the graph and trace files that it refers to, by the name used in the scenario.
     directory: where relative names of data files and folders start.
+    study: the file's [study], None where it has none.
     """
 
     scenario: Scenario
@@ -42,6 +43,7 @@ class Loaded:
     path: Path | None = None
     files: dict[str, str] = field(default_factory=dict)
     directory: Path = Path()
+    study: Definition | None = None
 
 
 def load(
@@ -120,7 +122,7 @@ def _load_text(
         scenario, texts = _checked(document, source, directory, referenced, learner)
     except ScenarioError as error:
         raise _blame(error, changed, source) from None
-    return Loaded(scenario, text, overrides, path, texts, directory)
+    return Loaded(scenario, text, overrides, path, texts, directory, study)
 
 
 def _checked(

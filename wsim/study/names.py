@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 LONGEST = 120  # characters of a name without seed and ending
@@ -19,11 +19,15 @@ def of_arm(arm: str) -> str:
 def of_point(arm: str | None, point: Mapping[str, Any]) -> str:
     """`FedAvg,mac.kind=tdma` for an arm at one point of the axes."""
     parts = [] if arm is None else [of_arm(arm)]
-    for key, value in point.items():
-        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        parts.append(f"{_plain(key)}={_plain(shown)}")
+    parts += [f"{_plain(key)}={_plain(_shown(value))}" for key, value in point.items()]
     name = ",".join(parts) or "base"
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 9]}-{digest(name)[:8]}"
+
+
+def short_keys(keys: Sequence[str]) -> dict[str, str]:
+    """The last part of each dotted key where that tells them apart, else the whole key."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return {key: part if last.count(part) == 1 else key for key, part in zip(keys, last, strict=True)}
 
 
 def distinct(names: list[str], contents: list[str]) -> list[str]:
@@ -37,6 +41,14 @@ def distinct(names: list[str], contents: list[str]) -> list[str]:
 
 def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.6g}")  # 2e6
+    if isinstance(value, list):
+        return "_".join(_shown(item) for item in value)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _plain(text: str) -> str:

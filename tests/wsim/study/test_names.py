@@ -9,8 +9,9 @@ def test_names_are_readable_and_safe_in_any_shell() -> None:
     assert names.of_arm("DRT N=2 (fast)") == "DRT_N=2_fast"
     assert names.of_arm("../../*") == "arm"
     point = {"devices.0.mobility.speed_mps": [0.8, 2.0], "phy.duplex": "tdd"}
-    assert names.of_point("FedAvg", point) == "FedAvg,devices.0.mobility.speed_mps=0.8_2.0,phy.duplex=tdd"
+    assert names.of_point("FedAvg", point) == "FedAvg,devices.0.mobility.speed_mps=0.8_2,phy.duplex=tdd"
     assert names.of_point(None, {}) == "base"
+    assert names.of_point(None, {"a": 1e-7, "b": 2e6, "c": True, "d": 10}) == "a=1e-7,b=2e6,c=true,d=10"
 
 
 def test_long_names_are_cut_and_stay_different() -> None:

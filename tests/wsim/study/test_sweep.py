@@ -1,0 +1,287 @@
+"""Sweeps as their users meet them: whatever interrupts one, the next goes on, and the tables are the same."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import fcntl
+import os
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.wsim.study.studies import ARMS, GOSSIP, STUDY, WORLD, results, start, study, write_study, wsim
+from wsim import cli
+from wsim.study.finished import read
+
+ALL = {f"{arm}-s{seed}.h5" for arm in ("FedAvg", "half_rate", "gossip") for seed in (1, 2, 3)}
+ENDLESS = f'{{ name = "endless", {GOSSIP}, stop.simulated_s = 1e6 }}'
+DEAF = f'{{ name = "deaf", {GOSSIP}, devices.phones.radio.tx_power_dbm = -60.0 }}'  # seen when the world is built
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs of an undisturbed sweep, one run at a time."""
+    home = tmp_path_factory.mktemp("reference")
+    write_study(home)
+    code, out, errors = wsim(home, "sweep", "tiny.toml", "--jobs", "1")
+    assert code == 0, errors
+    assert "difference from FedAvg" in out
+    assert "[9/9] gossip, seed 3" in errors
+    return home / "outputs/tiny"
+
+
+Sweep = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sweep:
+    """`wsim sweep tiny.toml` in this process, in tmp_path: exit code, standard output, standard error."""
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(variable, "1")  # restores what the command line sets
+    monkeypatch.chdir(tmp_path)
+
+    def execute(*arguments: str) -> tuple[int, str, str]:
+        code = cli.execute(["sweep", "tiny.toml", *arguments])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return execute
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.02)
+
+
+def offspring(process: int) -> list[int]:
+    """All processes below this one."""
+    children = []
+    for task in Path(f"/proc/{process}/task").iterdir():
+        children += [int(child) for child in (task / "children").read_text().split()]
+    return children + [below for child in children for below in offspring(child)]
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """What changes when a file is written again."""
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.glob("*.h5")}
+
+
+def test_a_sweep_writes_every_run_two_tables_and_a_picture(reference: Path) -> None:
+    assert results(reference) == ALL
+    rows = list(csv.DictReader((reference / "table.csv").open()))
+    assert [(row["arm"], row["seed"]) for row in rows][:4] == [("FedAvg", str(s)) for s in (1, 2, 3)] + [
+        ("half rate", "1")
+    ]
+    for row in rows:
+        run = read(reference / row["result"])
+        assert (run.arm, run.seed) == (row["arm"], int(row["seed"]))
+        assert float(row["accuracy_end"]) == run.accuracy[-1]
+        assert float(row["energy_j"]) == run.totals["energy_j"]
+        assert row["time_to_0.999_s"] == ""  # never reached, never made up
+    table = (reference / "table.md").read_text()
+    assert "not reached (0 of 3)" in table
+    assert "unpaired s.e." in table
+    assert (reference / "study.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_finished_sweep_repeats_nothing_and_gives_the_same_bytes(
+    reference: Path, monkeypatch: pytest.MonkeyPatch, sweep: Sweep
+) -> None:
+    before = stamps(reference)
+    files = {name: (reference / name).read_bytes() for name in ("table.csv", "table.md", "study.png")}
+    monkeypatch.chdir(reference.parent.parent)
+    code, _, errors = sweep()
+    assert (code, stamps(reference)) == (0, before)
+    assert "9 runs, 9 finished already" in errors
+    assert {name: (reference / name).read_bytes() for name in files} == files
+
+
+def test_a_killed_sweep_goes_on_where_it_was_and_ends_alike(reference: Path, tmp_path: Path, sweep: Sweep) -> None:
+    """Killed with two jobs and finished with two, against the reference of one job."""
+    write_study(tmp_path)
+    folder = tmp_path / "outputs/tiny"
+    process = start(tmp_path, "sweep", "tiny.toml", "--jobs", "2")
+    wait_for(lambda: len(results(folder)) >= 3)
+    below = offspring(process.pid)
+    assert below
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not any(map(alive, below)))
+    before = stamps(folder)
+    assert 3 <= len(before) < len(ALL), "killed too late for this test"
+    assert not (folder / "table.csv").exists()
+    (folder / ".0123456789abcdef.tmp").write_bytes(b"half a result")  # as a kill in mid-write leaves it
+    code, _, errors = sweep("--jobs", "2")
+    assert code == 0, errors
+    assert f"9 runs, {len(before)} finished already" in errors
+    after = stamps(folder)
+    assert {name: after[name] for name in before} == before
+    assert results(folder) == ALL
+    for name in ("table.csv", "table.md", "study.png"):
+        assert (folder / name).read_bytes() == (reference / name).read_bytes(), name
+    assert {path.name for path in folder.iterdir()} == ALL | {"table.csv", "table.md", "study.png", ".sweep.lock"}
+
+
+def test_a_killed_worker_takes_its_own_run_with_it_and_no_other(reference: Path, tmp_path: Path) -> None:
+    write_study(tmp_path, WORLD + study(ENDLESS, *ARMS, seeds="[2]"))
+    folder = tmp_path / "outputs/tiny"
+    process = start(tmp_path, "sweep", "tiny.toml", "--jobs", "2")
+    expected = {name for name in ALL if "-s2" in name}
+    wait_for(lambda: results(folder) == expected and len(offspring(process.pid)) == 2)
+    _, worker = offspring(process.pid)
+    os.kill(worker, signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.splitlines()[-2].startswith("failed: endless, seed 2: killed (SIGKILL)")
+    assert errors.splitlines()[-1] == "error: 1 run failed; 3 of 4 runs are finished and kept in outputs/tiny"
+    kept = csv.DictReader((folder / "table.csv").open())
+    assert {row["result"] for row in kept} == expected
+
+
+@pytest.mark.slow
+def test_a_killed_server_is_replaced(tmp_path: Path) -> None:
+    """The run that was under way has failed, those that waited are done."""
+    write_study(tmp_path, WORLD + study(ENDLESS, *ARMS, seeds="[2]"))
+    process = start(tmp_path, "sweep", "tiny.toml", "--jobs", "1")
+    wait_for(lambda: len(offspring(process.pid)) == 2)
+    server, worker = offspring(process.pid)
+    os.kill(server, signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert not alive(worker)
+    assert results(tmp_path / "outputs/tiny") == {name for name in ALL if "-s2" in name}
+    assert "failed: endless, seed 2: killed" in errors
+
+
+def test_ctrl_c_stops_the_workers_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    write_study(tmp_path, WORLD + study(*ARMS, ENDLESS, seeds="[2]"))
+    folder = tmp_path / "outputs/tiny"
+    process = start(tmp_path, "sweep", "tiny.toml", "--jobs", "2")
+    wait_for(lambda: len(results(folder)) == 3 and len(offspring(process.pid)) == 2)
+    below = offspring(process.pid)
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert errors.splitlines()[-1].startswith("error: interrupted; 3 of 4 runs are finished and kept in outputs/tiny")
+    assert not any(map(alive, below))
+    assert {path.suffix for path in folder.iterdir() if path.name != ".sweep.lock"} == {".h5"}
+
+
+def test_runs_that_fail_are_reported_and_the_others_are_kept(tmp_path: Path, sweep: Sweep) -> None:
+    write_study(tmp_path, WORLD + study(*ARMS, DEAF, seeds="[1, 2]"))
+    code, out, errors = sweep()
+    assert code == 2  # what it says is about the scenario
+    lines = errors.splitlines()
+    assert [line[:21] for line in lines[-3:-1]] == ["failed: deaf, seed 1:", "failed: deaf, seed 2:"]
+    assert "tx_power_dbm" in lines[-2]
+    assert lines[-1] == "error: 2 runs failed; 6 of 8 runs are finished and kept in outputs/tiny"
+    assert "FedAvg" in out
+    assert len(list(csv.DictReader((tmp_path / "outputs/tiny/table.csv").open()))) == 6
+
+
+def test_a_full_disk_is_one_clear_line_and_loses_nothing(reference: Path, tmp_path: Path, sweep: Sweep) -> None:
+    """A limit on the size of files stands for the disk: no result fits, whatever is smaller does."""
+    write_study(tmp_path)
+    folder = tmp_path / "outputs/tiny"
+    folder.mkdir(parents=True)
+    kept = {"FedAvg-s1.h5", "gossip-s1.h5"}
+    for name in kept:
+        shutil.copy(reference / name, folder)
+    before = stamps(folder)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+    try:
+        code, _, errors = sweep("--jobs", "2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert code == 2
+    assert errors.count("error: ") == 1
+    assert "cannot be written (file too large)" in errors.splitlines()[-1]
+    assert "2 of 9 runs are finished and kept: make room and sweep again" in errors.splitlines()[-1]
+    assert stamps(folder) == before
+    assert not list(folder.glob(".*.tmp"))
+
+
+def test_tables_that_do_not_fit_lose_no_result(
+    reference: Path, tmp_path: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study(tmp_path)
+    shutil.copytree(reference, tmp_path / "outputs/tiny")
+    before = stamps(tmp_path / "outputs/tiny")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("wsim.atomic.os.fsync", full)
+    code, _, errors = sweep()
+    assert code == 2
+    assert "table.csv: cannot be written (no space left on device)" in errors.splitlines()[-1]
+    assert "9 results in outputs/tiny are whole" in errors.splitlines()[-1]
+    assert stamps(tmp_path / "outputs/tiny") == before
+
+
+def test_results_of_another_scenario_are_refused_and_replaced_by_force(
+    reference: Path, tmp_path: Path, sweep: Sweep
+) -> None:
+    write_study(tmp_path, (WORLD + STUDY).replace("simulated_s = 1.0", "simulated_s = 0.5"))
+    (tmp_path / "here").mkdir()
+    shutil.copy(reference / "gossip-s1.h5", tmp_path / "here")
+    arguments = ("--out", "here", "--arm", "gossip", "--set", "study.seeds=[1]")
+    code, _, errors = sweep(*arguments)
+    assert (code, errors.count("\n")) == (2, 1)
+    assert all(words in errors for words in ("gossip-s1.h5", "stop.simulated_s (1, 0.5)", "--out", "--force"))
+    assert sweep(*arguments, "--force")[0] == 0
+    assert read(tmp_path / "here/gossip-s1.h5").simulated_s == 0.5
+
+
+def test_a_damaged_result_is_run_again(reference: Path, tmp_path: Path, sweep: Sweep) -> None:
+    write_study(tmp_path)
+    shutil.copytree(reference, tmp_path / "here")
+    result = tmp_path / "here/gossip-s2.h5"
+    result.write_bytes(result.read_bytes()[:-100])
+    code, _, errors = sweep("--out", "here")
+    assert code == 0, errors
+    assert "9 runs, 8 finished already" in errors
+    assert read(result).seed == 2
+
+
+def test_two_sweeps_never_share_a_folder(tmp_path: Path, sweep: Sweep) -> None:
+    write_study(tmp_path)
+    (tmp_path / "here").mkdir()
+    with (tmp_path / "here/.sweep.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, _, errors = sweep("--out", "here")
+    assert (code, errors) == (2, "error: here: another sweep is at work here; wait for it, or choose another --out\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--arm", "FedAv"], 'unknown arm "FedAv" (FedAvg?)'),
+        (["--baseline", "x"], 'unknown arm "x"'),
+        (["--jobs", "0"], "--jobs"),
+        (["--set", "study.seeds=2..1"], '"1..2"?'),
+        (["--out", "tiny.toml"], "tiny.toml"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path: Path, sweep: Sweep, arguments: list[str], words: str) -> None:
+    write_study(tmp_path)
+    code, _, errors = sweep(*arguments)
+    assert (code, errors.count("\n")) == (2, 1), errors
+    assert words in errors
+    assert not (tmp_path / "outputs").exists()

@@ -1,0 +1,95 @@
+"""`wsim sweep` and `wsim compare`: many runs at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wsim.cli.options import Force, Overrides
+from wsim.cli.output import PLAIN, stderr
+from wsim.cli.running import prepare
+from wsim.errors import Interrupted, StudyError
+
+if TYPE_CHECKING:
+    from wsim.study.comparison import Comparison
+
+StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="Scenario (.toml) with a [study].", show_default=False)]
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        "--baseline",
+        metavar="NAME",
+        help="The arm that others are compared with (default: the first).",
+        show_default=False,
+    ),
+]
+
+
+def sweep(
+    file: StudyFile,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, help="Runs at a time (default: one for each core).", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder (default: outputs/NAME).", show_default=False)
+    ] = None,
+    arms: Annotated[
+        list[str] | None, typer.Option("--arm", metavar="NAME", help="Run this arm only. Repeatable.")
+    ] = None,
+    overrides: Overrides = None,
+    baseline: Baseline = None,
+    force: Force = False,
+) -> None:
+    """Run all arms, axes and seeds of a study; what is finished already is not run again."""
+    prepare()
+    from wsim.study.display import Display
+    from wsim.study.plan import plan
+    from wsim.study.sweep import PICTURE, TABLE_CSV, TABLE_MD
+    from wsim.study.sweep import sweep as run_sweep
+
+    study = plan(file, overrides or [])
+    folder = out or Path("outputs") / study.name
+    jobs = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    console = stderr()
+    with Display(console, jobs) as display:
+        try:
+            done = run_sweep(
+                study,
+                folder,
+                jobs,
+                arms=arms or [],
+                baseline=baseline,
+                force=force,
+                on_start=display.start,
+                on_event=display.note,
+            )
+        except KeyboardInterrupt:
+            finished = sum((folder / run.file).exists() for run in study.runs)
+            says = f"interrupted; {finished} of {len(study.runs)} runs are finished and kept in {folder}"
+            raise Interrupted(f"{says}: the same command goes on from there") from None
+    full = next((failure for failure in done.failures if failure.full), None)
+    kept = f"{done.num_runs - done.num_missing} of {done.num_runs} runs are finished and kept"
+    if full is not None:
+        raise StudyError(f"{full.message}; {kept}: make room and sweep again", 2)
+    if done.comparison.rows:
+        _print(done.comparison)
+        console.print(f"{folder / TABLE_CSV}, {TABLE_MD} and {PICTURE} written", **PLAIN)
+    for failure in done.failures:
+        console.print(f"failed: {failure.run.title}: {failure.message}", **PLAIN)
+    if done.failures:
+        code = 2 if all(failure.exit_code == 2 for failure in done.failures) else 1
+        num = len(done.failures)
+        raise StudyError(f"{num} run{'' if num == 1 else 's'} failed; {kept} in {folder}", code)
+
+
+def _print(comparison: Comparison) -> None:
+    from rich.console import Console
+
+    from wsim.study.terminal import comparison_table
+
+    console = Console()
+    console.print(comparison_table(comparison, console.width))

@@ -1,0 +1,120 @@
+"""Finished runs side by side: one row for each arm at each point of the axes, its seeds within it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from wsim.study.finished import Finished
+from wsim.study.statistics import Difference, Estimate, difference, estimate
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm at a point. runs: by increasing seed. equal_time_s: at which the arms of the point are compared."""
+
+    arm: str
+    point: Mapping[str, Any]
+    runs: tuple[Finished, ...]
+    equal_time_s: float = math.nan
+
+    def estimate(self, measure: Measure) -> Estimate:
+        return estimate([measure.of(run, self.equal_time_s) for run in self.runs])
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of a run. key: its name in table.csv and JSON; of(run, equal_time_s)."""
+
+    key: str
+    label: str
+    unit: str
+    of: Callable[[Finished, float], float]
+
+
+ROUNDS = Measure("rounds", "rounds", "", lambda run, time_s: float(run.rounds))
+END = Measure("simulated_s", "ended after", "s", lambda run, time_s: run.simulated_s)
+ACCURACY_END = Measure("accuracy_end", "accuracy at the end", "accuracy", lambda run, time_s: _last(run.accuracy))
+ACCURACY = Measure(
+    "accuracy_equal_time", "accuracy at equal time", "accuracy", lambda run, time_s: run.accuracy_at(time_s)
+)
+WORST = Measure(
+    "accuracy_worst_equal_time", "worst device then", "accuracy", lambda run, time_s: run.accuracy_worst_at(time_s)
+)
+ON_AIR = Measure("on_air_bits", "on the air", "bit", lambda run, time_s: float(run.totals["on_air_bits"]))
+ENERGY = Measure("energy_j", "energy of all devices", "J", lambda run, time_s: float(run.totals["energy_j"]))
+MEASURES = (ROUNDS, END, ACCURACY_END, ACCURACY, WORST, ON_AIR, ENERGY)
+
+
+def to_target(target: float) -> tuple[Measure, Measure, Measure]:
+    """Seconds, bits on the air and joules to an accuracy; NaN where it was not reached."""
+
+    def at(field: str) -> Callable[[Finished, float], float]:
+        def value(run: Finished, time_s: float) -> float:
+            found = [i for i, other in enumerate(run.targets.tolist()) if other == target]
+            return float(getattr(run, field)[found[0]]) if found else math.nan
+
+        return value
+
+    name = f"{target:g}"
+    return (
+        Measure(f"time_to_{name}_s", f"time to {name}", "s", at("target_time_s")),
+        Measure(f"on_air_bits_to_{name}", f"on the air to {name}", "bit", at("target_on_air_bits")),
+        Measure(f"energy_to_{name}_j", f"energy to {name}", "J", at("target_energy_j")),
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """rows: in the order of the study. num_seeds: that were planned; a row with fewer runs is not finished."""
+
+    name: str
+    rows: tuple[Row, ...]
+    baseline: str
+    num_seeds: int
+
+    @property
+    def arms(self) -> list[str]:
+        return list(dict.fromkeys(row.arm for row in self.rows))
+
+    @property
+    def axes(self) -> list[str]:
+        return list(dict.fromkeys(key for row in self.rows for key in row.point))
+
+    @property
+    def targets(self) -> list[float]:
+        return sorted({target for row in self.rows for run in row.runs for target in run.targets.tolist()})
+
+    def points(self) -> list[tuple[Mapping[str, Any], list[Row]]]:
+        """The rows of each point of the axes."""
+        points: dict[str, tuple[Mapping[str, Any], list[Row]]] = {}
+        for row in self.rows:
+            points.setdefault(repr(sorted(row.point.items())), (row.point, []))[1].append(row)
+        return list(points.values())
+
+    def differences(self, measure: Measure) -> Iterator[tuple[Row, Difference]]:
+        """Every row against the baseline's at the same point, over the seeds that both have."""
+        for _, rows in self.points():
+            base = {run.seed: run for row in rows if row.arm == self.baseline for run in row.runs}
+            for row in rows:
+                if row.arm != self.baseline and base:
+                    pairs = [(run, base[run.seed]) for run in row.runs if run.seed in base]
+                    mine = [measure.of(run, row.equal_time_s) for run, _ in pairs]
+                    theirs = [measure.of(run, row.equal_time_s) for _, run in pairs]
+                    yield row, difference(mine, theirs)
+
+
+def compared(name: str, rows: Sequence[Row], baseline: str, num_seeds: int) -> Comparison:
+    """With the equal time of every point: the earliest end of any of its runs. Rows without runs are left out."""
+    comparison = Comparison(name, tuple(row for row in rows if row.runs), baseline, num_seeds)
+    earliest: dict[int, float] = {}
+    for _, of_point in comparison.points():
+        end_s = min(run.simulated_s for row in of_point for run in row.runs)
+        earliest |= {id(row): end_s for row in of_point}
+    return replace(comparison, rows=tuple(replace(row, equal_time_s=earliest[id(row)]) for row in comparison.rows))
+
+
+def _last(values: Any) -> float:
+    return float(values[-1]) if len(values) else math.nan

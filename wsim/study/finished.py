@@ -1,0 +1,105 @@
+"""What a study keeps of a finished run: its curves, its totals and what it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsim import results
+from wsim.record import RunRecord
+from wsim.report import num_rounds
+from wsim.scenario.arms import split
+from wsim.study.plan import run_digest
+from wsim.study.statistics import step_hold
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Arrays over the evaluations, [E]; over the targets, [G], NaN where not reached. Bits and joules grow from evaluation to
+    evaluation; those of the whole run are in `totals`."""
+
+    file: Path
+    arm: str | None  # of its study, None for a run of a scenario as it stands
+    point: Mapping[str, Any]
+    seed: int
+    learner: str
+    digest: str
+    resolved: Mapping[str, Any]
+    scenario_text: str
+    stop_reason: str
+    rounds: int
+    simulated_s: float
+    time_s: np.ndarray  # [E]
+    accuracy: np.ndarray  # [E]
+    accuracy_worst: np.ndarray  # [E]
+    on_air_bits: np.ndarray  # [E]
+    energy_j: np.ndarray  # [E] all devices
+    totals: Mapping[str, float]  # by name of the column in table.csv
+    targets: np.ndarray  # [G]
+    target_time_s: np.ndarray  # [G]
+    target_on_air_bits: np.ndarray  # [G]
+    target_energy_j: np.ndarray  # [G]
+    wall_s: float  # how long the simulation took
+
+    def accuracy_at(self, time_s: float) -> float:
+        """At the latest evaluation by then, NaN before the first."""
+        return _at(self.time_s, self.accuracy, time_s)
+
+    def accuracy_worst_at(self, time_s: float) -> float:
+        """Of the worst device."""
+        return _at(self.time_s, self.accuracy_worst, time_s)
+
+
+def read(file: Path) -> Finished:
+    """The finished run of a result file. Raises ResultError."""
+    return finished(results.read(file), file)
+
+
+def finished(record: RunRecord, file: Path) -> Finished:
+    selection = split([override for override in record.overrides if override.startswith("study.")])[0]
+    by_use = {f"energy_{use}_j": joules for use, joules in record.energy_by_use().items()}
+    totals = {
+        "payload_bits": record.payload_bits,
+        "coded_bits": record.coded_bits,
+        "on_air_bits": record.on_air_bits,
+        "airtime_s": record.airtime_s,
+        "energy_j": record.total_energy_j,
+        **by_use,
+        "messages_sent": record.messages_sent,
+        "messages_delivered": record.messages_delivered_used + record.messages_delivered_unused,
+        "messages_lost": sum(record.messages_lost.values()),
+        "packets_sent": record.packets_sent,
+        "packets_lost": record.packets_lost,
+    }
+    return Finished(
+        file=file,
+        arm=selection.arm,
+        point=dict(selection.point),
+        seed=record.seed,
+        learner=record.learner,
+        digest=run_digest(record.resolved, record.referenced_files, record.versions.get("wsim", "")),
+        resolved=record.resolved,
+        scenario_text=record.scenario_text,
+        stop_reason=record.stop_reason,
+        rounds=num_rounds(record),
+        simulated_s=record.simulated_s,
+        time_s=record.eval_time_s,
+        accuracy=record.accuracy,
+        accuracy_worst=record.accuracy_worst,
+        on_air_bits=record.eval_on_air_bits.astype(np.float64),
+        energy_j=record.eval_energy_j.sum(axis=1),
+        totals=totals,
+        targets=record.targets,
+        target_time_s=record.target_time_s,
+        target_on_air_bits=record.target_on_air_bits,
+        target_energy_j=record.target_energy_j,
+        wall_s=float(record.provenance.get("wall_s", np.nan)),
+    )
+
+
+def _at(x: np.ndarray, y: np.ndarray, at: float) -> float:
+    return float(step_hold(x, y, np.array([at]))[0])

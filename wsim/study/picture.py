@@ -1,0 +1,151 @@
+"""The picture of a study: accuracy against seconds, bits on the air and joules, a curve for each arm with its 95 % interval.
+
+Curves are held from one evaluation to the next and averaged over the seeds on one grid. They begin where every seed has been
+evaluated and end where the first seed ends, so that every point is a mean over all of them. Each point of the axes has a row of
+its own; where there are too many, one panel shows the accuracy at equal time against the point instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wsim.plotting import (
+    BLUE,
+    GRAY,
+    GREEN,
+    INK,
+    LIGHT_GRAY,
+    ORANGE,
+    PINK,
+    RED,
+    SKY,
+    TIGHT,
+    YELLOW,
+    scaled,
+    write_figure,
+)
+from wsim.scenario.messages import shown
+from wsim.study import names
+from wsim.study.comparison import ACCURACY, Comparison, Row
+from wsim.study.finished import Finished
+from wsim.study.statistics import band
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLORS = (BLUE, ORANGE, GREEN, RED, PINK, SKY, YELLOW, GRAY)
+LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))  # once the colors are used up
+MAX_ROWS = 6
+_GRID = 400
+_LOGARITHMIC = 20.0  # an axis on which arms lie this far apart
+_SPENT: tuple[tuple[Callable[[Finished], np.ndarray], str, str], ...] = (
+    (lambda run: run.time_s, "s", "simulated time"),
+    (lambda run: run.on_air_bits, "bit", "on the air"),
+    (lambda run: run.energy_j, "J", "energy of all devices"),
+)
+
+
+def plot_comparison(comparison: Comparison, path: str | Path, force: bool = True) -> None:
+    """Draw into a PNG, PDF or SVG file, by the ending of its name. Raises ResultError."""
+    write_figure(lambda: draw_comparison(comparison), path, force)
+
+
+def draw_comparison(comparison: Comparison) -> Figure:
+    """The figure; one row of panels for each point of the axes."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.lines import Line2D
+
+    points = comparison.points()
+    styles = {
+        arm: {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i // len(COLORS) % len(LINES)]}
+        for i, arm in enumerate(comparison.arms)
+    }
+    by_point = len(points) > MAX_ROWS
+    num_rows = 1 if by_point else max(len(points), 1)
+    legend_rows = -(-sum(len(arm) + 5 for arm in styles) // 90)
+    figure = Figure(
+        figsize=(9.6, 0.9 + 0.28 * legend_rows + (4.2 if by_point else 2.9 * num_rows)),
+        layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06, hspace=0.03, wspace=0.03),
+    )
+    if by_point:
+        _draw_by_point(figure.subplots(), comparison, styles)
+    else:
+        panels = figure.subplots(num_rows, len(_SPENT), squeeze=False, sharey=True)
+        for axes, (point, rows) in zip(panels, points):
+            _draw_curves(axes, rows, comparison.targets, styles)
+            axes[0].set_ylabel("test accuracy")
+            if point:
+                axes[1].set_title(_words(comparison, point))
+    seeds = max((len(row.runs) for row in comparison.rows), default=0)
+    what = f"mean and 95 % interval over {seeds} seeds" if seeds > 1 else "one seed"
+    figure.suptitle(f"{comparison.name}: {what}", fontsize=14)
+    handles = [Line2D([], [], linewidth=2.2, label=arm, **style) for arm, style in styles.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // max(legend_rows, 1)), **TIGHT)
+    return figure
+
+
+def _draw_curves(
+    axes: Sequence[Axes], rows: Sequence[Row], targets: Sequence[float], styles: Mapping[str, dict[str, Any]]
+) -> None:
+    """One panel for each of what is spent."""
+    for axis, (spent, unit, label) in zip(axes, _SPENT, strict=True):
+        ends = [min(float(spent(run)[-1]) for run in row.runs) for row in rows if _evaluated(row)]
+        logarithmic = len(ends) > 1 and unit != "s" and max(ends) > _LOGARITHMIC * min(ends) > 0
+        factor, scaled_unit = scaled(max(ends, default=0.0), unit)
+        for target in targets:
+            axis.axhline(target, color=LIGHT_GRAY, linewidth=1, linestyle=(0, (5, 3)), zorder=0)
+        for row in rows:
+            if _evaluated(row):
+                grid, mean, half = _curve(row, spent, logarithmic)
+                axis.fill_between(
+                    grid / factor, mean - half, mean + half, color=styles[row.arm]["color"], alpha=0.2, linewidth=0
+                )
+                axis.plot(grid / factor, mean, linewidth=2.0, **styles[row.arm])
+        axis.set_xlabel(f"{label} [{scaled_unit}]")
+        if logarithmic:
+            axis.set_xscale("log")
+        else:
+            axis.set_xlim(0, 1.02 * max(ends, default=0.0) / factor or 1)
+
+
+def _curve(
+    row: Row, spent: Callable[[Finished], np.ndarray], logarithmic: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(grid, mean, half width) over what all seeds of a row have in common."""
+    curves = [(spent(run), run.accuracy) for run in row.runs]
+    first = max(float(x[0]) for x, _ in curves)
+    last = max(min(float(x[-1]) for x, _ in curves), first)
+    grid = np.geomspace(first, last, _GRID) if logarithmic and first > 0 else np.linspace(first, last, _GRID)
+    grid[0], grid[-1] = first, last  # a grid of powers rounds: its ends must not lie outside
+    return grid, *band(curves, grid)
+
+
+def _draw_by_point(axis: Axes, comparison: Comparison, styles: Mapping[str, dict[str, Any]]) -> None:
+    """Accuracy at equal time with its interval, arms beside each other at each point."""
+    points = comparison.points()
+    arms = list(styles)
+    for i, (_, rows) in enumerate(points):
+        for row in rows:
+            found = row.estimate(ACCURACY)
+            shift = 0.6 * ((arms.index(row.arm) + 0.5) / len(arms) - 0.5)
+            half = np.nan_to_num(found.half_width)
+            axis.errorbar(i + shift, found.mean, half, fmt="o", markersize=5, color=styles[row.arm]["color"], capsize=2)
+    labels = [_words(comparison, point) for point, _ in points]
+    axis.set_xticks(range(len(points)), labels, rotation=30, ha="right", rotation_mode="anchor", fontsize=9, color=INK)
+    axis.set_xlim(-0.5, len(points) - 0.5)
+    axis.set_ylabel("test accuracy at equal time")
+
+
+def _evaluated(row: Row) -> bool:
+    return all(len(run.time_s) and np.isfinite(run.accuracy).any() for run in row.runs)
+
+
+def _words(comparison: Comparison, point: Mapping[str, Any]) -> str:
+    short = names.short_keys(comparison.axes)
+    return ", ".join(f"{short[key]} = {shown(value, 30)}" for key, value in point.items())

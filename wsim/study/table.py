@@ -1,0 +1,158 @@
+"""table.csv, one line a run, and table.md, one line an arm and point. Both depend on the results alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+
+from wsim.report import si
+from wsim.scenario.arms import toml
+from wsim.scenario.messages import shown
+from wsim.study import names
+from wsim.study.comparison import (
+    ACCURACY,
+    ACCURACY_END,
+    END,
+    MEASURES,
+    Comparison,
+    Measure,
+    Row,
+    to_target,
+)
+from wsim.study.statistics import Difference, Estimate
+
+
+def csv_text(comparison: Comparison) -> str:
+    """Every run with its totals and what it took to the targets; empty where a number does not exist."""
+    targets = [measure for target in comparison.targets for measure in to_target(target)]
+    totals = list(comparison.rows[0].runs[0].totals) if comparison.rows else []
+    shared = [measure for measure in MEASURES if measure.key not in totals]
+    head = ["study", "arm", *comparison.axes, "seed", "result", "learner", "stop_reason"]
+    head += ["equal_time_s", *(measure.key for measure in shared), *totals, *(measure.key for measure in targets)]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(head)
+    for row in comparison.rows:
+        point = [toml(row.point[key]) if key in row.point else "" for key in comparison.axes]
+        for run in row.runs:
+            cells = [comparison.name, row.arm, *point, run.seed, run.file.name, run.learner, run.stop_reason]
+            numbers = [row.equal_time_s, *(measure.of(run, row.equal_time_s) for measure in shared)]
+            numbers += [*run.totals.values(), *(measure.of(run, row.equal_time_s) for measure in targets)]
+            writer.writerow([*cells, *map(_csv_number, numbers)])
+    return buffer.getvalue()
+
+
+def markdown_text(comparison: Comparison) -> str:
+    """Means and 95 % intervals over the seeds, and the differences from the baseline."""
+    axes, targets = names.short_keys(comparison.axes), comparison.targets
+    head = ["arm", *axes.values(), "seeds", "equal time", *(measure.label for measure in MEASURES)]
+    head += [f"to {target:g}" for target in targets]
+    lines = [f"# {comparison.name}", "", _legend(comparison), "", *_markdown([head, *_rows(comparison)])]
+    differences = list(difference_rows(comparison))
+    if differences:
+        lines += ["", f"## Difference from {comparison.baseline}, seed by seed", ""]
+        lines += _markdown([["arm", *axes.values(), *DIFFERENCE_HEAD], *differences])
+    return "\n".join(lines) + "\n"
+
+
+def _legend(comparison: Comparison) -> str:
+    return (
+        "Mean over the seeds ± half width of the 95 % t interval. Equal time: the earliest end of all runs at the point. "
+        "Bits and joules are those of the whole run, or to the accuracy in the column's name, over the runs that reached "
+        "it (k of n); without an interval where some did not, since those that did are a selection."
+    )
+
+
+def _rows(comparison: Comparison) -> Iterable[list[str]]:
+    for row in comparison.rows:
+        cells = [row.arm, *point_cells(comparison, row), f"{len(row.runs)} of {comparison.num_seeds}"]
+        cells += [f"{row.equal_time_s:.6g} s", *(amount(row.estimate(measure), measure.unit) for measure in MEASURES)]
+        yield cells + [to_target_text(row, target) for target in comparison.targets]
+
+
+def point_cells(comparison: Comparison, row: Row) -> list[str]:
+    """The values of the axes."""
+    return [shown(row.point[key]) if key in row.point else "" for key in comparison.axes]
+
+
+def to_target_text(row: Row, target: float) -> str:
+    """ "31.2 ± 2.0 s, 58 ± 3 Mbit, 64.6 ± 2.1 J (5 of 5)"."""
+    estimates = [(row.estimate(measure), measure.unit) for measure in to_target(target)]
+    reached = estimates[0][0].num
+    of = f"{reached} of {len(row.runs)}"
+    if reached == 0:
+        return f"not reached ({of})"
+    if reached < len(row.runs):
+        estimates = [(Estimate(found.mean, math.nan, found.num), unit) for found, unit in estimates]
+    return f"{', '.join(amount(found, unit) for found, unit in estimates)} ({of})"
+
+
+DIFFERENCE_HEAD = ("of", "difference", "paired s.e.", "unpaired s.e.", "unpaired / paired", "seeds")
+
+
+def difference_rows(comparison: Comparison, *, only: Sequence[Measure] | None = None) -> Iterable[list[str]]:
+    """One line an arm, point and measure: by default the accuracy at equal time, at the end where the runs do not all end
+    at once, and the times to the targets. Without a seed that both arms have there is no line."""
+    if only is None:
+        ends = {run.simulated_s for row in comparison.rows for run in row.runs}
+        only = [ACCURACY, *([ACCURACY_END, END] if len(ends) > 1 else [])]
+        only += [to_target(target)[0] for target in comparison.targets]
+    by_row: dict[int, list[list[str]]] = {}
+    for measure in only:
+        for row, found in comparison.differences(measure):
+            if found.num:
+                cells = [row.arm, *point_cells(comparison, row), measure.label, *difference_cells(found, measure.unit)]
+                by_row.setdefault(id(row), []).append(cells)
+    for row in comparison.rows:
+        yield from by_row.get(id(row), [])
+
+
+def difference_cells(found: Difference, unit: str) -> list[str]:
+    """The columns of DIFFERENCE_HEAD after the first."""
+    errors = [
+        amount(Estimate(error, math.nan, found.num), unit) if math.isfinite(error) else "–"
+        for error in (found.paired_se, found.unpaired_se)
+    ]
+    ratio = f"{found.ratio:.2f}" if math.isfinite(found.ratio) else "–"
+    return [amount(Estimate(found.mean, found.half_width, found.num), unit, sign=True), *errors, ratio, str(found.num)]
+
+
+def amount(found: Estimate, unit: str, *, sign: bool = False) -> str:
+    """ "0.9312 ± 0.0041", "395 ± 12 Mbit"; a dash where there is nothing, no interval for a single seed."""
+    if found.num == 0:
+        return "–"
+    plus = "+" if sign else ""
+    spread = math.isfinite(found.half_width)
+    if unit == "accuracy":
+        return f"{found.mean:{plus}.4f}" + (f" ± {found.half_width:.4f}" if spread else "")
+    largest = max(abs(found.mean), found.half_width if spread else 0.0)
+    factor, scaled_unit = (1.0, unit) if unit in ("", "s") else scale(largest, unit)
+    digits = _decimals(largest / factor)
+    text = f"{found.mean / factor:{plus}.{digits}f}"
+    text += f" ± {found.half_width / factor:.{digits}f}" if spread else ""
+    return f"{text} {scaled_unit}".rstrip()
+
+
+def scale(largest: float, unit: str) -> tuple[float, str]:
+    """(factor, unit with prefix) as `si` chooses them for the largest number."""
+    if largest == 0.0:
+        return 1.0, unit
+    number, scaled_unit = si(largest, unit).split(" ", 1)
+    return 10.0 ** round(math.log10(largest / float(number))), scaled_unit
+
+
+def _decimals(largest: float) -> int:
+    """That show three digits."""
+    return 2 if largest == 0.0 else min(max(2 - math.floor(math.log10(largest * 1.0005)), 0), 9)
+
+
+def _csv_number(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> list[str]:
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    rule = ["---"] * len(escaped[0])
+    return [f"| {' | '.join(line)} |" for line in (escaped[0], rule, *escaped[1:])]

@@ -1,0 +1,125 @@
+"""A comparison for the terminal: quantities down, arms across; then the differences from the baseline. And as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from wsim.scenario.messages import shown
+from wsim.study import names
+from wsim.study.comparison import MEASURES, Comparison, Measure, Row, to_target
+from wsim.study.statistics import Difference, Estimate
+from wsim.study.table import DIFFERENCE_HEAD, amount, difference_rows
+
+_LABEL_WIDTH, _GAP = 24, 2
+
+
+def comparison_table(comparison: Comparison, width: int) -> RenderableType:
+    """width: characters of the terminal; as many arms stand side by side as fit."""
+    parts: list[RenderableType] = []
+    short = names.short_keys(comparison.axes)
+    for point, rows in comparison.points():
+        if point:
+            parts += [Text(", ".join(f"{short[key]} = {shown(value)}" for key, value in point.items()), style="bold")]
+        lines = [_column(comparison, row) for row in rows]
+        room = max((width - _LABEL_WIDTH) // (max(len(cell) for column in lines for cell in column) + _GAP), 1)
+        for first in range(0, len(rows), room):
+            parts += [_side_by_side(comparison, lines[first : first + room]), Text("")]
+    differences = list(difference_rows(comparison))
+    if differences:
+        parts += [Text(f"difference from {comparison.baseline}, the same seeds paired", style="bold")]
+        table = _table("arm", *short.values())
+        for heading in DIFFERENCE_HEAD:
+            table.add_column(heading, justify="left" if heading == "of" else "right", no_wrap=heading != "of")
+        for cells in differences:
+            table.add_row(*map(Text, cells))
+        parts.append(table)
+    return Group(*parts)
+
+
+def comparison_dict(comparison: Comparison) -> dict[str, Any]:
+    """For --json: every mean with its interval and its values by seed; null where there is no number."""
+    measures = [*MEASURES, *(measure for target in comparison.targets for measure in to_target(target))]
+    return {
+        "name": comparison.name,
+        "baseline": comparison.baseline,
+        "confidence": 0.95,
+        "rows": [
+            {
+                "arm": row.arm,
+                "point": dict(row.point),
+                "seeds": [run.seed for run in row.runs],
+                "results": [str(run.file) for run in row.runs],
+                "equal_time_s": row.equal_time_s,
+                **{measure.key: _estimate_dict(row, measure) for measure in measures},
+            }
+            for row in comparison.rows
+        ],
+        "differences": [
+            {"arm": row.arm, "point": dict(row.point), "of": measure.key, **_difference_dict(found)}
+            for measure in measures
+            for row, found in comparison.differences(measure)
+        ],
+    }
+
+
+def _side_by_side(comparison: Comparison, columns: Sequence[Sequence[str]]) -> Table:
+    table = _table("")
+    for column in columns:
+        table.add_column(Text(column[0]), justify="right", no_wrap=True)
+    labels = ["seeds", "equal time", *(measure.label for measure in MEASURES)]
+    labels += [measure.label for target in comparison.targets for measure in to_target(target)]
+    for number, label in enumerate(labels, start=1):
+        table.add_row(label, *(Text(column[number]) for column in columns))
+    return table
+
+
+def _column(comparison: Comparison, row: Row) -> list[str]:
+    """The arm and its numbers, in the order of the labels."""
+    cells = [row.arm, f"{len(row.runs)} of {comparison.num_seeds}", f"{row.equal_time_s:.6g} s"]
+    cells += [amount(row.estimate(measure), measure.unit) for measure in MEASURES]
+    for target in comparison.targets:
+        for measure in to_target(target):
+            found = row.estimate(measure)
+            if found.num < len(row.runs):  # those that did reach it are a selection
+                found = Estimate(found.mean, math.nan, found.num)
+            reached = f" ({found.num} of {len(row.runs)})" if measure.unit == "s" else ""
+            cells.append(f"{amount(found, measure.unit)}{reached}")
+    return cells
+
+
+def _table(*left: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="cyan")
+    for heading in left:
+        table.add_column(heading, no_wrap=True, style="cyan" if not heading else None)
+    return table
+
+
+def _estimate_dict(row: Row, measure: Measure) -> dict[str, Any]:
+    found = row.estimate(measure)
+    return {
+        "mean": _number(found.mean),
+        "half_width": _number(found.half_width),
+        "num": found.num,
+        "values": [_number(measure.of(run, row.equal_time_s)) for run in row.runs],
+    }
+
+
+def _difference_dict(found: Difference) -> dict[str, Any]:
+    return {
+        "mean": _number(found.mean),
+        "half_width": _number(found.half_width),
+        "paired_se": _number(found.paired_se),
+        "unpaired_se": _number(found.unpaired_se),
+        "ratio": _number(found.ratio),
+        "num": found.num,
+    }
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

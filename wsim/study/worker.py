@@ -1,0 +1,134 @@
+"""The processes that do the runs of a study.
+
+The sweep starts one server, which imports all that is heavy and then forks a worker for each run, so that every run has a
+process with one thread of its own and none has to import torch again. Objects, one a line:
+
+    to the server    {"run": 3, "out": FILE, "text", "overrides", "name", "path", "files": what makes the scenario}
+    from a worker    {"run": 3, "fraction": 0.4}    {"run": 3, "done": true}
+                     {"run": 3, "error": one line, "exit_code": 1 or 2, "full": whether there was no room for the result}
+    from the server  {"run": 3, "exit": code, negative for a signal, "words": the last line on the worker's standard error}
+
+The server's standard input stays open as long as the sweep lives. When it closes, the server ends with all its workers,
+whatever they do: a killed sweep leaves nobody behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import os
+import select
+import signal
+import sys
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from wsim.errors import WsimError, one_line
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LONGEST = 1500  # characters of a message: a line below PIPE_BUF is written whole, whoever else writes
+
+
+def serve(data_sets: Collection[str]) -> None:
+    """Fork a worker for each task on standard input, until it closes. data_sets: names of those that the runs will load."""
+    import wsim.engine
+    import wsim.results  # noqa: F401
+
+    if "digits" in data_sets:  # imports scikit-learn, which takes as long as a short run
+        from learners.data.digits import digits
+
+        digits(np.random.default_rng(0))
+    wake, woken = os.pipe()
+    os.set_blocking(woken, False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(woken)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()
+    workers: dict[int, tuple[int, IO[bytes]]] = {}  # process -> run, its standard error
+    tasks = b""
+    while True:
+        ready = select.select([0, wake], [], [])[0]
+        if wake in ready:
+            os.read(wake, 4096)
+            _reap(workers)
+        if 0 in ready:
+            some = os.read(0, 1 << 16)
+            if not some:
+                os.killpg(0, signal.SIGKILL)
+            *lines, tasks = (tasks + some).split(b"\n")
+            for line in lines:
+                _fork(json.loads(line), workers)
+
+
+def _fork(task: dict[str, Any], workers: dict[int, tuple[int, IO[bytes]]]) -> None:
+    errors = tempfile.TemporaryFile()
+    process = os.fork()
+    if process:
+        workers[process] = task["run"], errors
+        return
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.dup2(errors.fileno(), 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    code = 1
+    try:
+        _tell(run=task["run"], **_outcome(task))
+        code = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _reap(workers: dict[int, tuple[int, IO[bytes]]]) -> None:
+    """Report the workers that have ended."""
+    while workers:
+        process, status = os.waitpid(-1, os.WNOHANG)
+        if process == 0:
+            return
+        run, errors = workers.pop(process)
+        with errors:
+            errors.seek(0)
+            lines = errors.read()[-_LONGEST:].decode(errors="replace").strip().splitlines()
+        _tell(run=run, exit=os.waitstatus_to_exitcode(status), words=lines[-1] if lines else "")
+
+
+def _tell(**message: Any) -> None:
+    os.write(1, json.dumps(message).encode() + b"\n")
+
+
+def _outcome(task: dict[str, Any]) -> dict[str, Any]:
+    try:
+        _run(task)
+    except WsimError as error:
+        cause = error.__cause__
+        full = isinstance(cause, OSError) and cause.errno in FULL
+        return {"error": str(error)[:_LONGEST], "exit_code": error.exit_code, "full": full}
+    except MemoryError as error:
+        says = str(error) or "a smaller model, fewer devices or fewer --jobs may fit"
+        return {"error": one_line(f"not enough memory: {says}")[:_LONGEST], "exit_code": 1, "full": False}
+    except Exception as error:
+        if os.environ.get("WSIM_TRACEBACK"):
+            raise
+        says = f"unexpected {type(error).__name__}: {error}"[:_LONGEST]
+        return {
+            "error": one_line(f"{says} (a fault of wsim; WSIM_TRACEBACK=1 shows where)"),
+            "exit_code": 1,
+            "full": False,
+        }
+    return {"done": True}
+
+
+def _run(task: dict[str, Any]) -> None:
+    from wsim.engine import simulate
+    from wsim.results import write
+    from wsim.scenario import load_text
+
+    path = Path(task["path"])
+    loaded = load_text(task["text"], task["overrides"], name=task["name"], path=path, referenced=task["files"])
+    record = simulate(loaded, progress=lambda progress: _tell(run=task["run"], fraction=progress.fraction))
+    write(record, task["out"], force=True)
