@@ -23,6 +23,9 @@ CODECS = {
 MODELS = {
     "mlp": "learners.models.mlp:Mlp",
     "lenet": "learners.models.lenet:LeNet",
+    "lenet5": "learners.models.lenet5:LeNet5",
+    "small_cnn": "learners.models.small_cnn:SmallCnn",
+    "resnet20": "learners.models.resnet20:ResNet20",
 }
 
 DATASETS = {

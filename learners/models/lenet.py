@@ -13,7 +13,6 @@ the input: 8 x 8 digits (k = 3) as well as 28 x 28 or 32 x 32 images (k = 5).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import numpy as np
 import torch
@@ -21,15 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learners.models.flat import Shapes, initial_layers
-from learners.quantities import Bounds, Width
+from learners.quantities import Maps, Width
 
 MIN_SIDE = 4
 """Two poolings halve the sides twice; at least one pixel must be left."""
 
 WIDE_SIDE = 16
 """From this side upwards the kernels are 5 x 5, below 3 x 3."""
-
-Maps = Annotated[int, Bounds(1, 10_000, "channels of a convolution are whole numbers")]
 
 
 class LeNet:

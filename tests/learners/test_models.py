@@ -1,14 +1,23 @@
 """Models: flat parameters, shapes, and torch.nn twins."""
 
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from math import prod
+
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from learners.data.dataset import Dataset
-from learners.models.flat import flatten, num_params, unflatten
+from learners.models.flat import Model, flatten, num_params, unflatten
 from learners.models.lenet import LeNet
+from learners.models.lenet5 import LeNet5
 from learners.models.mlp import Mlp
+from learners.models.resnet20 import ResNet20
+from learners.models.small_cnn import SmallCnn
 from learners.task import Task
 
 
@@ -40,18 +49,114 @@ def torch_lenet() -> nn.Module:
     )
 
 
-TWINS = {"mlp": (Mlp((1, 8, 8), 10), torch_mlp), "lenet": (LeNet((1, 8, 8), 10), torch_lenet)}
+def torch_lenet5(channels: int, padding: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(channels, 6, 5, padding=padding),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(400, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, 10),
+    )
+
+
+def torch_small_cnn(channels: int, maps: tuple[int, int], padding: int, flat: int, hidden: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(channels, maps[0], 5, padding=padding),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(maps[0], maps[1], 5, padding=padding),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(flat, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, 10),
+    )
+
+
+class Block(nn.Module):
+    """Two convolutions beside a shortcut: the identity, or a normalized 1 x 1 convolution where the size changes."""
+
+    def __init__(self, before: int, maps: int, groups: int) -> None:
+        super().__init__()
+        stride = maps // before
+        self.inner = nn.Sequential(
+            nn.Conv2d(before, maps, 3, stride, 1, bias=False),
+            nn.GroupNorm(groups, maps),
+            nn.ReLU(),
+            nn.Conv2d(maps, maps, 3, 1, 1, bias=False),
+            nn.GroupNorm(groups, maps),
+        )
+        projection = [nn.Conv2d(before, maps, 1, stride, bias=False), nn.GroupNorm(groups, maps)]
+        self.shortcut = nn.Identity() if stride == 1 else nn.Sequential(*projection)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return torch.relu(self.inner(h) + self.shortcut(h))
+
+
+def torch_resnet20(channels: int, groups: int) -> nn.Module:
+    layers = [nn.Conv2d(channels, 16, 3, 1, 1, bias=False), nn.GroupNorm(groups, 16), nn.ReLU()]
+    widths = [16, 16, 16, 16, 32, 32, 32, 64, 64, 64]
+    layers += [Block(before, maps, groups) for before, maps in itertools.pairwise(widths)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+TWINS: dict[str, tuple[Callable[[], Model], Callable[[], nn.Module], tuple[int, ...]]] = {
+    "mlp": (lambda: Mlp((1, 8, 8), 10), torch_mlp, (1, 8, 8)),
+    "lenet": (lambda: LeNet((1, 8, 8), 10), torch_lenet, (1, 8, 8)),
+    "lenet5 28": (lambda: LeNet5((1, 28, 28), 10), lambda: torch_lenet5(1, 2), (1, 28, 28)),
+    "lenet5 32": (lambda: LeNet5((3, 32, 32), 10), lambda: torch_lenet5(3, 0), (3, 32, 32)),
+    "small_cnn": (
+        lambda: SmallCnn((3, 32, 32), 10, (4, 8), 20),
+        lambda: torch_small_cnn(3, (4, 8), 0, 8 * 25, 20),
+        (3, 32, 32),
+    ),
+    "small_cnn same": (
+        lambda: SmallCnn((1, 8, 12), 10, (4, 8), 20, "same"),
+        lambda: torch_small_cnn(1, (4, 8), 2, 8 * 6, 20),
+        (1, 8, 12),
+    ),
+    "resnet20": (lambda: ResNet20((3, 16, 16), 10), lambda: torch_resnet20(3, 2), (3, 16, 16)),
+    "resnet20 groups": (lambda: ResNet20((1, 9, 8), 10, groups=8), lambda: torch_resnet20(1, 8), (1, 9, 8)),
+}
 
 
 @pytest.fixture(params=TWINS)
 def twin(request: pytest.FixtureRequest) -> tuple[Task, nn.Module]:
-    """A float64 task on 8 x 8 images and the same model in torch.nn, with the same parameters to be set."""
-    model, build = TWINS[request.param]
-    return Task(small_dataset((1, 8, 8)), model, "float64"), build().double()
+    """A float64 task on small images and the same model in torch.nn, with the same parameters to be set."""
+    model, build, input_shape = TWINS[request.param]
+    return Task(small_dataset(input_shape), model(), "float64"), build().double()
 
 
-def test_mlp_64_64_10_has_4810_parameters() -> None:
-    assert num_params(Mlp((1, 8, 8), 10, [64]).shapes) == 4810
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (lambda: Mlp((1, 8, 8), 10, [64]), 4810),
+        # 5 x 5 x 1 x 6 + 6, 5 x 5 x 6 x 16 + 16, 400 x 120 + 120, 120 x 84 + 84, 84 x 10 + 10
+        (lambda: LeNet5((1, 28, 28), 10), 156 + 2416 + 48120 + 10164 + 850),
+        (lambda: LeNet5((1, 28, 28), 10), 61_706),
+        (lambda: LeNet5((3, 32, 32), 10), 62_006),
+        # McMahan et al. (2017), section 3, state 1,663,370 for MNIST
+        (lambda: SmallCnn((1, 28, 28), 10, padding="same"), 1_663_370),
+        # 5 x 5 x 3 x 32 + 32, 5 x 5 x 32 x 64 + 64, 64 x 5 x 5 x 512 + 512, 512 x 10 + 10
+        (lambda: SmallCnn((3, 32, 32), 10), 2432 + 51_264 + 819_712 + 5130),
+        (lambda: SmallCnn((3, 32, 32), 10), 878_538),
+        # He et al. (2016), table 6: 0.27 million; with the two projections 32 x 16 + 64 x 32 and their 2 x (32 + 64) more
+        (lambda: ResNet20((3, 32, 32), 10), 269_722 + 32 * 16 + 64 * 32 + 2 * (32 + 64)),
+        (lambda: ResNet20((3, 32, 32), 10), 272_474),
+    ],
+)
+def test_numbers_of_parameters(model: Callable[[], Model], expected: int) -> None:
+    built = model()
+    assert num_params(built.shapes) == expected
+    assert built.initial(np.random.default_rng(1)).shape == (expected,)
 
 
 def test_unflatten_gives_views_and_flatten_inverts_it() -> None:
@@ -71,6 +176,7 @@ def test_forward_and_gradient_equal_torch_nn(twin: tuple[Task, nn.Module]) -> No
     logits = module(inputs)
     ours = task.model.forward(unflatten(x, task.model.shapes), inputs.reshape(-1, *task.model.input_shape))
     assert torch.allclose(ours, logits, rtol=0, atol=1e-12)
+    assert float(logits.detach().std()) > 0.01
 
     indices = torch.tensor([3, 7, 1, 0, 20])
     loss = nn.functional.cross_entropy(logits[indices], torch.tensor(task.train_labels)[indices])
@@ -123,12 +229,47 @@ def test_weights_start_with_the_stated_variance() -> None:
     assert not bias.any()
 
 
+def test_resnet20_starts_with_he_normal_convolutions_and_neutral_normalization() -> None:
+    """Relative standard error of a sample variance: sqrt(2 / n); tolerance 4 of them for each of 22 layers."""
+    model = ResNet20((3, 32, 32), 10)
+    parameters = unflatten(torch.tensor(model.initial(np.random.default_rng(3))), model.shapes)
+    kernels = [tensor for tensor in parameters if tensor.ndim == 4]
+    assert len(kernels) == 21  # 1 + 3 stages x 3 blocks x 2, and 2 projections
+    for kernel in kernels:
+        variance = 2 / prod(kernel.shape[1:])
+        assert float(kernel.var()) == pytest.approx(variance, rel=4 * np.sqrt(2 / kernel.numel()))
+    assert float(parameters[-2].var()) == pytest.approx(2 / 74, rel=4 * np.sqrt(2 / 640))
+    scales, shifts = parameters[1:-2:3], parameters[2:-2:3]
+    assert all((scale == 1).all() for scale in scales)
+    assert not any(shift.any() for shift in (*shifts, parameters[-1]))
+
+
 @pytest.mark.parametrize(("side", "flat"), [(8, 64), (28, 784), (32, 1024)])
 def test_lenet_sizes_follow_the_input(side: int, flat: int) -> None:
     model = LeNet((1, side, side), 10)
     assert model.shapes[4] == (120, flat)
     parameters = unflatten(torch.tensor(model.initial(np.random.default_rng(1))), model.shapes)
     assert model.forward(parameters, torch.zeros(2, 1, side, side, dtype=torch.float64)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LeNet5((1, 30, 30), 10), "input_shape = .*needs images of 28 x 28 or 32 x 32"),
+        (lambda: LeNet5((1, 28, 32), 10), "input_shape = "),
+        (lambda: LeNet5((784,), 10), "input_shape = "),
+        (lambda: SmallCnn((1, 15, 32), 10), "input_shape = .*sides of at least 16"),
+        (lambda: SmallCnn((1, 3, 32), 10, padding="same"), "input_shape = .*sides of at least 4"),
+        (lambda: SmallCnn((1, 28, 28), 10, maps=(0, 4)), "maps = "),
+        (lambda: SmallCnn((1, 28, 28), 10, feature_dim=0), "feature_dim = 0: at least 1"),
+        (lambda: SmallCnn((1, 28, 28), 10, padding="full"), "padding = 'full': one of valid, same"),  # type: ignore[arg-type]
+        (lambda: ResNet20((1, 3, 32), 10), "input_shape = .*sides of at least 4"),
+        (lambda: ResNet20((1, 32, 32), 10, groups=3), "groups = 3: a divisor of 16"),
+    ],
+)
+def test_models_refuse_what_they_cannot_be_built_for(make: Callable[[], Model], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 8), (64,), (0, 8, 8)])
@@ -184,3 +325,37 @@ def test_bytes_stand_for_normalized_numbers(make_model: type) -> None:
     assert torch.equal(found[0], correct)
     assert torch.allclose(found[1], losses, rtol=0, atol=1e-12)
     assert torch.equal(bytes_task.metric(x, prepared, bytes_task.test_labels)[1], found[1])
+
+
+LENET5_MACS = 28 * 28 * 6 * 25 + 10 * 10 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10
+SMALL_CNN_MACS = 28 * 28 * 32 * 75 + 10 * 10 * 64 * 800 + 1600 * 512 + 512 * 10
+RESNET20_MACS = (
+    32 * 32 * (16 * 27 + 6 * 16 * 144)  # the first layer and 6 of 16 maps
+    + 16 * 16 * (32 * 144 + 5 * 32 * 288 + 32 * 16)  # 6 layers of 32 maps and a projection
+    + 8 * 8 * (64 * 288 + 5 * 64 * 576 + 64 * 32)  # of 64 maps
+    + 64 * 10
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "macs", "first"),
+    [
+        (LeNet5((1, 28, 28), 10), LENET5_MACS, 28 * 28 * 6 * 25),
+        (SmallCnn((3, 32, 32), 10), SMALL_CNN_MACS, 28 * 28 * 32 * 75),
+        (ResNet20((3, 32, 32), 10), RESNET20_MACS, 32 * 32 * 16 * 27),
+    ],
+)
+def test_flops_of_convolutional_models_equal_hand_formulas(model: Model, macs: int, first: int) -> None:
+    """Forward 2 FLOPs a multiplication; backward twice that, but for the inputs' gradient of the first layer. LeNet-5:
+    416,520 multiplications a sample; ResNet-20: 40.8 million, 82 MFLOP (twice the multiplications)."""
+    task = Task(small_dataset(model.input_shape), model)
+    x = task.initial_parameters(np.random.default_rng(2))
+    assert task.metric.flops(x, task.test_inputs, task.test_labels) == 2 * macs * len(task.test_labels)
+    indices, weights = torch.zeros(4, dtype=torch.int64), torch.ones(4)
+    assert task.sgd_step.flops(x, indices, weights, 0.1) == 4 * (3 * 2 * macs - 2 * first)
+
+
+def test_the_hand_formulas_are_the_known_ones() -> None:
+    assert LENET5_MACS == 416_520
+    assert SMALL_CNN_MACS == 7_825_920
+    assert RESNET20_MACS == pytest.approx(40.8e6, rel=1e-3)
