@@ -1,7 +1,7 @@
 """The seam between a learning algorithm and whatever runs it.
 
-An algorithm is a frozen dataclass of hyper-parameters whose `program(node)` is a generator of the plain, frozen requests
-below. The simulator (`wsim.driver`) answers them in simulated time; `learners.loopback` answers them at once. An algorithm
+An algorithm is a frozen dataclass of hyper-parameters whose `program(node)` is a generator of the plain requests below
+(named tuples: as immutable as a frozen dataclass, and made in a third of its time). The simulator (`wsim.driver`) answers them in simulated time; `learners.loopback` answers them at once. An algorithm
 never sees a clock, an event or another node's state: only its own `Node` and what it received.
 
     request                       answered with
@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -40,8 +40,7 @@ SERVER = -1
 # -- what travels -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """What a message carries. `data` is what the receiver will hold (decoded), `num_bits` the exact length of the codec's
     encoding, `codec` what turns packet losses into coordinate masks (a `learners.compression.codec.Fragments`; None: the
     payload is all or nothing), `flops` the work of encoding it, which `Send` charges to the sender's processor."""
@@ -53,8 +52,7 @@ class Payload:
     flops: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One received message. `mask` is None when all of it arrived, else a bool tensor [num_values], True where it did.
     `degree` is the number of neighbors the sender had when it sent, in the header (16 bits). `coefficient` is the
     amplitude gain of an analog send, else None."""
@@ -68,8 +66,7 @@ class Message:
     coefficient: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """The answer to `Receive`: messages ordered by sender id where senders were named, by arrival otherwise."""
 
     messages: tuple[Message, ...]
@@ -93,8 +90,7 @@ class Received:
         return [message.mask for message in self.messages]
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(NamedTuple):
     """Names a sent message, for `Outcome`."""
 
     number: int
@@ -128,8 +124,7 @@ class Operation(Protocol):
 # -- requests ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Compute:
+class Compute(NamedTuple):
     """Run an op (or its `.scan`) on the node's processor: FLOPs / effective FLOP/s of simulated time.
 
     work: fraction of the counted FLOPs that is real work (padding is not charged)."""
@@ -139,8 +134,7 @@ class Compute:
     work: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Send `payload` to `to` (an id or several), after the processor's time for `payload.flops` (none: at once).
     broadcast: one transmission for all of them, else one unicast each.
     expires_s: what has not arrived by then is dropped (None: the scenario's transport default).
@@ -155,8 +149,7 @@ class Send:
     analog: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Receive:
+class Receive(NamedTuple):
     """Wait for messages of `kind` and `round` (None: any round) from `senders` (None: anyone).
 
     Complete when all of `senders`, or `count` of them, have arrived; at `timeout_s` it is answered with what there is.
@@ -166,31 +159,27 @@ class Receive:
     senders: Sequence[int] | None
     kind: str
     round: int | None = None
-    count: int | None = None
+    count: int | None = None  # type: ignore[assignment]  # hides tuple.count
     timeout_s: float | None = None
     combine: Callable[[Any, Message], Any] | None = None
     initial: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a sent message; "unknown" at once where the transport gives no feedback."""
 
     ticket: Ticket
 
 
-@dataclass(frozen=True, slots=True)
-class Sleep:
+class Sleep(NamedTuple):
     duration_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     value: Value
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """Offer a value for evaluation. name: "model" for what the method's accuracy is of, any other that the learner lists in
     `reports` beside it. metric: an op (value, inputs [n, ...], labels [n]) -> correct [n], or (correct [n], losses [n]),
     instead of that of the node's task; or the accuracy, a scalar, which is slower on devices' own test samples. The name
@@ -201,8 +190,7 @@ class Report:
     metric: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Observe:
+class Observe(NamedTuple):
     """what: "position" [3] m | "battery" J left | "gain" dB to peer | "rate" bit/s to peer | "time" s |
     "membership" (a tuple of Joined and Left since last asked)."""
 
@@ -210,8 +198,7 @@ class Observe:
     peer: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Actuate:
+class Actuate(NamedTuple):
     """what: "power" (dBm, at most the device's maximum) | "channel" (index)."""
 
     what: str

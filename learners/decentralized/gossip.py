@@ -25,7 +25,7 @@ known (where the transport tells), so that a slow link holds its device back ins
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -102,8 +102,7 @@ class Gossip(LocalSgd):
         payload = self.codec.payload(x, node)
         if self.merge == "mean":
             return payload
-        return replace(
-            payload,
+        return payload._replace(
             data=(payload.data, node.tensor(age)),
             num_bits=AGE_BITS + payload.num_bits,
             codec=None if payload.codec is None else AgeFirst(payload.codec),
@@ -112,7 +111,7 @@ class Gossip(LocalSgd):
     def _merge(self, node: Node, x: Value, age: int, received: Received) -> Generator[Any, Any, tuple[Value, int]]:
         """The merged model and its age."""
         messages = sorted(received.messages, key=lambda message: (message.sender, message.round))
-        received = replace(received, messages=tuple(messages))
+        received = received._replace(messages=tuple(messages))
         if self.merge == "mean":
             models = received.data
             weights = [1 / (1 + len(models))] * len(models)

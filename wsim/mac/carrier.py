@@ -15,8 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -29,8 +28,7 @@ from wsim.mac.transfer import Transfer
 _STATIC_SPAN_NS = float(1 << 60)
 
 
-@dataclass(frozen=True, slots=True)
-class Allotment:
+class Allotment(NamedTuple):
     """What each active transfer holds until the set changes.
 
     time_share: share of time on the air, one for all or [num_active]; band_hz: band held while on the air; power_band_hz:
