@@ -29,6 +29,7 @@ from wsim.progress import Progress
 from wsim.record import RunRecord
 from wsim.recorder import Recorder
 from wsim.senses import Senses
+from wsim.series import plan
 from wsim.streams import Streams
 from wsim.topology import BeaconTopology, RadioTopology, build_hearing, build_topology
 from wsim.transport import Transport, TransportConfig
@@ -113,7 +114,15 @@ class Run:
         self.media = build_media(
             scenario, world, self.clock, self.radios, self._attempt_done, heard_by, self.channel_of
         )
-        self.evaluator = Evaluator(world.num_devices, world.server_index, self.learning.measure, self._round_done)
+        reports = getattr(self.learning.learner, "reports", ())
+        self.evaluator = Evaluator(
+            plan(scenario, reports),
+            reports,
+            world.num_devices,
+            world.server_index,
+            self.learning,
+            self._round_done,
+        )
         senses = Senses(self)
         self.driver = Driver(
             self.clock,

@@ -1,36 +1,91 @@
 """What is measured when: the values that programs offer, evaluated at the scenario's times. Costs no simulated time.
 
-Subject: the server's model where there is one, else the devices' own; data: the global test set. A device holds the model that
-it last reported; equal models (many devices, one download) are evaluated once.
+A node holds, by name, the value that it last reported. Equal models (many devices, one download) are evaluated once, and
+what has not changed since the last evaluation is not evaluated again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from learners.protocol import Report
+from wsim.errors import ScenarioError, SimulationError
 from wsim.node import SimNode
+from wsim.series import Plan, Series, over_devices
+
+Question = tuple[Any, Any, int | None]
+"""(value, metric, device whose own test samples are meant; None: the global test set)."""
+
+
+class Scoring(Protocol):
+    """What the evaluator needs of the learning side."""
+
+    estimates: bool
+
+    @property
+    def own_tests(self) -> Sequence[np.ndarray]:
+        """By device, indices of the samples that it tests on."""
+
+    def score(self, questions: Sequence[Question]) -> np.ndarray:
+        """[len(questions), 2] accuracy and loss."""
+
+    def consensus(self, values: Sequence[Any]) -> tuple[Any, float]:
+        """The mean of flat models, and their root mean square distance to it."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a node reported last. own_metric: the report brought its metric along, so the value need not be a flat model."""
+
+    value: Any
+    metric: Any
+    own_metric: bool
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One evaluation of all series; NaN where nobody holds a model, or there is no sample, and throughout in an estimate.
+
+    accuracy, loss: of the headline; single: [num_series, 2] accuracy and loss of the one model of a series; by_device:
+    [num_series, 2, num_devices]; disagreement: [num_series]
+    """
+
+    accuracy: float
+    loss: float
+    single: np.ndarray
+    by_device: np.ndarray
+    disagreement: np.ndarray
 
 
 class Evaluator:
-    """measure(values, metric) -> [len(values)] accuracies (NaN in an estimate)."""
+    """reports: the names that the learner may give to what it reports."""
 
     def __init__(
         self,
+        plan: Plan,
+        reports: Sequence[str],
         num_devices: int,
         server_index: int,
-        measure: Callable[[list[Any], Any], np.ndarray],
+        scoring: Scoring,
         on_round: Callable[[int], None],
     ) -> None:
+        self.plan = plan
+        self._reports = {"model", *reports}
         self._num_devices = num_devices
         self._server_index = server_index
-        self._measure = measure
+        self._scoring = scoring
         self._on_round = on_round
-        self._held: dict[int, tuple[Any, Any]] = {}  # node index -> (value, metric)
-        self._known: dict[int, tuple[Any, float]] = {}  # accuracies of the last evaluation, by identity of the value
+        self._held: dict[str, dict[int, Held]] = {series.report: {} for series in plan.series}  # by node index
+        self._known: dict[tuple[int, int, int | None], tuple[Question, np.ndarray]] = {}  # of the last evaluation
+        self._consensus: tuple[list[Any], Any, float] = [], None, np.nan  # of the last one: models, mean, distance
+        shape = (len(plan.series), 2, num_devices)
+        self._nothing = Scores(
+            np.nan, np.nan, np.full(shape[:2], np.nan), np.full(shape, np.nan), np.full(shape[0], np.nan)
+        )
         self._counts = [0] * (num_devices + 1)
         self._reached: dict[int, int] = {}
         self.rounds = 0
@@ -38,10 +93,15 @@ class Evaluator:
     def report(self, node: SimNode, report: Report) -> None:
         """Keep what a program offers; a report named "model" closes a round of its node, also with the value None: nothing to
         evaluate."""
-        if report.name != "model":
+        name = report.name
+        if report.value is not None and (held := self._held.get(name)) is not None:
+            held[node.index] = Held(report.value, report.metric or node.task.metric, report.metric is not None)
+        if name != "model":
+            if name not in self._reports:
+                raise SimulationError(
+                    f'node {node.id} reports "{name}", which the class of its learner does not list in `reports`'
+                )
             return
-        if report.value is not None:
-            self._held[node.index] = (report.value, report.metric or node.task.metric)
         counting = self._server_index >= 0
         if counting and node.index != self._server_index:
             return
@@ -53,38 +113,92 @@ class Evaluator:
             del self._reached[self.rounds]
             self._on_round(self.rounds)
 
-    def accuracies(self) -> tuple[float, np.ndarray]:
-        """The headline accuracy and [num_devices] accuracies of what each device holds (NaN: nothing)."""
-        unknown: dict[int, tuple[Any, Any]] = {}
-        for value, metric in self._held.values():
-            if id(value) not in self._known:
-                unknown[id(value)] = (value, metric)
-        by_metric: dict[int, list[Any]] = {}
-        metrics: dict[int, Any] = {}
-        for value, metric in unknown.values():
-            by_metric.setdefault(id(metric), []).append(value)
-            metrics[id(metric)] = metric
-        known = {id(value): self._known[id(value)] for value, _ in self._held.values() if id(value) in self._known}
-        for key, values in by_metric.items():
-            for value, accuracy in zip(values, self._measure(values, metrics[key]).tolist(), strict=True):
-                known[id(value)] = (value, accuracy)
+    def ever_held(self, series: Series) -> bool:
+        """Whether anybody has reported what the series is of."""
+        held = self._held[series.report]
+        return self._server_index in held if series.subject == "server" else any(i != self._server_index for i in held)
+
+    def evaluate(self) -> Scores:
+        """The scores of what everybody holds now."""
+        if self._scoring.estimates:
+            return self._nothing
+        asked = [self._questions(series) for series in self.plan.series]
+        known = {}
+        unknown = {}
+        for questions in asked:
+            for question in questions.values():
+                key = id(question[0]), id(question[1]), question[2]
+                if key in self._known:
+                    known[key] = self._known[key]
+                else:
+                    unknown[key] = question
+        scores = self._scoring.score(list(unknown.values()))
+        for (key, question), score in zip(unknown.items(), scores, strict=True):
+            known[key] = question, score
         self._known = known
-        by_device = np.full(self._num_devices, np.nan)
-        for index, (value, _) in self._held.items():
-            if index != self._server_index:
-                by_device[index] = known[id(value)][1]
-        if self._server_index in self._held:
-            return known[id(self._held[self._server_index][0])][1], by_device
-        present = by_device[~np.isnan(by_device)]
-        return (float(present.mean()) if len(present) else float("nan")), by_device
+        single, by_device = self._nothing.single.copy(), self._nothing.by_device.copy()
+        for number, questions in enumerate(asked):
+            for device, (value, metric, own) in questions.items():
+                _, score = known[id(value), id(metric), own]
+                if device is None:
+                    single[number] = score
+                else:
+                    by_device[number, :, device] = score
+        disagreement = self._nothing.disagreement.copy()
+        if self.plan.disagreement:
+            for number, series in enumerate(self.plan.series):
+                if series.subject == "device" and series.report == self.plan.headline.report:
+                    disagreement[number] = self._mean_model()[1]
+        accuracy, loss = self._headline(single, by_device)
+        return Scores(accuracy, loss, single, by_device, disagreement)
 
+    def _questions(self, series: Series) -> dict[int | None, Question]:
+        """By device; None: of the one model on the global test set."""
+        held = self._held[series.report]
+        if series.subject == "device":
+            models = {device: kept for device, kept in held.items() if device != self._server_index}
+            if series.data == "global_test":
+                return {device: (kept.value, kept.metric, None) for device, kept in models.items()}
+            tests = self._scoring.own_tests
+            return {device: (kept.value, kept.metric, device) for device, kept in models.items() if len(tests[device])}
+        one = held.get(self._server_index) if series.subject == "server" else self._mean_model()[0]
+        if one is None:
+            return {}
+        if series.data == "global_test":
+            return {None: (one.value, one.metric, None)}
+        tests = self._scoring.own_tests
+        return {device: (one.value, one.metric, device) for device, rows in enumerate(tests) if len(rows)}
 
-def spread(by_device: np.ndarray) -> tuple[float, float, float]:
-    """(worst, 10th percentile, standard deviation) over the devices that hold a model."""
-    present = by_device[~np.isnan(by_device)]
-    if not len(present):
-        return (float("nan"),) * 3
-    return float(present.min()), float(np.quantile(present, 0.1)), float(present.std())
+    def _mean_model(self) -> tuple[Held | None, float]:
+        """The mean of the models that the devices hold of the headline's report, and how far they are from it."""
+        held = [kept for node, kept in self._held[self.plan.headline.report].items() if node != self._server_index]
+        if not held:
+            return None, np.nan
+        if any(kept.own_metric or kept.metric is not held[0].metric or len(kept.value.shape) != 1 for kept in held):
+            raise ScenarioError(
+                "[evaluation] mean_model and disagreement are of flat models of one architecture, and this learner's devices "
+                'hold others; leave them out of subjects and over_devices ("device" is always possible)'
+            )
+        values = [kept.value for kept in held]
+        models, mean, distance = self._consensus
+        if len(models) != len(values) or any(a is not b for a, b in zip(models, values, strict=True)):
+            mean, distance = self._scoring.consensus(values)
+            self._consensus = values, mean, distance
+        return Held(mean, held[0].metric, False), distance
+
+    def _headline(self, single: np.ndarray, by_device: np.ndarray) -> tuple[float, float]:
+        plan = self.plan
+        number = 0
+        if plan.falls_back and self._server_index not in self._held[plan.headline.report]:
+            number = next(n for n, series in enumerate(plan.series) if series.subject == "device")
+        if not plan.series[number].has_devices:
+            return float(single[number, 0]), float(single[number, 1])
+        present = ~np.isnan(by_device[number, 0])
+        if not present.any():
+            return np.nan, np.nan
+        accuracies, losses = by_device[number, 0, present], by_device[number, 1, present]
+        level = plan.levels[0]
+        return float(over_devices(accuracies, level)), float(over_devices(losses, level, losses=True))
 
 
 def first_sustained(accuracy: np.ndarray, target: float, sustained: int) -> int | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from learners import executors, tensors
 from learners.batching import BatchStream
+from learners.data.holdout import hold_out
 from learners.protocol import SERVER
 from learners.scoring import Examples, Scorer
 from learners.task import Task
@@ -23,7 +25,8 @@ EXECUTORS = ("batched", "eager", "null")
 
 
 class Learning:
-    """`parts`: [num_devices] arrays of training indices. `learner`: instead of the scenario's own, a class that takes the keys
+    """`parts`, `own_tests`: [num_devices] arrays of indices into the training set, what a device trains on and what it tests on.
+    `learner`: instead of the scenario's own, a class that takes the keys
     of [algorithm], a function (task, codec, num_rounds) -> learner, or a learner. `directory`: where relative names of data
     files start."""
 
@@ -41,7 +44,8 @@ class Learning:
         self.estimates = executor == "null"
         try:
             dataset = _dataset(scenario, streams, directory)
-            self.parts = _parts(scenario, dataset.train_labels, streams)
+            dealt = _parts(scenario, dataset.train_labels, streams)
+            self.parts, self.own_tests = _held_out(scenario, dealt, dataset.train_labels, streams)
         except ValueError as error:
             raise DataError(f"{scenario.scenario.name} [data]: {error}") from None
         try:
@@ -70,7 +74,9 @@ class Learning:
         else:
             self.executor = executors.EXECUTORS[executor]()
         self._scorer = Scorer(self.executor, self.task.dtype)
-        self._test = Examples(self.task.test_inputs, self.task.test_labels)
+        samples = self.task.samples
+        self._global_test = Examples(samples.test_inputs, samples.test_labels)
+        self._own_tests = [Examples(samples.train_inputs, samples.train_labels, rows) for rows in self.own_tests]
         self._same_initial = scenario.model.same_initial_weights
         self._initial: dict[int, Any] = {}
         self._codec_streams: dict[int, np.random.Generator] = {}
@@ -132,11 +138,16 @@ class Learning:
             stream = self._codec_streams[index] = self._streams("codec", index)
         return tensors.uniform(stream, num_values)
 
-    def measure(self, values: list[Any], metric: Any) -> np.ndarray:
-        """[len(values)] accuracies on the global test set by an op (value, inputs, labels), NaN in an estimate."""
-        if self.estimates or not values:
-            return np.full(len(values), np.nan)
-        return self._scorer.score([(value, metric, self._test) for value in values])[:, 0]
+    def score(self, questions: Sequence[tuple[Any, Any, int | None]]) -> np.ndarray:
+        """[len(questions), 2] accuracy and loss of (value, metric, device whose own test is meant; None: the global one)."""
+        tests = self._own_tests
+        return self._scorer.score(
+            [(value, metric, self._global_test if own is None else tests[own]) for value, metric, own in questions]
+        )
+
+    def consensus(self, values: Sequence[Any]) -> tuple[Any, float]:
+        """The mean of flat models, and their root mean square distance to it."""
+        return self._scorer.consensus(values)
 
 
 def _dataset(scenario: Scenario, streams: Streams, directory: Path) -> Any:
@@ -154,3 +165,27 @@ def _parts(scenario: Scenario, labels: np.ndarray, streams: Streams) -> list[np.
         labels, scenario.num_devices, streams("partition"), **own_keys("partition", partition, scenario.data)
     )
     return parts
+
+
+def _held_out(
+    scenario: Scenario, dealt: list[np.ndarray], labels: np.ndarray, streams: Streams
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """What the devices train on, and what they test on. Warns where one device's test is another's training sample."""
+    fraction = scenario.data.local_test_fraction
+    if fraction is None:
+        return dealt, [np.empty(0, dtype=np.int64)] * len(dealt)
+    pairs = [hold_out(part, labels, fraction, streams("local_test", i)) for i, part in enumerate(dealt)]
+    parts, tests = [train for train, _ in pairs], [test for _, test in pairs]
+    tested = np.concatenate(tests)
+    if not len(tested):
+        raise ValueError(
+            f"local_test_fraction = {fraction}: no device has two samples, one to train on and one to test"
+        )
+    shared = int(np.isin(tested, np.concatenate(parts)).sum())
+    if shared:
+        warnings.warn(
+            f"{shared} of {len(tested)} own test samples are training samples of other devices: samples_per_device deals "
+            "samples more than once",
+            stacklevel=2,
+        )
+    return parts, tests

@@ -37,21 +37,38 @@ class RunRecord:
     group: np.ndarray  # [num_devices] int, index of the device's group
     group_names: list[str]
     num_samples: np.ndarray  # [num_devices] training samples held
+    num_test_samples: np.ndarray  # [num_devices] own test samples held
     effective_flops: np.ndarray  # [num_nodes]
     simulated_s: float
 
     # evaluations, one row each
     eval_time_s: np.ndarray  # [E]
     eval_round: np.ndarray  # [E] rounds completed by then
-    accuracy: np.ndarray  # [E] mean over devices that hold a model, the server's where there is one
-    accuracy_worst: np.ndarray  # [E]
+    accuracy: np.ndarray  # [E] the headline: of the first series, over devices as the first of `levels` says
+    accuracy_worst: np.ndarray  # [E] of the headline's devices, as are the following three
     accuracy_p10: np.ndarray  # [E]
     accuracy_std: np.ndarray  # [E]
     accuracy_by_device: np.ndarray  # [E, num_devices], NaN where it holds none
+    test_loss: np.ndarray  # [E] of the headline: mean cross-entropy, NaN where its metric gives none
     eval_payload_bits: np.ndarray  # [E] cumulative, as are the following
     eval_coded_bits: np.ndarray  # [E]
     eval_on_air_bits: np.ndarray  # [E]
     eval_energy_j: np.ndarray  # [E, len(ENERGY_USES)] all devices (the server apart)
+
+    # series: what was evaluated side by side, the headline first (see `wsim.series`); NaN where there is nothing
+    series_report: list[str]  # [S] name that the learner gave to what it reported
+    series_subject: list[str]  # [S] "device" | "server" | "mean_model" (a genie's average)
+    series_data: list[str]  # [S] "global_test" | "own_test"
+    levels: list[str]  # [L] how devices are brought together: "mean" | "worst" | "p10" | "median" | "best" | "std"
+    by_group: bool  # tables and pictures show the groups apart
+    series_accuracy: np.ndarray  # [S, E] of the one model, or over devices as the first level says
+    series_loss: np.ndarray  # [S, E]
+    series_accuracy_by_level: np.ndarray  # [S, E, L] over the devices; NaN for one model on the global test set
+    series_loss_by_level: np.ndarray  # [S, E, L] the worst and the p10 are large
+    series_accuracy_by_group: np.ndarray  # [S, E, num_groups, L]
+    series_accuracy_by_device: np.ndarray  # [S, E, num_devices]
+    series_loss_by_device: np.ndarray  # [S, E, num_devices]
+    series_disagreement: np.ndarray  # [S, E] root mean square distance of the devices' models to their mean
 
     # ledger: (message, intended receiver) pairs
     messages_sent: int
@@ -83,6 +100,10 @@ class RunRecord:
 
     # targets: absolute accuracies, NaN where not reached
     targets: np.ndarray  # [G]
+    target_report: str  # of which series and level, as those above
+    target_subject: str
+    target_data: str
+    target_level: str
     sustained_evaluations: int
     target_time_s: np.ndarray  # [G]
     target_on_air_bits: np.ndarray  # [G]

@@ -9,9 +9,10 @@ import numpy as np
 
 from wsim import accounts
 from wsim.clock import NS_PER_S
-from wsim.evaluation import first_sustained, spread
+from wsim.evaluation import Scores, first_sustained
 from wsim.progress import Progress
 from wsim.record import ENERGY_USES, RunRecord
+from wsim.series_arrays import series_arrays, target_accuracy
 
 if TYPE_CHECKING:
     from wsim.engine import Run
@@ -22,7 +23,8 @@ class Recorder:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._rows: list[tuple[Any, ...]] = []  # one an evaluation
+        self._scores: list[Scores] = []  # one an evaluation, as are the rows
+        self._rows: list[tuple[Any, ...]] = []
         self._snapshots: list[tuple[float, np.ndarray, np.ndarray]] = []  # seconds, positions, edges
 
     def energy_j(self) -> np.ndarray:
@@ -42,15 +44,13 @@ class Recorder:
         """Measure accuracy and what it has cost by now; a second measurement at one instant replaces the first."""
         if self._rows and self._rows[-1][0] == self._run.clock.now_s:
             self._rows.pop()
-        headline, by_device = self._run.evaluator.accuracies()
+            self._scores.pop()
+        self._scores.append(self._run.evaluator.evaluate())
         on_air = self._run.ledger.on_air_bits + round(self._run.media.drained_bits(self._run.clock.now_ns))
         self._rows.append(
             (
                 self._run.clock.now_s,
                 self._run.evaluator.rounds,
-                headline,
-                *spread(by_device),
-                by_device,
                 self._run.ledger.payload_bits,
                 self._run.ledger.coded_bits,
                 on_air,
@@ -78,8 +78,8 @@ class Recorder:
             done.append(ledger.on_air_bits / stop.air_bits)
         if stop.energy_j:
             done.append(self.device_energy_j() / stop.energy_j)
-        accuracy = self._rows[-1][2] if self._rows else float("nan")
-        shown = None if np.isnan(accuracy) else float(accuracy)
+        accuracy = self._scores[-1].accuracy if self._scores else np.nan
+        shown = None if np.isnan(accuracy) else accuracy
         rate = ledger.sent / wall_s if wall_s > 0 else 0.0
         return Progress(self._run.clock.now_s, self._run.evaluator.rounds, min(max(done), 1.0), shown, rate)
 
@@ -88,13 +88,16 @@ class Recorder:
         scenario, world, ledger = self._run.scenario, self._run.world, self._run.ledger
         now_ns = self._run.clock.now_ns
         columns = list(zip(*self._rows, strict=True))
-        accuracy = np.array(columns[2])
-        energy = np.array(columns[10]).reshape(-1, len(ENERGY_USES))
-        on_air = np.array(columns[9], dtype=np.int64)
+        energy = np.array(columns[5]).reshape(-1, len(ENERGY_USES))
+        on_air = np.array(columns[4], dtype=np.int64)
         times = np.array(columns[0])
         targets = np.array(scenario.evaluation.targets.accuracy, dtype=np.float64)
         sustained = scenario.evaluation.targets.sustained_evaluations
-        hits = [first_sustained(accuracy, target, sustained) for target in targets.tolist()]
+        plan, evaluator = self._run.evaluator.plan, self._run.evaluator
+        heard = [series for series in plan.series if evaluator.ever_held(series)]
+        measured = series_arrays(plan, heard, self._scores, world.group, len(world.group_names))
+        aimed_at = target_accuracy(plan, measured)
+        hits = [first_sustained(aimed_at, target, sustained) for target in targets.tolist()]
 
         def at_hit(values: np.ndarray) -> np.ndarray:
             return np.array([np.nan if hit is None else float(values[hit]) for hit in hits])
@@ -118,17 +121,15 @@ class Recorder:
             group=world.group,
             group_names=world.group_names,
             num_samples=np.array([len(part) for part in self._run.learning.parts], dtype=np.int64),
+            num_test_samples=np.array([len(rows) for rows in self._run.learning.own_tests], dtype=np.int64),
             effective_flops=world.effective_flops,
             simulated_s=now_ns / NS_PER_S,
             eval_time_s=times,
             eval_round=np.array(columns[1], dtype=np.int64),
-            accuracy=accuracy,
-            accuracy_worst=np.array(columns[3]),
-            accuracy_p10=np.array(columns[4]),
-            accuracy_std=np.array(columns[5]),
-            accuracy_by_device=np.array(columns[6]).reshape(len(times), world.num_devices),
-            eval_payload_bits=np.array(columns[7], dtype=np.int64),
-            eval_coded_bits=np.array(columns[8], dtype=np.int64),
+            **measured,
+            by_group=scenario.evaluation.by_group,
+            eval_payload_bits=np.array(columns[2], dtype=np.int64),
+            eval_coded_bits=np.array(columns[3], dtype=np.int64),
             eval_on_air_bits=on_air,
             eval_energy_j=energy,
             messages_sent=ledger.sent,

@@ -41,6 +41,8 @@ DIMENSIONS = {
     "note": Dimension("/note", "index of the note"),
     "energy_use": Dimension("/energy_use", "what the energy was used for", ENERGY_USES),
     "evaluation": Dimension("/metrics/evaluation", "index of the evaluation"),
+    "series": Dimension("/metrics/series/series", "index of the series: what was evaluated side by side"),
+    "level": Dimension("/metrics/series/level", "index of the way in which devices are brought together"),
     "target": Dimension("/targets/target", "index of the target"),
     "loss_cause": Dimension("/ledger/loss_cause", "why a message was lost", LOSS_CAUSES),
     "processor_state": Dimension("/timelines/processor_state", "state of the processor", PROCESSOR_STATES),
@@ -58,6 +60,7 @@ DIMENSIONS = {
 }
 
 _EVALUATION = ("evaluation",)
+_SERIES = ("series", "evaluation")
 _TARGET = ("target",)
 
 COLUMNS = (
@@ -78,14 +81,69 @@ COLUMNS = (
     Column("simulated_s", "/simulated_s", (), "s", "simulated time at the end"),
     Column("notes", "/note_text", ("note",), None, "warning given during the run"),
     Column("event_digest", "/event_digest", (), None, "hash of the trace of events"),
+    Column("num_test_samples", "/num_test_samples", ("device",), "1", "own test samples held by the device"),
+    Column("by_group", "/by_group", (), "1", "whether tables and pictures show the groups of devices apart"),
     Column("eval_time_s", "/metrics/time_s", _EVALUATION, "s", "simulated time of the evaluation"),
     Column("eval_round", "/metrics/round", _EVALUATION, "1", "rounds completed"),
-    Column("accuracy", "/metrics/accuracy", _EVALUATION, "1", "accuracy, mean over devices or the server's"),
+    Column("accuracy", "/metrics/accuracy", _EVALUATION, "1", "accuracy: the headline, of the first series"),
     Column("accuracy_worst", "/metrics/accuracy_worst", _EVALUATION, "1", "accuracy of the worst device"),
+    Column("test_loss", "/metrics/test_loss", _EVALUATION, "1", "mean cross-entropy of the headline, in nats"),
     Column("accuracy_p10", "/metrics/accuracy_p10", _EVALUATION, "1", "accuracy, 10th percentile over devices"),
     Column("accuracy_std", "/metrics/accuracy_std", _EVALUATION, "1", "accuracy, standard deviation over devices"),
     Column(
         "accuracy_by_device", "/metrics/accuracy_by_device", ("evaluation", "device"), "1", "accuracy of the device"
+    ),
+    Column("series_report", "/metrics/series/report", ("series",), None, "name of what the learner reported"),
+    Column("series_subject", "/metrics/series/subject", ("series",), None, "whose model: device, server or mean_model"),
+    Column("series_data", "/metrics/series/data", ("series",), None, "tested on: global_test or own_test"),
+    Column(
+        "levels", "/metrics/series/level_name", ("level",), None, "mean, worst, p10, median, best or std over devices"
+    ),
+    Column(
+        "series_accuracy", "/metrics/series/accuracy", _SERIES, "1", "accuracy, over devices as the first level says"
+    ),
+    Column("series_loss", "/metrics/series/loss", _SERIES, "1", "mean cross-entropy, in nats"),
+    Column(
+        "series_accuracy_by_level",
+        "/metrics/series/accuracy_by_level",
+        (*_SERIES, "level"),
+        "1",
+        "accuracy over devices",
+    ),
+    Column(
+        "series_loss_by_level",
+        "/metrics/series/loss_by_level",
+        (*_SERIES, "level"),
+        "1",
+        "mean cross-entropy over devices, in nats; the worst is the largest",
+    ),
+    Column(
+        "series_accuracy_by_group",
+        "/metrics/series/accuracy_by_group",
+        (*_SERIES, "group", "level"),
+        "1",
+        "accuracy over the devices of a group",
+    ),
+    Column(
+        "series_accuracy_by_device",
+        "/metrics/series/accuracy_by_device",
+        (*_SERIES, "device"),
+        "1",
+        "accuracy of the device",
+    ),
+    Column(
+        "series_loss_by_device",
+        "/metrics/series/loss_by_device",
+        (*_SERIES, "device"),
+        "1",
+        "mean cross-entropy of the device, in nats",
+    ),
+    Column(
+        "series_disagreement",
+        "/metrics/series/disagreement",
+        _SERIES,
+        "1",
+        "root mean square distance of the devices' models to their mean",
     ),
     Column("eval_payload_bits", "/metrics/payload_bits", _EVALUATION, "bit", "payload bits so far"),
     Column("eval_coded_bits", "/metrics/coded_bits", _EVALUATION, "bit", "coded bits so far"),
@@ -115,6 +173,10 @@ COLUMNS = (
     Column("positions_m", "/topology/position_m", ("snapshot", "node", "axis"), "m", "position of the node"),
     Column("edge_snapshot", "/topology/edge_snapshot", ("edge",), "1", "snapshot that the edge belongs to"),
     Column("targets", "/targets/accuracy", _TARGET, "1", "accuracy to reach"),
+    Column("target_report", "/targets/report", (), None, "report that the targets are of"),
+    Column("target_subject", "/targets/subject", (), None, "whose model the targets are of"),
+    Column("target_data", "/targets/data", (), None, "data that the targets are of"),
+    Column("target_level", "/targets/over_devices", (), None, "how the devices are brought together for the targets"),
     Column("sustained_evaluations", "/targets/sustained_evaluations", (), "1", "evaluations that must hold it"),
     Column("target_time_s", "/targets/time_s", _TARGET, "s", "simulated time to the target, NaN if not reached"),
     Column("target_on_air_bits", "/targets/on_air_bits", _TARGET, "bit", "bits on the air to the target"),

@@ -25,7 +25,7 @@ from wsim.record import LOSS_CAUSES, RunRecord
 from wsim.result_columns import COLUMNS, DIMENSIONS, PAIRS, Column
 
 FORMAT = "wsim result"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SEAL = b"\nwsim-result-sha256 "
 _SEAL_BYTES = len(_SEAL) + 64 + 1
@@ -256,6 +256,8 @@ def _check_shapes(record: RunRecord) -> dict[str, int]:
         "group": len(record.group_names),
         "note": len(record.notes),
         "evaluation": len(record.eval_time_s),
+        "series": len(record.series_report),
+        "level": len(record.levels),
         "target": len(record.targets),
         "program": len(record.program_node),
         "snapshot": len(record.snapshot_time_s),

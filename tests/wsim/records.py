@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from wsim.record import ENERGY_USES, LOSS_CAUSES, PROCESSOR_STATES, PROGRAM_STATES, RADIO_STATES, RunRecord
+from wsim.series import over_devices
 
 END_S = 118.4
 BITS_AT_END = np.array([3.7e8, 3.83e8, 3.95e8])  # payload, coded, on air
@@ -34,6 +35,10 @@ def make_record(
     if estimated:
         by_device[:] = np.nan
     reduced = by_device if num_evals else np.empty((0, num_devices))
+    own = by_device - rng.uniform(0, 0.05, by_device.shape)
+    subjects = ["server", "device", "device"] if server else ["device", "mean_model", "device"]
+    data = ["global_test", "global_test", "own_test"]
+    measured = _measured(subjects, data, by_device, own, np.arange(num_devices) % 2)
     bits = np.round(BITS_AT_END * share[:, None]).astype(np.int64)
     energy_j = rng.uniform(0.8, 1.2, (num_nodes, len(ENERGY_USES))) * [3.2, 4.9, 1.1, 0.4, 2.4, 0.0]
     device_energy = energy_j[:num_devices].sum(axis=0)
@@ -65,6 +70,7 @@ def make_record(
         group=np.arange(num_devices) % 2,
         group_names=["walkers", "slow walkers"],
         num_samples=rng.integers(20, 120, num_devices),
+        num_test_samples=rng.integers(2, 30, num_devices),
         effective_flops=rng.lognormal(17, 0.5, num_nodes),
         simulated_s=END_S,
         eval_time_s=time_s,
@@ -74,6 +80,9 @@ def make_record(
         accuracy_p10=np.quantile(reduced, 0.1, axis=1),
         accuracy_std=reduced.std(axis=1),
         accuracy_by_device=by_device.reshape(num_evals, num_devices),
+        test_loss=measured["series_loss"][0],
+        by_group=False,
+        **measured,
         eval_payload_bits=bits[:, 0],
         eval_coded_bits=bits[:, 1],
         eval_on_air_bits=bits[:, 2],
@@ -101,6 +110,10 @@ def make_record(
         edge_snapshot=np.repeat([0, 1], num_devices),
         edges=np.concatenate([ends, ends]),
         targets=np.array([0.8, 0.9, 0.97]),
+        target_report="model",
+        target_subject=subjects[0],
+        target_data="global_test",
+        target_level="mean",
         sustained_evaluations=1,
         target_time_s=np.array([17.3, 31.8, np.nan]),
         target_on_air_bits=np.array([5.8e7, 1.06e8, np.nan]),
@@ -113,6 +126,43 @@ def make_record(
         event_digest="a3" * 32,
     )
     return RunRecord(**(fields | changes))
+
+
+LEVELS = ("mean", "worst", "p10", "best")
+
+
+def _measured(
+    subjects: list[str], data: list[str], by_device: np.ndarray, own: np.ndarray, group: np.ndarray
+) -> dict[str, Any]:
+    """Series of one model and of the devices', on common and own samples; losses as if all errors were equally wrong."""
+    num_evals, num_devices = by_device.shape
+    accuracy = np.full((len(subjects), num_evals, num_devices), np.nan)
+    accuracy[[i for i, subject in enumerate(subjects) if subject == "device"]] = np.stack([by_device, own])
+    accuracy[data.index("own_test")] = own
+    loss = 2.3 * (1 - accuracy)
+    groups = [group == number for number in (0, 1)]
+
+    def over(values: np.ndarray, losses: bool = False) -> np.ndarray:
+        if not values.shape[-1]:
+            return np.full((*values.shape[:-1], len(LEVELS)), np.nan)
+        return np.stack([over_devices(values, level, losses) for level in LEVELS], axis=-1)
+
+    single = np.where(np.isnan(by_device).all(axis=1), np.nan, by_device.mean(axis=1) + 0.01)
+    is_one = np.array([subject != "device" for subject in subjects])[:, None]
+    return dict(
+        series_report=["model"] * len(subjects),
+        series_subject=subjects,
+        series_data=data,
+        levels=list(LEVELS),
+        series_accuracy=np.where(is_one, single, over(accuracy)[..., 0]),
+        series_loss=np.where(is_one, 2.3 * (1 - single), over(loss, losses=True)[..., 0]),
+        series_accuracy_by_level=over(accuracy),
+        series_loss_by_level=over(loss, losses=True),
+        series_accuracy_by_group=np.stack([over(accuracy[:, :, members]) for members in groups], axis=2),
+        series_accuracy_by_device=accuracy,
+        series_loss_by_device=loss,
+        series_disagreement=np.where(is_one, np.nan, 10.0 * (1 - by_device.mean(axis=1))),
+    )
 
 
 def _split(rng: np.random.Generator, num_nodes: int, shares: list[float], num_states: int) -> np.ndarray:

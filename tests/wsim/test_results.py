@@ -139,7 +139,8 @@ def changed(record: RunRecord, name: str) -> RunRecord:
         return make_record(num_devices=record.num_devices + 1, num_evals=5)
     if isinstance(value, np.ndarray):
         other: Any = value.copy()
-        other.reshape(-1)[0] += 1
+        flat = other.reshape(-1)
+        flat[np.flatnonzero(~np.isnan(flat))[0]] += 1
     elif isinstance(value, bool):
         other = not value
     elif isinstance(value, int | float):

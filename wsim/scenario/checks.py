@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any, Literal
 
-from wsim.scenario import files
+from wsim.scenario import evaluation, files
 from wsim.scenario.losses import broadcasts, loses_for_good
 from wsim.scenario.messages import problem, shown
 from wsim.scenario.root import Scenario
@@ -26,7 +25,7 @@ def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str
     _server(scenario, learner, source)
     _graph(scenario, source, texts)
     _algorithm(scenario, learner, source)
-    _evaluation(scenario, source)
+    evaluation.check(scenario, learner, source)
 
 
 def _stop(scenario: Scenario, source: str) -> None:
@@ -241,13 +240,3 @@ def _algorithm(scenario: Scenario, learner: Any, source: str) -> None:
                 ', or transport.reliability = "arq"' if scenario.transport.reliability in ("default", "none") else ""
             )
             raise problem(source, ("algorithm", "deadline_s"), says)
-
-
-def _evaluation(scenario: Scenario, source: str) -> None:
-    evaluation = scenario.evaluation
-    if evaluation.every_s is not None and evaluation.every_rounds is not None:
-        raise problem(source, ("evaluation",), "give every_s or every_rounds, not both", table=True)
-    for number, (low, high) in enumerate(pairwise(evaluation.targets.accuracy)):
-        if low >= high:
-            path = ("evaluation", "targets", "accuracy", number + 1)
-            raise problem(source, path, "targets have to increase", value=high)

@@ -18,6 +18,7 @@ class Data(ItemTable):
     items: ClassVar[Mapping[str, str]] = {"name": "dataset", "partition": "partition"}
     name: str = "digits"
     partition: str = "iid"
+    local_test_fraction: q.Fraction | None = None  # of its samples, on which each device tests instead of training
 
 
 class Model(ItemTable):
@@ -79,21 +80,6 @@ class Observation(Table):
 
     delay_s: q.SecondsOrZero = 0.0
     energy_j: q.JoulesOrZero = 0.0
-
-
-class Targets(Table):
-    """Absolute accuracies; met when held for `sustained_evaluations` in a row."""
-
-    accuracy: tuple[q.Fraction, ...] = ()
-    sustained_evaluations: Annotated[int, q.Quantity(1, 1000, "evaluations are whole numbers")] = 1
-
-
-class Evaluation(Table):
-    """When accuracy is measured; costs no simulated time. Without either key: after every round."""
-
-    every_s: q.Seconds | None = None
-    every_rounds: q.Rounds | None = None
-    targets: Targets = Targets()
 
 
 class Output(Table):

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from wsim.scenario.evaluation import Evaluation
 from wsim.scenario.learning import (
     Algorithm,
     Codec,
     Data,
-    Evaluation,
     Identity,
     Model,
     Observation,

@@ -1,0 +1,149 @@
+"""The [evaluation] table: what is measured, of whose model, on which data, how it is brought together over the devices.
+
+The first entry of each list is the headline: what `accuracy` means in results, tables and pictures, and in targets that say
+nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from wsim.scenario import quantities as q
+from wsim.scenario.messages import nearest, problem, shown
+from wsim.scenario.table import Table
+
+if TYPE_CHECKING:
+    from wsim.scenario.root import Scenario
+
+Subject = Literal["device", "server", "mean_model"]
+TestData = Literal["global_test", "own_test"]
+Level = Literal["mean", "worst", "p10", "median", "best"]
+OverDevices = Literal["mean", "worst", "p10", "median", "best", "std", "disagreement"]
+
+METHOD_DEFAULT = "method_default"
+AFTER_LOCAL_TRAINING = "after_local_training"
+
+
+class Targets(Table):
+    """Absolute accuracies; met when held for `sustained_evaluations` in a row. What they are measured on is the headline,
+    where nothing else is said."""
+
+    accuracy: tuple[q.Fraction, ...] = ()
+    subject: Subject | None = None
+    data: TestData | None = None
+    over_devices: Level | None = None
+    sustained_evaluations: Annotated[int, q.Quantity(1, 1000, "evaluations are whole numbers")] = 1
+
+
+class Evaluation(Table):
+    """When accuracy is measured, and of what; costs no simulated time. Without every_s and every_rounds: after every round.
+
+    subjects: "device": each device's model; "server": the server's; "mean_model": the average of the devices' models, which
+        only a genie knows. None: the server's, where there is one, and the devices'
+    data: "global_test": the common test set; "own_test": of each device, its part of data.local_test_fraction
+    over_devices: "mean", "worst" and "best" device, "median", "p10" (a tenth of the devices is worse), "std";
+        "disagreement": root mean square distance of the devices' models to their mean
+    by_group: also in tables and pictures for each group of devices
+    model_time, inference: which of the models that the learner reports is the headline: "after_local_training" instead of
+        what the method calls its model; another inference head, by its name
+    """
+
+    every_s: q.Seconds | None = None
+    every_rounds: q.Rounds | None = None
+    charge_time: bool = False
+    subjects: tuple[Subject, ...] | None = None
+    data: tuple[TestData, ...] = ("global_test",)
+    over_devices: tuple[OverDevices, ...] = ("mean", "worst", "p10", "std")
+    by_group: bool = False
+    model_time: str = METHOD_DEFAULT
+    inference: str = METHOD_DEFAULT
+    targets: Targets = Targets()
+
+
+def report_name(evaluation: Evaluation) -> str:
+    """Of the report that is the headline: "model", "after_local_training", a head, or "head/after_local_training"."""
+    parts = [part for part in (evaluation.inference, evaluation.model_time) if part != METHOD_DEFAULT]
+    return "/".join(parts) or "model"
+
+
+def subjects_of(scenario: Scenario) -> tuple[str, ...]:
+    """Those that are named, else the server, where there is one and the headline is what the method calls its model, and the
+    devices."""
+    if scenario.evaluation.subjects is not None:
+        return scenario.evaluation.subjects
+    return ("server", "device") if scenario.server and report_name(scenario.evaluation) == "model" else ("device",)
+
+
+def check(scenario: Scenario, learner: Any, source: str) -> None:
+    """Raise a ScenarioError for the first key that does not go with another.
+
+    learner: the learner's class, of which `reports` is used
+    """
+    evaluation = scenario.evaluation
+    if evaluation.every_s is not None and evaluation.every_rounds is not None:
+        raise problem(source, ("evaluation",), "give every_s or every_rounds, not both", table=True)
+    if evaluation.charge_time:
+        says = "evaluation costs no simulated time in this version; false, or leave it out"
+        raise problem(source, ("evaluation", "charge_time"), says, value=True)
+    _lists(scenario, source)
+    check_report(scenario, getattr(learner, "reports", ()), source)
+    _targets(scenario, source)
+
+
+def _lists(scenario: Scenario, source: str) -> None:
+    evaluation = scenario.evaluation
+    for key in ("subjects", "data", "over_devices"):
+        values: Sequence[str] | None = getattr(evaluation, key)
+        if values is not None and not values:
+            raise problem(source, ("evaluation", key), "is empty; name what to measure, or leave it out", value=values)
+        for number, value in enumerate(values or ()):
+            if value in (values or ())[:number]:
+                raise problem(source, ("evaluation", key, number), "is listed twice", value=value)
+    subjects = evaluation.subjects
+    if subjects is not None and "server" in subjects and scenario.server is None:
+        says = 'needs a [server], which is missing; "device" or "mean_model"'
+        raise problem(source, ("evaluation", "subjects", subjects.index("server")), says, value="server")
+    if "own_test" in evaluation.data and scenario.data.local_test_fraction is None:
+        says = "needs [data] local_test_fraction, such as 0.2: the part of its samples that each device tests on"
+        raise problem(source, ("evaluation", "data", evaluation.data.index("own_test")), says, value="own_test")
+    if not any(value in Level.__args__ for value in evaluation.over_devices):  # type: ignore[attr-defined]
+        says = f"holds no accuracy; at least one of {', '.join(shown(level) for level in Level.__args__)}"  # type: ignore[attr-defined]
+        raise problem(source, ("evaluation", "over_devices"), says, value=evaluation.over_devices)
+    if "disagreement" in evaluation.over_devices and subjects is not None and "device" not in subjects:
+        says = 'is of the devices\' models; add "device" to subjects'
+        where = ("evaluation", "over_devices", evaluation.over_devices.index("disagreement"))
+        raise problem(source, where, says, value="disagreement")
+
+
+def check_report(scenario: Scenario, reports: Sequence[str], source: str) -> None:
+    """The chosen model has to be among those that the learner reports, "model" and what its class lists."""
+    evaluation, chosen = scenario.evaluation, report_name(scenario.evaluation)
+    reports = ["model", *(name for name in reports if name != "model")]
+    if chosen in reports:
+        return
+    key = "inference" if evaluation.inference != METHOD_DEFAULT else "model_time"
+    value = getattr(evaluation, key)
+    known = [METHOD_DEFAULT, *reports[1:]]
+    says = f"{scenario.algorithm.name} reports {', '.join(shown(name) for name in reports)}, not {shown(chosen)}"
+    says += f"; {shown(METHOD_DEFAULT)}, or leave it out{nearest(value, known)}"
+    raise problem(source, ("evaluation", key), says, value=value)
+
+
+def _targets(scenario: Scenario, source: str) -> None:
+    evaluation, targets = scenario.evaluation, scenario.evaluation.targets
+    for number, (low, high) in enumerate(pairwise(targets.accuracy)):
+        if low >= high:
+            path = ("evaluation", "targets", "accuracy", number + 1)
+            raise problem(source, path, "targets have to increase", value=high)
+    for key, listed in (
+        ("subject", subjects_of(scenario)),
+        ("data", evaluation.data),
+        ("over_devices", evaluation.over_devices),
+    ):
+        value = getattr(targets, key)
+        if value is not None and value not in listed:
+            name = "subjects" if key == "subject" else key
+            says = f"is not measured; [evaluation] {name} = {shown(listed)}"
+            raise problem(source, ("evaluation", "targets", key), says, value=value)
