@@ -157,9 +157,18 @@ class Radios:
         if tx:
             self._one_tx_share[node] = max(self._one_tx_share[node] + tx, 0.0)
         if rx:
-            self._one_rx_share[node] = max(self._one_rx_share[node] + rx, 0.0)
+            self.change_receivers((node,), now_ns, rx)
         if waiting:
             self._one_waiting[node] += waiting
+
+    def change_receivers(self, nodes: tuple[int, ...], now_ns: int, change: float) -> None:
+        """`change` of the receiving share of several nodes."""
+        since_ns, share = self._one_since_ns, self._one_rx_share
+        for node in nodes:
+            if since_ns[node] != now_ns:
+                self.settle_one(node, now_ns)
+            changed = share[node] + change
+            share[node] = changed if changed > 0.0 else 0.0
 
     def stalled(self, node: int, stalled_ns: float) -> None:
         """Part of booked transmit time in which the rate was zero: nothing was on the air. The node was accessing, or only

@@ -316,7 +316,9 @@ class Driver:
         sender, kind, round = flight.sender, flight.kind, flight.round
         if sender == node.server_index:
             sender = SERVER
-        message = self._message(flight, sender, i, part)
+        message = flight.message
+        if message is None or part is not None:
+            message = self._message(flight, sender, i, part)
         for waiting in node.waiting:
             request = waiting.request
             if (
@@ -335,9 +337,9 @@ class Driver:
     def _message(self, flight: Flight, sender: int, i: int, part: np.ndarray | None) -> Message:
         """What receiver i gets: the same object for all who get the whole of a digital message."""
         if part is None and flight.coefficients is None:
-            if flight.message is None:
-                flight.message = Message(sender, flight.kind, flight.round, flight.payload.data, degree=flight.degree)
-            return flight.message
+            data = flight.payload.data
+            message = flight.message = Message(sender, flight.kind, flight.round, data, None, flight.degree)
+            return message
         payload, mask = flight.payload, None
         if part is not None:
             mask = payload.codec.received_mask(part, flight.segmentation.packet_payload_bits, payload.num_values)

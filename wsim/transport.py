@@ -235,8 +235,7 @@ class Transport:
         """Radio states of an analog send."""
         now_ns = self._clock.now_ns
         self._radios.change(flight.sender, now_ns, tx=change)
-        for receiver in flight.receivers:
-            self._radios.change(receiver, now_ns, rx=change)
+        self._radios.change_receivers(flight.receivers, now_ns, change)
 
     def _attempt(self, flight: Flight, packets: np.ndarray | None) -> None:
         """Put these packets (None: all) on the air, with the feedback that the reliability asks for."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -28,16 +28,21 @@ from wsim.mac.transfer import Transfer
 _STATIC_SPAN_NS = float(1 << 60)
 
 
-class Allotment(NamedTuple):
+class Allotment:
     """What each active transfer holds until the set changes.
 
     time_share: share of time on the air, one for all or [num_active]; band_hz: band held while on the air; power_band_hz:
-    band its power is spread over.
+    band its power is spread over. For the rates, as arrays: power_band, rate_per_efficiency (bit/ns for each bit/s/Hz).
     """
 
-    time_share: float | np.ndarray
-    band_hz: float
-    power_band_hz: float
+    __slots__ = ("band_hz", "power_band", "power_band_hz", "rate_per_efficiency", "time_share")
+
+    def __init__(self, time_share: float | np.ndarray, band_hz: float, power_band_hz: float) -> None:
+        self.time_share = time_share
+        self.band_hz = band_hz
+        self.power_band_hz = power_band_hz
+        self.power_band = np.asarray(power_band_hz)
+        self.rate_per_efficiency = np.asarray(time_share * (band_hz / NS_PER_S))
 
 
 class Sharing(Protocol):
@@ -262,8 +267,7 @@ class Carrier:
         if transfer.tx != self._server:
             self._radios.change(transfer.tx, now_ns, change, 0.0, waiting)
         if change and (self._server_sends or self._server is None):
-            for rx in transfer.receivers:
-                self._radios.change(rx, now_ns, 0.0, change)
+            self._radios.change_receivers(transfer.receivers, now_ns, change)
 
     def _set_server(self, now_ns: int) -> None:
         """The server's radio is on while any of its transfers is."""
@@ -404,12 +408,12 @@ class Carrier:
         """[..., num_active] bit/ns of all active transfers from their channel ahead."""
         allotment = self._allotment
         if self._power_band_hz is None:
-            ahead = self._links.efficiency(ahead / allotment.power_band_hz)
+            ahead = self._links.efficiency(ahead / allotment.power_band)
             if self._num_fixed:
                 for i, transfer in enumerate(self._active):
                     if transfer.efficiency is not None:
                         ahead[..., i] = transfer.efficiency
-        rates: np.ndarray = ahead * (allotment.time_share * (allotment.band_hz / NS_PER_S))
+        rates: np.ndarray = ahead * allotment.rate_per_efficiency
         return rates
 
 

@@ -44,8 +44,7 @@ class IdealMedium:
         self._book_sender(transfer.tx)
         self._by_sender.setdefault(transfer.tx, []).append(transfer)
         self._radios.change(transfer.tx, now_ns, tx=1.0, waiting=1)
-        for rx in transfer.receivers:
-            self._radios.change(rx, now_ns, rx=1.0)
+        self._radios.change_receivers(transfer.receivers, now_ns, 1.0)
         if transfer.efficiency is not None:
             transfer.history.append((now_ns, 0.0, self._bandwidth_hz))
         self._active[transfer] = self._plan(transfer, now_ns, float(transfer.bits))
@@ -96,8 +95,7 @@ class IdealMedium:
         self._book_sender(transfer.tx)
         self._by_sender[transfer.tx].remove(transfer)
         self._radios.change(transfer.tx, now_ns, tx=-1.0, waiting=-1)
-        for rx in transfer.receivers:
-            self._radios.change(rx, now_ns, rx=-1.0)
+        self._radios.change_receivers(transfer.receivers, now_ns, -1.0)
         transfer.airtime_ns = float(now_ns - transfer.started_ns)
         if transfer.efficiency is None:
             transfer.airtime_ns -= self._stalled_ns(transfer, now_ns)

@@ -10,7 +10,7 @@ twice as long.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class _Cell:
     bandwidth_hz: float
     downlink: bool
     duplex_share: float = 1.0
+    _allotments: dict[int, Allotment] = field(default_factory=dict, init=False, repr=False)  # by number of transfers
 
     @property
     def even_share(self) -> float | None:
@@ -38,6 +39,16 @@ class _Cell:
     def queue_key(self, transfer: Transfer) -> Hashable:
         """The device at the other end from the server; a multicast is of its own."""
         return transfer.receivers if self.downlink else transfer.tx
+
+    def allot(self, num_active: int) -> Allotment:
+        allotment = self._allotments.get(num_active)
+        if allotment is None:
+            allotment = self._allotments[num_active] = self._divide(max(num_active, 1))
+        return allotment
+
+    def _divide(self, num_active: int) -> Allotment:
+        """Among at least one."""
+        raise NotImplementedError
 
     def admit(self, transfer: Transfer) -> None:
         """Nothing to keep."""
@@ -72,8 +83,8 @@ class Fdma(_Cell):
     def power_band_hz(self) -> float | None:
         return self.bandwidth_hz if self.downlink else None
 
-    def allot(self, num_active: int) -> Allotment:
-        band_hz = self.bandwidth_hz / max(num_active, 1)
+    def _divide(self, num_active: int) -> Allotment:
+        band_hz = self.bandwidth_hz / num_active
         return Allotment(self.duplex_share, band_hz, self.bandwidth_hz if self.downlink else band_hz)
 
 
@@ -81,5 +92,5 @@ class Fdma(_Cell):
 class Tdma(_Cell):
     """A cell whose time is divided equally among the active transfers."""
 
-    def allot(self, num_active: int) -> Allotment:
-        return Allotment(self.duplex_share / max(num_active, 1), self.bandwidth_hz, self.bandwidth_hz)
+    def _divide(self, num_active: int) -> Allotment:
+        return Allotment(self.duplex_share / num_active, self.bandwidth_hz, self.bandwidth_hz)
