@@ -45,6 +45,7 @@ STATE_COLORS = {
     "finished": LIGHT_GRAY,
 }
 USE_COLORS = {"compute": ORANGE, "transmit": RED, "receive": BLUE, "listen": SKY, "idle": LIGHT_GRAY, "observe": GREEN}
+GROUP_COLORS = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
 FORMATS = ("png", "pdf", "svg")
 _STYLE: Any = {
     "font.size": 12,
@@ -131,8 +132,10 @@ def _title(record: RunRecord) -> str:
 
 
 def _draw_accuracy(axes: Any, record: RunRecord) -> None:
-    """Accuracy against seconds, bits on the air and joules of all devices; a dot where a target is met."""
-    mean = "server's model" if len(record.node_names) > record.num_devices else "mean over devices"
+    """Accuracy against seconds, bits on the air and joules of all devices: the headline, the band from the worst to the best
+    device, the groups where they are asked for, other subjects; a dot where a target is met."""
+    curves = _accuracy_curves(record)
+    worst, best = _range_of_devices(record)
     spent = (
         (record.eval_time_s, record.target_time_s, "s", "simulated time"),
         (record.eval_on_air_bits, record.target_on_air_bits, "bit", "on the air"),
@@ -143,14 +146,63 @@ def _draw_accuracy(axes: Any, record: RunRecord) -> None:
         factor, scaled_unit = scaled(float(values[-1]), unit)
         for target in record.targets:
             axis.axhline(target, color=LIGHT_GRAY, linewidth=1, linestyle=(0, (5, 3)), zorder=0)
-        axis.plot(values / factor, record.accuracy, color=BLUE, linewidth=2.2, zorder=2.5, label=mean, **markers)
-        axis.plot(values / factor, record.accuracy_worst, color=ORANGE, linewidth=1.6, label="worst device", **markers)
+        for name, (accuracies, style) in curves.items():
+            axis.plot(values / factor, accuracies, label=name, **style, **markers)
+        if (best > worst).any():
+            band = {"color": SKY, "alpha": 0.25, "linewidth": 0, "zorder": 1}
+            axis.fill_between(values / factor, worst, best, label="worst to best device", **band)
         if np.isfinite(at_target).any():
             axis.plot(at_target / factor, record.targets, "o", color=INK, markersize=4.5, zorder=3, label="target met")
         axis.set_xlabel(f"{label} [{scaled_unit}]")
         axis.set_xlim(0, 1.02 * float(values[-1]) / factor or 1)
-    axes[0].set_ylabel("test accuracy")
-    axes[0].legend(loc="lower right", **TIGHT)
+    axes[0].set_ylabel("own test accuracy" if record.series_data[0] == "own_test" else "test accuracy")
+    num_entries = len(axes[0].get_legend_handles_labels()[1])
+    axes[0].legend(loc="lower right", fontsize=11 if num_entries < 5 else 9, **TIGHT)
+
+
+def _accuracy_curves(record: RunRecord) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
+    """By name, accuracies [E] and the style of their line; the headline first."""
+    same = [
+        (subject, accuracies)
+        for report, subject, data, accuracies in zip(
+            record.series_report, record.series_subject, record.series_data, record.series_accuracy, strict=True
+        )
+        if (report, data) == (record.series_report[0], record.series_data[0])
+    ]
+    by_group = record.by_group and len(record.group_names) > 1
+    color = INK if by_group else BLUE  # the groups have their colors of the map
+    curves: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
+        _curve_name(record, same[0][0]): (record.accuracy, {"color": color, "linewidth": 2.2, "zorder": 2.5})
+    }
+    for subject, accuracies in same[1:]:
+        if subject != "device":  # whom the band and the worst device stand for
+            style = {"color": GRAY if subject == "mean_model" else INK, "linewidth": 1.6, "linestyle": "--"}
+            curves[_curve_name(record, subject)] = accuracies, style
+    number = next((i for i, subject in enumerate(record.series_subject) if subject == "device"), 0)
+    if by_group:
+        for group, name in enumerate(record.group_names):
+            color = GROUP_COLORS[group % len(GROUP_COLORS)]
+            of_group = record.series_accuracy_by_group[number, :, group, 0]
+            curves[_short(name)] = of_group, {"color": color, "linewidth": 1.6}
+    elif np.isfinite(record.accuracy_worst).any():
+        curves["worst device"] = record.accuracy_worst, {"color": ORANGE, "linewidth": 1.6}
+    return curves
+
+
+def _curve_name(record: RunRecord, subject: str) -> str:
+    if subject == "device" or (subject == "server" and record.series_data[0] == "own_test"):
+        level = record.levels[0]
+        whose = "devices" if subject == "device" else "server's model"
+        return f"{level} over {whose}" if level == "mean" and subject == "device" else f"{level}, {whose}"
+    return {"server": "server's model", "mean_model": "mean model (genie)"}[subject]
+
+
+def _range_of_devices(record: RunRecord) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy of the worst and of the best device [E], NaN where no device holds a model."""
+    accuracies = record.accuracy_by_device
+    low, high = np.where(np.isnan(accuracies), np.inf, accuracies), np.where(np.isnan(accuracies), -np.inf, accuracies)
+    held = np.isfinite(accuracies).any(axis=1)
+    return np.where(held, low.min(axis=1), np.nan), np.where(held, high.max(axis=1), np.nan)
 
 
 def _draw_spending(axes: Any, record: RunRecord) -> None:
@@ -232,10 +284,11 @@ def _draw_map(axis: Axes, record: RunRecord) -> None:
     alpha = float(np.clip(100 / max(len(edges), 1), 0.1, 0.7))
     axis.add_collection(LineCollection(list(place[edges]), colors=GRAY, linewidths=0.8, alpha=alpha, zorder=1))
     size = float(np.clip(2000 / max(record.num_devices, 1), 2, 28))
-    palette = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
     for group, name in enumerate(record.group_names):
         x, y = place[: record.num_devices][record.group == group].T
-        axis.scatter(x, y, s=size, color=palette[group % len(palette)], zorder=2, linewidths=0, label=_short(name))
+        axis.scatter(
+            x, y, s=size, color=GROUP_COLORS[group % len(GROUP_COLORS)], zorder=2, linewidths=0, label=_short(name)
+        )
     x, y = place[record.num_devices :].T
     if len(x):
         axis.scatter(x, y, s=70, marker="^", color=INK, zorder=3, linewidths=0, label="server")

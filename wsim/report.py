@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wsim.record import ENERGY_USES, PROCESSOR_STATES, PROGRAM_STATES, RADIO_STATES, RunRecord
+from wsim.series_report import fill_series_table, headline_name, is_usual, series_dicts, target_dict, target_line
 
 _SEPARATOR = " · "
 
@@ -30,6 +31,7 @@ def summary_dict(record: RunRecord) -> dict[str, Any]:
         "stop_reason": record.stop_reason,
         "accuracy": _last(record.accuracy),
         "accuracy_worst": _last(record.accuracy_worst),
+        "test_loss": _last(record.test_loss),
         "rounds": num_rounds(record),
         "simulated_s": record.simulated_s,
         "bits": {"payload": record.payload_bits, "coded": record.coded_bits, "on_air": record.on_air_bits},
@@ -47,6 +49,8 @@ def summary_dict(record: RunRecord) -> dict[str, Any]:
             "in_flight": record.messages_in_flight,
         },
         "packets": {"sent": record.packets_sent, "lost": record.packets_lost},
+        "series": series_dicts(record),
+        "target": target_dict(record),
         "targets": [
             {
                 "accuracy": float(accuracy),
@@ -96,8 +100,12 @@ def summary_table(record: RunRecord) -> RenderableType:
     title.append(f"{_SEPARATOR}{_count(record.num_devices, 'device')}", style="not bold")
     title.append(" and a server" if len(record.node_names) > record.num_devices else "", style="not bold")
     parts: list[RenderableType] = [title, _outcome(record), "", _energy(record)]
+    if not (is_usual(record) or record.estimated):
+        parts += ["", _series(record)]
     if len(record.targets):
         parts += ["", _targets(record)]
+        what = target_line(record)
+        parts += [Text(what)] if what else []
     parts += ["", _where_the_time_went(record)]
     parts += [""] * bool(record.notes)
     parts += [Text(f"note: {note}", style="yellow") for note in record.notes]
@@ -126,7 +134,8 @@ def _accuracy(record: RunRecord) -> str:
     mean, worst = _last(record.accuracy), _last(record.accuracy_worst)
     if mean is None:
         return "not evaluated"
-    return f"{mean:.4f}" + ("" if worst is None else f"{_SEPARATOR}worst device {worst:.4f}")
+    of = "" if is_usual(record) else f" ({headline_name(record)})"
+    return f"{mean:.4f}{of}" + ("" if worst is None else f"{_SEPARATOR}worst device {worst:.4f}")
 
 
 def _time(record: RunRecord) -> str:
@@ -150,6 +159,14 @@ def _messages(record: RunRecord) -> str:
         f"{record.messages_delivered_unused:,} unused)\n"
         f"{sum(lost.values()):,} lost{f' ({causes})' if causes else ''}{_SEPARATOR}{record.messages_in_flight:,} in flight"
     )
+
+
+def _series(record: RunRecord) -> Table:
+    """What was evaluated side by side; long names are folded."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="cyan")
+    table.add_column("accuracy at the end", min_width=16, overflow="fold")
+    fill_series_table(record, table)
+    return table
 
 
 def _targets(record: RunRecord) -> Table:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 
 from tests.wsim.records import make_record
 from wsim.errors import ResultError
@@ -47,6 +48,37 @@ def test_accuracy_is_drawn_against_seconds_bits_and_joules() -> None:
         np.testing.assert_array_equal(lines["worst device"].get_ydata(), record.accuracy_worst)
     labels = axes_labels(draw_run(record))
     assert labels[:3] == ["simulated time [s]", "on the air [Mbit]", "energy of all devices [J]"]
+
+
+def test_the_band_spans_the_devices() -> None:
+    record = make_record(server=False)
+    axis = draw_run(record).axes[0]
+    assert "mean over devices" in axis.get_legend_handles_labels()[1]
+    (band,) = [part for part in axis.collections if part.get_label() == "worst to best device"]
+    vertices = band.get_paths()[0].vertices
+    assert vertices[:, 1].min() == record.accuracy_by_device.min()
+    assert vertices[:, 1].max() == record.accuracy_by_device.max()
+    same = np.broadcast_to(record.accuracy[:, None], record.accuracy_by_device.shape)
+    agreeing = draw_run(make_record(server=False, accuracy_by_device=same)).axes[0]
+    assert "worst to best device" not in agreeing.get_legend_handles_labels()[1]
+
+
+def test_groups_are_drawn_apart_in_the_colors_of_the_map() -> None:
+    record = make_record(server=False, by_group=True)
+    figure = draw_run(record)
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    for number, name in enumerate(record.group_names):
+        np.testing.assert_array_equal(lines[name].get_ydata(), record.series_accuracy_by_group[0, :, number, 0])
+    assert "worst device" not in lines
+    dots = {dots.get_label(): dots for dots in figure.axes[5].collections if dots.get_label() in record.group_names}
+    for name in record.group_names:
+        assert to_rgba(lines[name].get_color()) == tuple(dots[name].get_facecolor()[0])
+
+
+def test_other_subjects_on_the_same_data_have_a_line() -> None:
+    record = make_record(server=False)
+    lines = {line.get_label(): line for line in draw_run(record).axes[0].get_lines()}
+    np.testing.assert_array_equal(lines["mean model (genie)"].get_ydata(), record.series_accuracy[1])
 
 
 def test_bars_are_the_shares_and_the_joules() -> None:
