@@ -1,13 +1,14 @@
 """Geometry, radio and time: functions of (link, time). NumPy and SciPy only; knows neither the simulator nor the learners.
 
     channel          Channel: power gain of links over time, composed of the models below
-    path_loss        FreeSpace, LogDistance, UmiStreetCanyon; PATH_LOSS
-    shadowing        Shadowing, LosShadowing, PlaneWaveField; SHADOWING
-    fading           Rayleigh, Rician (block or Doppler); FADING
+    path_loss        FreeSpace, LogDistance, UmiStreetCanyon
+    shadowing        Shadowing, LosShadowing, PlaneWaveField; UMI_SHADOWING
+    fading           Rayleigh, Rician (block or Doppler)
     mobility         Static, RandomWaypoint, Trace, Positions; MOBILITY
     noise            noise_w_per_hz
     link_adaptation  RateMap
     counter          hash draws: uniform, exponential, normal, complex_normal
+    registry         names of what a scenario's [channel] may hold
     units            conversions; the only place that makes them
 
 Names are found in their modules, which are imported when they are needed.
@@ -23,6 +24,7 @@ __all__ = [
     "mobility",
     "noise",
     "path_loss",
+    "registry",
     "shadowing",
     "units",
 ]

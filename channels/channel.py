@@ -7,9 +7,9 @@ How the simulator builds one:
     positions = Positions([Static((40.0, 0.0, 1.5)), RandomWaypoint(Area("disc", 300.0), (1.0, 2.0)).path(rng), ...])
     channel = Channel(
         positions, carrier_hz=3.5e9,
-        path_loss=UmiStreetCanyon(los="field"),     # PATH_LOSS[kind](**keys): FreeSpace, LogDistance, UmiStreetCanyon
-        shadowing=UMI_SHADOWING,                    # SHADOWING[name], or Shadowing(sigma_db=8.0, correlation_m=50.0), or None
-        fading=Rayleigh(correlation="block"),       # FADING[kind](**keys): Rayleigh, Rician; or None
+        path_loss=UmiStreetCanyon(los="field"),     # FreeSpace, LogDistance, UmiStreetCanyon
+        shadowing=UMI_SHADOWING,                    # or Shadowing(sigma_db=8.0, correlation_m=50.0), or None
+        fading=Rayleigh(correlation="block"),       # or Rician, or None
         antenna_gain_dbi=[0.0, 0.0, 8.0], rx_antennas=[1, 1, 2],
         key=key,                                    # 64 bits from the run's radio seed and the carrier
         base_station=2,                             # index of the server, the last node; None without one

@@ -60,6 +60,3 @@ class Rician(Rayleigh):
     @property
     def k(self) -> float:
         return float(10 ** (self.k_db / 10))
-
-
-FADING: dict[str, type[Rayleigh] | None] = {"none": None, "rayleigh": Rayleigh, "rician": Rician}

@@ -6,6 +6,7 @@ Every model is a small frozen dataclass with
     least_loss_db(distance_m, carrier_hz)         a lower bound at that distance, increasing with it
     los_probability(ground_m)                     [...] in [0, 1]; only where `has_los`
 
+and its keys as fields: those of a scenario's [channel.path_loss]. `los` is [channel] los, for a model that has such a field.
 `needs_station` marks models that hold between a base station (`other_m`) and a device only. Outside its range of validity
 a model still computes, and warns once per object; with `strict` it raises ValueError.
 """
@@ -19,11 +20,11 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .bounds import DistanceM, LossDb, PathLossExponent
 from .tr38901_umi import UmiStreetCanyon
 from .units import SPEED_OF_LIGHT_MPS
 
 __all__ = [
-    "PATH_LOSS",
     "FreeSpace",
     "LogDistance",
     "PathLoss",
@@ -85,9 +86,12 @@ def log_distance_loss_db(
 
 @dataclass(frozen=True)
 class FreeSpace:
-    """Free space (Friis) between any two nodes: `free_space_loss_db`."""
+    """Free space (Friis) between any two nodes: `free_space_loss_db`.
 
-    min_distance_m: float = 1.0
+    min_distance_m: nearer than this the loss stays what it is there
+    """
+
+    min_distance_m: DistanceM = 1.0
     needs_station: ClassVar[bool] = False
     has_los: ClassVar[bool] = False
 
@@ -107,12 +111,16 @@ class FreeSpace:
 
 @dataclass(frozen=True)
 class LogDistance:
-    """Log-distance law between any two nodes: `log_distance_loss_db`. Without a reference loss, free space holds at the
-    reference distance."""
+    """Log-distance law between any two nodes: `log_distance_loss_db`.
 
-    exponent: float = 3.0
-    reference_loss_db: float | None = None
-    reference_distance_m: float = 1.0
+    exponent: 2 in free space, more where buildings stand
+    reference_loss_db: at the reference distance; without it free space holds there
+    reference_distance_m: nearer than this the loss stays what it is there
+    """
+
+    exponent: PathLossExponent
+    reference_loss_db: LossDb | None = None
+    reference_distance_m: DistanceM = 1.0
     needs_station: ClassVar[bool] = False
     has_los: ClassVar[bool] = False
 
@@ -135,13 +143,6 @@ class LogDistance:
 
     def los_probability(self, ground_m: Floats) -> Floats:
         return np.ones_like(ground_m)
-
-
-PATH_LOSS: dict[str, type] = {
-    "free_space": FreeSpace,
-    "log_distance": LogDistance,
-    "tr38901_umi": UmiStreetCanyon,
-}
 
 
 def _distance_m(a: Floats, b: Floats) -> Floats:

@@ -55,8 +55,6 @@ class LosShadowing:
 UMI_SHADOWING = LosShadowing(los=Shadowing(4.0, 10.0), nlos=Shadowing(7.82, 13.0))
 """TR 38.901 UMi street canyon: sigma of table 7.4.1-1, correlation distances of table 7.5-6."""
 
-SHADOWING: dict[str, LosShadowing | None] = {"none": None, "tr38901_umi": UMI_SHADOWING}
-
 
 class PlaneWaveField:
     """A Gaussian field of zero mean and unit variance over the plane, fixed by its key."""

@@ -39,7 +39,7 @@ KINDS = {
     "model": Kind("model", "wsim.models", registry.MODELS),
     "dataset": Kind("data set", "wsim.datasets", registry.DATASETS),
     "partition": Kind("partition", "wsim.partitions", registry.PARTITIONS),
-    "path_loss": Kind("path loss", None, PATH_LOSSES),
+    "path_loss": Kind("path loss", "wsim.path_losses", PATH_LOSSES),
     "shadowing": Kind("shadowing", None, SHADOWINGS),
     "fading": Kind("fading", None, FADINGS),
     "mac": Kind("medium access", None, MACS),

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from channels.channel import Channel
-from channels.fading import FADING
 from channels.link_adaptation import RateMap
 from channels.mobility import Area, Positions, RandomWaypoint, RandomWaypointPath, Static, Trace
 from channels.noise import noise_w_per_hz
-from channels.path_loss import PATH_LOSS
-from channels.shadowing import SHADOWING, Shadowing
+from channels.shadowing import UMI_SHADOWING, Shadowing
 from channels.units import dbm_to_w
 from wsim.accounts import Power
+from wsim.catalog import find
 from wsim.links import Links
 from wsim.scenario import Scenario
 from wsim.scenario import files as scenario_files
+from wsim.scenario.keys import own_keys, taken
 from wsim.scenario.world import DeviceGroup, Energy, Radio, Server
 from wsim.streams import Streams
 
@@ -196,23 +196,15 @@ def _effective_flops(members: list[DeviceGroup | Server], streams: Streams) -> n
 
 def _path_loss(scenario: Scenario):  # type: ignore[no-untyped-def]  # any of the registry's
     config = scenario.channel.path_loss
-    if config.kind == "log_distance":
-        keys = {
-            "exponent": config.exponent,
-            "reference_loss_db": config.reference_loss_db,
-            "reference_distance_m": config.reference_distance_m,
-        }
-        return PATH_LOSS["log_distance"](**{key: value for key, value in keys.items() if value is not None})
-    if config.kind == "tr38901_umi":
-        return PATH_LOSS["tr38901_umi"](los=scenario.channel.los)
-    return PATH_LOSS[config.kind]()
+    model = find("path_loss", config.kind)
+    return model(**taken(model, los=scenario.channel.los), **own_keys("path_loss", model, config))
 
 
 def _shadowing(scenario: Scenario):  # type: ignore[no-untyped-def]
     config = scenario.channel.shadowing
     if config.kind == "lognormal":
         return Shadowing(config.sigma_db, config.correlation_m)  # type: ignore[arg-type]
-    return SHADOWING[config.kind]
+    return UMI_SHADOWING if config.kind == "tr38901_umi" else None
 
 
 def _fading(scenario: Scenario):  # type: ignore[no-untyped-def]
@@ -227,6 +219,4 @@ def _fading(scenario: Scenario):  # type: ignore[no-untyped-def]
     }
     if config.kind == "rician":
         keys["k_db"] = config.k_db  # type: ignore[assignment]
-    model = FADING[config.kind]
-    assert model is not None  # only "none" is
-    return model(**keys)  # type: ignore[arg-type]
+    return find("fading", config.kind)(**keys)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from wsim.catalog import find
 from wsim.scenario import evaluation, files
 from wsim.scenario.losses import broadcasts, loses_for_good
 from wsim.scenario.messages import problem, shown
@@ -106,11 +107,7 @@ def _mobility(scenario: Scenario, index: int, source: str, texts: Mapping[str, s
 def _channel(scenario: Scenario, source: str) -> None:
     channel = scenario.channel
     loss, umi = channel.path_loss, channel.path_loss.kind == "tr38901_umi"
-    if loss.kind == "log_distance" and loss.exponent is None:
-        raise problem(
-            source, ("channel", "path_loss", "exponent"), "this key is missing; log_distance needs it, such as 3.0"
-        )
-    if umi and scenario.server is None:
+    if find("path_loss", loss.kind).needs_station and scenario.server is None:
         says = (
             "is a base-station-to-user model, means nothing between devices; free_space or log_distance, or a [server]"
         )

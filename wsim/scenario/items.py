@@ -15,8 +15,8 @@ from typing import Any
 from learners.data.shape import DataShape
 from wsim.catalog import find, importable
 from wsim.errors import ScenarioError
-from wsim.scenario.conversion import convert, words
-from wsim.scenario.keys import REQUIRED, Key, keys_of
+from wsim.scenario.conversion import convert, quantities, words
+from wsim.scenario.keys import REQUIRED, Key, keys_of, taken
 from wsim.scenario.messages import Path, nearest, problem, shown
 from wsim.scenario.root import Scenario
 from wsim.scenario.table import ItemTable
@@ -54,7 +54,12 @@ def check(scenario: Scenario, source: str, learner: type[Any] | None = None) -> 
     if shape is not None:
         arguments = {"input_shape": shape.input_shape, "num_classes": shape.num_classes}
         made(model, ("model",), source, model_table, arguments, f" of data {data.name}")
-    scenario = scenario.model_copy(update={"codec": codec_table, "data": data, "model": model_table})
+    channel = scenario.channel
+    (path_loss,), path_loss_table = complete(channel.path_loss, ("channel", "path_loss"), source)
+    made(path_loss, ("channel", "path_loss"), source, path_loss_table, taken(path_loss.make, los=channel.los))
+    channel = channel.model_copy(update={"path_loss": path_loss_table})
+    tables = {"channel": channel, "codec": codec_table, "data": data, "model": model_table}
+    scenario = scenario.model_copy(update=tables)
     return _algorithm(scenario, learner, codec, source)
 
 
@@ -94,8 +99,8 @@ def completed(
             values[name] = key.default
         else:
             owner = next(item for item in items if name in item.keys)
-            says = f"this key is missing; {owner.name} needs {words(key.hint)}"
-            raise problem(source, (*path, name), says)
+            wants = [words(key.hint), *(quantity.accepted() for quantity in quantities(key.hint))]
+            raise problem(source, (*path, name), f"this key is missing; {owner.name} needs {'; '.join(wants)}")
     return values
 
 

@@ -31,6 +31,7 @@ GIVEN: dict[str, tuple[str, ...]] = {  # what the engine hands in, by kind of it
     "model": ("input_shape", "num_classes"),
     "dataset": ("rng",),
     "partition": ("labels", "num_devices", "rng"),
+    "path_loss": ("los",),
 }
 
 
@@ -50,14 +51,7 @@ class Key:
 
 def keys_of(kind: str, item: Callable[..., Any]) -> dict[str, Key]:
     """The own keys of an item, in the order of their declaration."""
-    given = GIVEN[kind]
-    if dataclasses.is_dataclass(item):
-        defaults = {field.name: _default(field) for field in dataclasses.fields(item) if field.init}
-    else:
-        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        parameters = inspect.signature(item).parameters.values()
-        defaults = {parameter.name: parameter.default for parameter in parameters if parameter.kind in named}
-    own = {name: default for name, default in defaults.items() if name not in given}
+    own = {name: default for name, default in _parameters(item).items() if name not in GIVEN[kind]}
     hints = _hints(item, own)
     return {name: Key(name, hints.get(name, Any), default) for name, default in own.items()}
 
@@ -65,6 +59,12 @@ def keys_of(kind: str, item: Callable[..., Any]) -> dict[str, Key]:
 def own_keys(kind: str, item: Callable[..., Any], table: ItemTable) -> dict[str, Any]:
     """Those keys of a complete table that are the item's."""
     return {name: table.own[name] for name in keys_of(kind, item)}
+
+
+def taken(item: Callable[..., Any], **values: Any) -> dict[str, Any]:
+    """Those of the values that the item takes."""
+    parameters = _parameters(item)
+    return {name: value for name, value in values.items() if name in parameters}
 
 
 def description(item: Any, name: str) -> str:
@@ -75,6 +75,15 @@ def description(item: Any, name: str) -> str:
         if found:
             return " ".join(found[1].split())
     return ""
+
+
+def _parameters(item: Callable[..., Any]) -> dict[str, Any]:
+    """Defaults by name, in the order of declaration."""
+    if dataclasses.is_dataclass(item):
+        return {field.name: _default(field) for field in dataclasses.fields(item) if field.init}
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(item).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters if parameter.kind in named}
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -53,7 +53,9 @@ class Quantity:
             return part
         if not all(hasattr(part, name) for name in ("low", "high", "says")):
             return None
-        options = {name: getattr(part, name) for name in ("typical", "above", "below") if hasattr(part, name)}
+        options = {
+            name: getattr(part, name) for name in ("typical", "above", "below", "decibel") if hasattr(part, name)
+        }
         return Quantity(part.low, part.high, part.says, **options)
 
     def accepted(self) -> str:
@@ -134,10 +136,8 @@ GainDb = Annotated[float, Quantity(-60.0, 80.0, "antenna gains are in dBi", deci
 NoiseFigureDb = Annotated[float, Quantity(0.0, 50.0, "noise figures are in dB", decibel=True)]
 SnrDb = Annotated[float, Quantity(-60.0, 100.0, "signal-to-noise ratios are in dB", decibel=True)]
 MarginDb = Annotated[float, Quantity(0.0, 60.0, "margins are in dB", decibel=True)]
-LossDb = Annotated[float, Quantity(-50.0, 250.0, "losses are in dB", decibel=True)]
 SpreadDb = Annotated[float, Quantity(0.0, 40.0, "standard deviations of shadowing are in dB")]
 KFactorDb = Annotated[float, Quantity(-40.0, 60.0, "Rician K factors are in dB", decibel=True)]
-PathLossExponent = Annotated[float, Quantity(0.5, 10.0, "path loss exponents have no unit; free space is 2")]
 DistanceM = Annotated[float, Quantity(0.0, 1e6, "distances are in m", typical=(0.5, 1e5), above=True)]
 DistanceOrZeroM = Annotated[float, Quantity(0.0, 1e6, "distances are in m", typical=(0.5, 1e5))]
 CoordinateM = Annotated[float, Quantity(-1e6, 1e6, "coordinates are in m")]

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from wsim.scenario import quantities as q
-from wsim.scenario.table import Table
+from wsim.scenario.table import ItemTable, Table
 
 
-class PathLoss(Table):
-    """Log-distance: L = reference_loss_db + 10 exponent log10(d / reference_distance_m); without `reference_loss_db` it
-    is the free-space loss at the reference distance."""
+class PathLoss(ItemTable):
+    """The mean attenuation by distance; the own keys are those of the model."""
 
     shorthand: ClassVar[str | None] = "kind"
-    kind: Literal["free_space", "log_distance", "tr38901_umi"]
-    exponent: q.PathLossExponent | None = None  # log_distance
-    reference_loss_db: q.LossDb | None = None  # log_distance
-    reference_distance_m: q.DistanceM = 1.0  # log_distance
+    items: ClassVar[Mapping[str, str]] = {"kind": "path_loss"}
+    kind: str
 
 
 class Shadowing(Table):
