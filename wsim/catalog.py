@@ -42,7 +42,7 @@ KINDS = {
     "path_loss": Kind("path loss", "wsim.path_losses", PATH_LOSSES),
     "shadowing": Kind("shadowing", None, SHADOWINGS),
     "fading": Kind("fading", None, FADINGS),
-    "mac": Kind("medium access", None, MACS),
+    "mac": Kind("medium access", "wsim.macs", MACS),
 }
 
 

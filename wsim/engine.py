@@ -22,7 +22,7 @@ from wsim.evaluation import Evaluator
 from wsim.learning import Learning
 from wsim.ledger import Ledger
 from wsim.limits import STOP, Limits
-from wsim.mac.media import build_media
+from wsim.mac.medium_access import Air, medium_access
 from wsim.node import SimNode
 from wsim.packets import ForcedLoss
 from wsim.progress import Progress
@@ -101,9 +101,10 @@ class Run:
         )
         self.clock = Clock()
         with self._blaming_the_scenario():
-            world = self.world = build_world(scenario, loaded.files, self.streams)
-            self.topology = build_topology(scenario, loaded.files, world, self.streams)
-            self.hearing = build_hearing(scenario, world)
+            self.mac = medium_access(scenario)
+            world = self.world = build_world(scenario, self.mac, loaded.files, self.streams)
+            self.topology = build_topology(scenario, self.mac, loaded.files, world, self.streams)
+            self.hearing = build_hearing(scenario, self.mac, world)
         self.learning = Learning(scenario, self.streams, executor, window, learner, loaded.directory)
         self.ledger = Ledger(world.num_nodes)
         self.processors = Processors(world.num_nodes)
@@ -111,9 +112,9 @@ class Run:
         self.observe_j = np.zeros(world.num_nodes)
         self.channel_of = [0] * world.num_nodes
         heard_by = self.hearing.heard_by if self.hearing is not None else nobody
-        self.media = build_media(
-            scenario, world, self.clock, self.radios, self._attempt_done, heard_by, self.channel_of
-        )
+        bandwidth_hz, done = scenario.channel.bandwidth_hz, self._attempt_done
+        air = Air(bandwidth_hz, scenario.phy, world, self.clock, self.radios, done, heard_by, self.channel_of)
+        self.media = self.mac.media(air)
         reports = getattr(self.learning.learner, "reports", ())
         self.evaluator = Evaluator(
             plan(scenario, reports),

@@ -62,7 +62,7 @@ class Senses:
             self._run.radios.set_power(index, self._run.clock.now_ns, world.tx_w_of_dbm(index, request.value))
             self._run.media.power_changed(index)
         elif request.what == "channel":
-            channels = self._run.scenario.mac.channels
+            channels = self._run.mac.num_channels
             if not (request.value == int(request.value) and 0 <= request.value < channels):
                 raise SimulationError(f"node {node.id}: channel {request.value}: one of 0 to {channels - 1}")
             self._run.channel_of[index] = int(request.value)

@@ -21,6 +21,7 @@ from wsim.scenario import files as scenario_files
 from wsim.streams import Streams
 
 if TYPE_CHECKING:
+    from wsim.mac.medium_access import MediumAccess
     from wsim.scenario import Scenario
     from wsim.world import World
 
@@ -249,7 +250,7 @@ class Hearing:
 
 
 def build_topology(
-    scenario: Scenario, files: Mapping[str, str], world: World, streams: Streams
+    scenario: Scenario, mac: MediumAccess, files: Mapping[str, str], world: World, streams: Streams
 ) -> FixedTopology | RadioTopology:
     """The scenario's topology. files: texts of the files that it names. Raises ValueError where there is no such graph, or
     where an edge of a fixed one can never carry anything."""
@@ -272,20 +273,20 @@ def build_topology(
             edges = scenario_files.edges(files[config.file], config.file, num_devices)
         graph = build_graph(config.kind, num_devices, config.degree, config.probability, edges, streams("graph"))
     topology = FixedTopology(num_devices, graph)
-    _refuse_unreachable(scenario, world, topology.edges())
+    _refuse_unreachable(scenario, mac, world, topology.edges())
     return topology
 
 
-def build_hearing(scenario: Scenario, world: World) -> Hearing | None:
+def build_hearing(scenario: Scenario, mac: MediumAccess, world: World) -> Hearing | None:
     """Who senses whom at the start, where the medium access asks for it."""
-    if scenario.mac.kind != "shared" or scenario.mac.orthogonal_links:
+    if mac.senses_above_db is None:
         return None
-    hearing = Hearing(world.links, world.num_devices, scenario.channel.bandwidth_hz, scenario.mac.sensing_snr_db)
+    hearing = Hearing(world.links, world.num_devices, scenario.channel.bandwidth_hz, mac.senses_above_db)
     hearing.update(0.0)
     return hearing
 
 
-def _refuse_unreachable(scenario: Scenario, world: World, edges: np.ndarray) -> None:
+def _refuse_unreachable(scenario: Scenario, mac: MediumAccess, world: World, edges: np.ndarray) -> None:
     """Among devices that stay where they are, an edge of a fixed graph that carries nothing would wait for ever.
 
     With fading, an edge is given up 10 dB later: a Rayleigh peak that high comes once in 22,000 coherence times."""
@@ -294,7 +295,7 @@ def _refuse_unreachable(scenario: Scenario, world: World, edges: np.ndarray) -> 
     least_db = scenario.phy.min_snr_db - (0.0 if world.links.static else 10.0)
     for tx, rx in ((edges[:, 0], edges[:, 1]), (edges[:, 1], edges[:, 0])):
         band_hz = np.full(len(tx), scenario.channel.bandwidth_hz)
-        if scenario.mac.kind == "fdma":  # a power-limited uplink may narrow its band down to its share
+        if mac.divides_band:  # a power-limited uplink may narrow its band down to its share
             band_hz[tx != world.server_index] /= world.num_devices
         snr_db = 10 * np.log10(world.links.mean_cn0(tx, rx, 0.0) / band_hz)
         i = int(snr_db.argmin())

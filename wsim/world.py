@@ -16,6 +16,7 @@ from channels.units import dbm_to_w
 from wsim.accounts import Power
 from wsim.catalog import find
 from wsim.links import Links
+from wsim.mac.medium_access import MediumAccess
 from wsim.scenario import Scenario
 from wsim.scenario import files as scenario_files
 from wsim.scenario.keys import own_keys, taken
@@ -47,7 +48,7 @@ class World:
         return len(self.effective_flops)
 
 
-def build_world(scenario: Scenario, files: Mapping[str, str], streams: Streams) -> World:
+def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str], streams: Streams) -> World:
     """files: texts of the trace files that the scenario names."""
     members: list[DeviceGroup | Server] = []
     group_of: list[int] = []
@@ -65,8 +66,7 @@ def build_world(scenario: Scenario, files: Mapping[str, str], streams: Streams) 
     server_index = num_devices if scenario.server is not None else -1
     positions = Positions(paths)
     radios = [member.radio for member in members]
-    cell = scenario.mac.kind in ("fdma", "tdma")
-    fdd = scenario.phy.duplex == "fdd"
+    fdd_cell = bool(mac.needs_server) and scenario.phy.duplex == "fdd"
     channel = Channel(
         positions,
         scenario.channel.carrier_hz,
@@ -77,7 +77,7 @@ def build_world(scenario: Scenario, files: Mapping[str, str], streams: Streams) 
         rx_antennas=[radio.rx_antennas for radio in radios],
         key=streams.key("channel"),
         base_station=server_index if scenario.server is not None else None,
-        reciprocal=not (cell and fdd),
+        reciprocal=not fdd_cell,
     )
     bandwidth_hz = scenario.channel.bandwidth_hz
     power_dbm = np.array([_power_dbm(radio, bandwidth_hz) for radio in radios])
@@ -116,12 +116,12 @@ def build_world(scenario: Scenario, files: Mapping[str, str], streams: Streams) 
             listen_w=np.array([energy.listen_w for energy in energies]),
             idle_w=np.array([energy.idle_w for energy in energies]),
             counted=np.array([member.energy is not None for member in members]),
-            rest_is_idle=scenario.mac.kind != "shared",
+            rest_is_idle=not mac.listens,
         ),
         tx_w=np.array([tx_w_of_dbm(i, dbm) for i, dbm in enumerate(power_dbm.tolist())]),
         max_tx_power_dbm=power_dbm,
         tx_w_of_dbm=tx_w_of_dbm,
-        full_duplex=np.full(len(members), (cell and fdd) or scenario.mac.kind == "ideal"),
+        full_duplex=np.full(len(members), fdd_cell or mac.full_duplex),
         effective_flops=_effective_flops(members, streams),
         jitter_sigma_ln=np.array(
             [0.0 if member.compute.jitter == "none" else member.compute.jitter_sigma_ln for member in members]

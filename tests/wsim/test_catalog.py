@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.wsim.test_scenario import RING
+from tests.wsim.test_scenario import RING, STAR
 from wsim import catalog, cli
+from wsim.engine import simulate
 from wsim.errors import ScenarioError
 from wsim.scenario import load_text
 
@@ -151,3 +152,82 @@ def test_list_imports_nothing_heavy() -> None:
 def test_an_unknown_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.execute(["list", "learnres"]) == 2
     assert "'learners'" in capsys.readouterr().err
+
+
+# -- parts of the air -------------------------------------------------------------------------------------------------
+
+PATH_LOSS = '''"""Two slopes: free space up to a breakpoint, beyond it the fourth power of the distance."""
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+
+from channels.bounds import Bounds
+from channels.path_loss import free_space_loss_db
+
+
+@dataclass(frozen=True)
+class TwoSlopes:
+    """breakpoint_m: where the slope changes."""
+
+    breakpoint_m: Annotated[float, Bounds(1.0, 1e5, "breakpoints are in m")] = 100.0
+
+    needs_station: ClassVar[bool] = False
+    has_los: ClassVar[bool] = False
+
+    def least_loss_db(self, distance_m, carrier_hz):
+        beyond = np.maximum(distance_m / self.breakpoint_m, 1.0)
+        return free_space_loss_db(distance_m, carrier_hz) + 20 * np.log10(beyond)
+
+    def loss_db(self, device_m, other_m, carrier_hz, los=None):
+        return self.least_loss_db(np.linalg.norm(device_m - other_m, axis=-1), carrier_hz)
+
+    def los_probability(self, ground_m):
+        return np.ones_like(ground_m)
+'''
+
+MAC = '''"""Frequency division that wastes a share of the band on guard bands."""
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from wsim.mac.medium_access import Fdma
+
+
+@dataclass(frozen=True)
+class GuardedFdma(Fdma):
+    """guard_share: of the band."""
+
+    guard_share: float = 0.5
+
+    def media(self, air):
+        return super().media(replace(air, bandwidth_hz=air.bandwidth_hz * (1 - self.guard_share)))
+'''
+
+
+def simulated_s(*overrides: str, text: str = STAR) -> float:
+    loaded = load_text(text.replace('{ name = "peers" }', '{ name = "fedavg", local_steps = 1 }'), overrides)
+    return simulate(loaded, executor="null").simulated_s
+
+
+def test_a_path_loss_of_a_plug_in_makes_links_slower_beyond_its_breakpoint(install: Install) -> None:
+    install("slopes", "[wsim.path_losses]\ntwo_slopes = slopes_model:TwoSlopes\n", slopes_model=PATH_LOSS)
+    # devices stand 60 to 100 m from the server; power so low that the rate follows the SNR
+    weak = ("devices.0.radio.tx_power_dbm=-10", "area.min_distance_m=60")
+    free = simulated_s(*weak, "channel.path_loss=free_space")
+    assert simulated_s(*weak, "channel.path_loss={kind='two_slopes', breakpoint_m=1000}") == free
+    assert simulated_s(*weak, "channel.path_loss={kind='two_slopes', breakpoint_m=30}") > 1.2 * free
+    assert "breakpoint_m = 0.5: breakpoints are in m, 1 to 100000" in refusal(
+        "channel.path_loss={kind='two_slopes', breakpoint_m=0.5}"
+    )
+
+
+def test_a_medium_access_of_a_plug_in_carries_messages(install: Install) -> None:
+    install("guarded", "[wsim.macs]\nguarded = guarded_mac:GuardedFdma\n", guarded_mac=MAC)
+    radio_only = ("devices.0.compute.effective_flops=1e15", "server.radio.tx_power_dbm=40")
+    whole = simulated_s(*radio_only, "mac={kind='guarded', guard_share=0.0}")
+    assert whole == simulated_s(*radio_only, "mac=fdma")
+    assert simulated_s(*radio_only, "mac={kind='guarded', guard_share=0.5}") > 1.5 * whole
+    assert "[mac] guard_shar = 1: unknown key of guarded (guard_share?)" in refusal(
+        "mac={kind='guarded', guard_shar=1}"
+    )
+    assert "needs a [server]" in refusal("mac=guarded")

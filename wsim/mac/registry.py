@@ -1,8 +1,8 @@
 """The kinds of medium access that a scenario's [mac] may name: a visible list, "module:attribute"."""
 
 MACS = {
-    "ideal": "wsim.mac.ideal:IdealMedium",
-    "fdma": "wsim.mac.sharing:Fdma",
-    "tdma": "wsim.mac.sharing:Tdma",
-    "shared": "wsim.mac.shared:SharedCarrier",
+    "ideal": "wsim.mac.medium_access:Ideal",
+    "fdma": "wsim.mac.medium_access:Fdma",
+    "tdma": "wsim.mac.medium_access:Tdma",
+    "shared": "wsim.mac.medium_access:Shared",
 }

@@ -1,9 +1,9 @@
 """How a cell's carrier is divided among its active transfers: by frequency or by time.
 
-`Fdma`: equal parts of the band. In the uplink a power-limited sender puts its whole power into its part, so two equal uplinks
+`FdmaShares`: equal parts of the band. In the uplink a power-limited sender puts its whole power into its part, so two equal uplinks
 of SNR S take 2 log2(1+S)/log2(1+2S) times as long as one; in the downlink the power is spread over the whole carrier: exactly
 twice as long.
-`Tdma`: equal parts of the time, the whole band each: exactly twice as long.
+`TdmaShares`: equal parts of the time, the whole band each: exactly twice as long.
 `duplex_share`: the part of the time that this direction has (TDD); 1 in FDD.
 """
 
@@ -72,9 +72,7 @@ class _Cell:
 
 
 @dataclass(frozen=True)
-class Fdma(_Cell):
-    """A cell whose band is divided equally among the active transfers."""
-
+class FdmaShares(_Cell):
     @property
     def even_share(self) -> float | None:
         return self.duplex_share
@@ -89,8 +87,6 @@ class Fdma(_Cell):
 
 
 @dataclass(frozen=True)
-class Tdma(_Cell):
-    """A cell whose time is divided equally among the active transfers."""
-
+class TdmaShares(_Cell):
     def _divide(self, num_active: int) -> Allotment:
         return Allotment(self.duplex_share / num_active, self.bandwidth_hz, self.bandwidth_hz)

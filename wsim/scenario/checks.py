@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from wsim.catalog import find
+from wsim.catalog import find, importable
 from wsim.scenario import evaluation, files
 from wsim.scenario.losses import broadcasts, loses_for_good
 from wsim.scenario.messages import problem, shown
@@ -165,13 +165,13 @@ def _phy(scenario: Scenario, source: str) -> None:
 
 def _server(scenario: Scenario, learner: Any, source: str) -> None:
     kind, mac, server = scenario.topology.kind, scenario.mac.kind, scenario.server
+    needs_server = find("mac", mac).needs_server
     if server is None:
         if kind == "star":
             raise problem(source, ("topology", "kind"), "needs a [server], which is missing", value=kind)
-        if mac in ("fdma", "tdma"):
-            raise problem(
-                source, ("mac", "kind"), "serves a cell and needs a [server], which is missing; or shared", value=mac
-            )
+        if needs_server:
+            says = f"serves a cell and needs a [server], which is missing; without one: {_macs_that_work(server=False)}"
+            raise problem(source, ("mac", "kind"), says, value=mac)
         if learner.uses_server:
             says = 'needs a server; add [server] and topology.kind = "star"'
             raise problem(source, ("algorithm", "name"), says, value=scenario.algorithm.name)
@@ -179,12 +179,19 @@ def _server(scenario: Scenario, learner: Any, source: str) -> None:
     if kind != "star":
         says = 'never reaches the [server]; topology.kind = "star", or server = "none"'
         raise problem(source, ("topology", "kind"), says, value=kind)
-    if mac == "shared":
-        says = "is for devices among each other, this scenario has a [server]; fdma, tdma or ideal"
+    if needs_server is False:
+        says = (
+            f"is for devices among each other, this scenario has a [server]; with one: {_macs_that_work(server=True)}"
+        )
         raise problem(source, ("mac", "kind"), says, value=mac)
     if not learner.uses_server:
         says = 'runs between devices and never uses the [server]; server = "none" and another topology, such as ring'
         raise problem(source, ("algorithm", "name"), says, value=scenario.algorithm.name)
+
+
+def _macs_that_work(server: bool) -> str:
+    """Names of the kinds of medium access for a cell, or for devices among each other."""
+    return ", ".join(name for name, kind in importable("mac").items() if kind.needs_server in (server, None))
 
 
 def _graph(scenario: Scenario, source: str, texts: Mapping[str, str]) -> None:

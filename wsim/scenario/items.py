@@ -58,7 +58,9 @@ def check(scenario: Scenario, source: str, learner: type[Any] | None = None) -> 
     (path_loss,), path_loss_table = complete(channel.path_loss, ("channel", "path_loss"), source)
     made(path_loss, ("channel", "path_loss"), source, path_loss_table, taken(path_loss.make, los=channel.los))
     channel = channel.model_copy(update={"path_loss": path_loss_table})
-    tables = {"channel": channel, "codec": codec_table, "data": data, "model": model_table}
+    (mac,), mac_table = complete(scenario.mac, ("mac",), source)
+    made(mac, ("mac",), source, mac_table)
+    tables = {"channel": channel, "mac": mac_table, "codec": codec_table, "data": data, "model": model_table}
     scenario = scenario.model_copy(update=tables)
     return _algorithm(scenario, learner, codec, source)
 

@@ -80,18 +80,15 @@ class Phy(Table):
     fixed_efficiency_bps_hz: q.EfficiencyBpsHz | None = None  # fixed: before overhead
 
 
-class Mac(Table):
-    """Medium access. fdma and tdma serve a cell; shared is one carrier between devices, ordered by a
-    genie; ideal gives every link a band of its own."""
+class Mac(ItemTable):
+    """Medium access; the own keys are those of the kind."""
 
     shorthand: ClassVar[str | None] = "kind"
-    kind: Literal["ideal", "fdma", "tdma", "shared"]
+    items: ClassVar[Mapping[str, str]] = {"kind": "mac"}
+    kind: str
     level: Literal["fluid"] = "fluid"
     broadcast_rate_bps: q.BitRate | None = None
     broadcast_reach: q.Share = 0.9  # without a rate: the share of intended receivers, by mean SNR, that must decode
-    sensing_snr_db: q.SnrDb = 0.0  # shared: who hears a transmission above this does not send
-    orthogonal_links: bool = False  # shared: every link on a band of its own, silently more spectrum
-    channels: Annotated[int, q.Quantity(1, 1000, "channels are whole numbers")] = 1  # shared: carriers to choose from
     latency_s: q.SecondsOrZero = 0.0  # added to every delivery
 
     @model_validator(mode="after")

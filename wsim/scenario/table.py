@@ -57,5 +57,5 @@ class ItemTable(Table):
 
     def with_own(self, own: Mapping[str, Any]) -> Self:
         """The same common keys with these own ones."""
-        common = {key: value for key in type(self).model_fields if (value := getattr(self, key)) is not None}
+        common = {key: getattr(self, key) for key in type(self).model_fields if key in self.model_fields_set}
         return type(self)(**common, **own)

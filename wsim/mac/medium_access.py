@@ -1,0 +1,171 @@
+"""Kinds of medium access: what [mac] kind names, and what the rest of the simulator has to know about each.
+
+A kind is a frozen dataclass whose fields are its own keys of [mac]. `media` builds what carries messages from here to there,
+one or two objects with the interface of `wsim.mac.transfer.Medium`. That interface is young: a plug-in that adds a kind
+(entry point group wsim.macs) may have to follow it from version to version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import numpy as np
+
+from wsim.accounts import Radios
+from wsim.catalog import find
+from wsim.clock import Clock
+from wsim.mac.carrier import Carrier
+from wsim.mac.ideal import IdealMedium
+from wsim.mac.media import Media
+from wsim.mac.shared import SharedCarrier
+from wsim.mac.sharing import FdmaShares, TdmaShares
+from wsim.mac.transfer import Transfer
+from wsim.scenario import quantities as q
+from wsim.scenario.keys import own_keys
+
+if TYPE_CHECKING:
+    from wsim.scenario import Scenario
+    from wsim.scenario.radio import Phy
+    from wsim.world import World
+
+
+@dataclass(frozen=True)
+class Air:
+    """What a medium is built from.
+
+    done(transfer): to be called when all of its bits have been on the air
+    heard_by(tx): indices of the nodes that sense tx now; nobody where the kind does not ask for it (`senses`)
+    channel_of: the present channel of each node
+    """
+
+    bandwidth_hz: float
+    phy: Phy
+    world: World
+    clock: Clock
+    radios: Radios
+    done: Callable[[Transfer], None]
+    heard_by: Callable[[int], np.ndarray]
+    channel_of: list[int]
+
+
+@dataclass(frozen=True)
+class MediumAccess:
+    """Base of all kinds.
+
+    needs_server: True for a cell, False for devices among each other, None for either
+    full_duplex: radios send and receive at once, also outside a cell with FDD
+    listens: who has nothing to send or receive listens, since it might be heard from; else its radio is idle
+    divides_band: a power-limited sender may have to fit its power into a part of the band
+    """
+
+    needs_server: ClassVar[bool | None] = None
+    full_duplex: ClassVar[bool] = False
+    listens: ClassVar[bool] = False
+    divides_band: ClassVar[bool] = False
+
+    @property
+    def num_channels(self) -> int:
+        """Carriers that a node may choose from."""
+        return 1
+
+    @property
+    def senses_above_db(self) -> float | None:
+        """The mean SNR above which a node senses a transmission, in dB; None where nobody has to."""
+        return None
+
+    def media(self, air: Air) -> Media:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Ideal(MediumAccess):
+    """No medium access at all: every link has the whole band for itself."""
+
+    full_duplex: ClassVar[bool] = True
+
+    def media(self, air: Air) -> Media:
+        medium = IdealMedium(air.clock, air.world.links, air.radios, air.bandwidth_hz, air.done)
+        return Media(medium, medium, air.world.server_index, air.bandwidth_hz)
+
+
+@dataclass(frozen=True)
+class Fdma(MediumAccess):
+    """A cell whose band is divided equally among the active transfers."""
+
+    needs_server: ClassVar[bool | None] = True
+    divides_band: ClassVar[bool] = True
+
+    def media(self, air: Air) -> Media:
+        return _cell(air, FdmaShares)
+
+
+@dataclass(frozen=True)
+class Tdma(MediumAccess):
+    """A cell whose time is divided equally among the active transfers."""
+
+    needs_server: ClassVar[bool | None] = True
+
+    def media(self, air: Air) -> Media:
+        return _cell(air, TdmaShares)
+
+
+@dataclass(frozen=True)
+class Shared(MediumAccess):
+    """One carrier between devices: a genie orders conflicting transmissions under half duplex.
+
+    sensing_snr_db: who hears a transmission above this does not send
+    orthogonal_links: every link on a band of its own, silently more spectrum
+    channels: carriers to choose from
+    """
+
+    sensing_snr_db: q.SnrDb = 0.0
+    orthogonal_links: bool = False
+    channels: Annotated[int, q.Quantity(1, 1000, "channels are whole numbers")] = 1
+
+    needs_server: ClassVar[bool | None] = False
+    listens: ClassVar[bool] = True
+
+    @property
+    def num_channels(self) -> int:
+        return self.channels
+
+    @property
+    def senses_above_db(self) -> float | None:
+        return None if self.orthogonal_links else self.sensing_snr_db
+
+    def media(self, air: Air) -> Media:
+        world, band_hz = air.world, air.bandwidth_hz
+        sharing = SharedCarrier(band_hz, world.num_nodes, air.heard_by, air.channel_of, self.orthogonal_links)
+        carrier = Carrier(air.clock, world.links, air.radios, sharing, air.done)
+        media = Media(carrier, carrier, world.server_index, band_hz)
+        media.sharing = sharing
+        return media
+
+
+def medium_access(scenario: Scenario) -> MediumAccess:
+    """The kind that [mac] names, with its keys."""
+    kind = find("mac", scenario.mac.kind)
+    found: MediumAccess = kind(**own_keys("mac", kind, scenario.mac))
+    return found
+
+
+def _cell(air: Air, shares: type[FdmaShares] | type[TdmaShares]) -> Media:
+    up_share, down_share = duplex_shares(air.phy)
+    world, band_hz = air.world, air.bandwidth_hz
+    server = world.server_index
+    uplink = Carrier(air.clock, world.links, air.radios, shares(band_hz, False, up_share), air.done, server)
+    downlink = Carrier(air.clock, world.links, air.radios, shares(band_hz, True, down_share), air.done, server, True)
+    return Media(uplink, downlink, server, band_hz)
+
+
+def duplex_shares(phy: Phy) -> tuple[float, float]:
+    """Parts of the time for uplink and downlink: 1 and 1 in FDD; from the slots of the pattern in TDD."""
+    if phy.duplex == "fdd":
+        return 1.0, 1.0
+    down, _, up = phy.special_slot_symbols
+    symbols = sum(phy.special_slot_symbols)
+    count = {slot: phy.tdd_pattern.count(slot) for slot in "DSU"}
+    total = len(phy.tdd_pattern)
+    return (count["U"] + count["S"] * up / symbols) / total, (count["D"] + count["S"] * down / symbols) / total
