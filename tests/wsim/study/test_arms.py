@@ -210,7 +210,8 @@ def test_an_unknown_arm_is_answered_with_those_that_exist() -> None:
         ("study.axes=3", "--arm"),
         ("study.point=3", "study.point={"),
         ("study.arm=y", 'unknown arm "y"'),
-        ('study.point={ "mac.knd" = "fdma" }', '[study] axes "mac.knd": unknown key knd in [mac] (kind?)'),
+        ('study.point={ "phy.duplx" = "fdd" }', '[study] axes "phy.duplx": unknown key duplx in [phy] (duplex?)'),
+        ('study.point={ "mac.knd" = "fdma" }', '(mac.knd = "fdma") [mac] knd = "fdma": unknown key of tdma (kind?)'),
     ],
 )
 def test_overrides_of_a_study_are_refused_where_they_make_no_sense(override: str, words: str) -> None:
