@@ -83,13 +83,19 @@ def test_arms_alone_run_with_the_scenarios_seed(tmp_path: Path) -> None:
     [
         ("", ["tiny.toml: has no [study]", "study.seeds=1..5"]),
         ("[study]", ["[study]: is empty"]),
-        ("[study]\naxes = { phy.duplx = ['fdd'] }", ['[study] axes "phy.duplx"', "unknown key duplx in [phy] (duplex?)"]),
+        (
+            "[study]\naxes = { phy.duplx = ['fdd'] }",
+            ['[study] axes "phy.duplx"', "unknown key duplx in [phy] (duplex?)"],
+        ),
         ("[study]\naxes = { mac.knd = ['tdma'] }", ['(mac.knd = "tdma")', "[mac] knd", "unknown key of tdma (kind?)"]),
         ("[study]\naxes = { devices.walkers.count = [3] }", ['axes "devices.walkers.count"', "phones"]),
         ("[study]\naxes = { devices.phones.count = [3, 0] }", ["(devices.phones.count = 0)", "[devices.0] count = 0"]),
         ("[study]\naxes = { algorithm.local_step = [3] }", ["algorithm.local_step = 3", "unknown key", "local_steps?"]),
         ("[study]\naxes = { algorithm.merge = ['age'] }", ['axes "algorithm.merge"', "no arm has a learner"]),
-        ("[study]\narms = [{ name = 'x', mac.kind = 'csma' }]", ['arm "x" [mac] kind = "csma"', "unknown medium access"]),
+        (
+            "[study]\narms = [{ name = 'x', mac.kind = 'csma' }]",
+            ['arm "x" [mac] kind = "csma"', "unknown medium access"],
+        ),
         (
             "[study]\narms = [{ name = 'x' }]\naxes = { data.num_samples = [300, 1] }",
             ['arm "x" (data.num_samples = 1) [data] num_samples = 1'],
