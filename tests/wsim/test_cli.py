@@ -160,6 +160,26 @@ def test_estimate_and_show_give_one_object_that_agrees(home: Path, capsys: pytes
     assert {"sent", "delivered", "lost", "in_flight"} <= set(shown["messages"])
 
 
+def test_all_arms_of_a_study_are_estimated_at_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = '[study]\narms = [{ name = "full" }, { name = "half", codec.name = "float16" }]\naxes = { stop.rounds = [1, 2] }\n'
+    (home / "cell.toml").write_text(CELL + study)
+    assert wsim("estimate", "cell.toml", "--all-arms", "--json", "--seed", "3") == 0
+    found = json.loads(capsys.readouterr().out)["arms"]
+    assert [(arm["name"], arm["point"]["stop.rounds"]) for arm in found] == [
+        ("full", 1), ("full", 2), ("half", 1), ("half", 2),
+    ]  # fmt: skip
+    assert wsim("estimate", "cell.toml", "--arm", "half", "--json", "--seed", "3") == 0
+    one = json.loads(capsys.readouterr().out)
+    assert found[3]["bits"] == one["bits"]
+    assert found[3]["round_s"] == pytest.approx(one["simulated_s"] / 2, rel=1e-12)
+    assert found[0]["bits"]["payload"] == 2 * found[2]["bits"]["payload"]
+    assert wsim("estimate", "cell.toml", "--all-arms") == 0
+    assert capsys.readouterr().out.count("half") == 2
+    assert "give one of the two" in failure(capsys, "estimate", "cell.toml", "--all-arms", "--arm", "half")
+    (home / "cell.toml").write_text(CELL)
+    assert "has no [study]" in failure(capsys, "estimate", "cell.toml", "--all-arms")
+
+
 def test_show_and_plot_need_the_file_only(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(make_record(), "made.h5")
     assert wsim("show", "made.h5") == 0

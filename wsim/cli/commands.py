@@ -21,6 +21,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {  # in the order of `wsim --help`
     "run": running.run,
     "estimate": running.estimate,
     "sweep": study.sweep,
+    "compare": study.compare,
     "show": results.show,
     "plot": results.plot,
     "list": catalog.list_items,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wsim.cli.options import Arm, Force, Json, Overrides, Quiet, ScenarioFile, Seed
-from wsim.cli.output import PLAIN, print_record, stderr
-from wsim.errors import Interrupted, ResultError
+from wsim.cli.output import PLAIN, print_json, print_record, stderr
+from wsim.errors import Interrupted, ResultError, ScenarioError
 from wsim.study import names
 
 if TYPE_CHECKING:
@@ -71,10 +71,32 @@ def run(
 
 
 def estimate(
-    file: ScenarioFile, overrides: Overrides = None, seed: Seed = None, arm: Arm = None, json: Json = False
+    file: ScenarioFile,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    arm: Arm = None,
+    all_arms: Annotated[bool, typer.Option("--all-arms", help="All arms and axes of the [study].")] = False,
+    json: Json = False,
 ) -> None:
     """Seconds, bits, joules and messages of a run without training anything."""
+    if all_arms:
+        if arm is not None:
+            raise ScenarioError("--all-arms and --arm: give one of the two")
+        _estimate_all(file, [*(overrides or []), *([] if seed is None else [f"scenario.seed={seed}"])], json=json)
+        return
     print_record(_simulate(load_scenario(file, overrides, seed, arm), "null", None, quiet=json), json)
+
+
+def _estimate_all(file: Path, overrides: Sequence[str], *, json: bool) -> None:
+    prepare()
+    from rich.console import Console
+
+    from wsim.study.estimates import estimates, estimates_dict, estimates_table
+    from wsim.study.plan import plan
+
+    study = plan(file, overrides)
+    found = list(estimates(study, lambda loaded: _simulate(loaded, "null", None, quiet=True)))
+    print_json(estimates_dict(study, found)) if json else Console().print(estimates_table(found))
 
 
 def load_scenario(file: Path, overrides: Sequence[str] | None, seed: int | None, arm: str | None = None) -> Loaded:

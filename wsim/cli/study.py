@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wsim.cli.options import Force, Overrides
-from wsim.cli.output import PLAIN, stderr
+from wsim.cli.options import Force, Json, Overrides
+from wsim.cli.output import PLAIN, print_json, stderr
 from wsim.cli.running import prepare
-from wsim.errors import Interrupted, StudyError
+from wsim.errors import Interrupted, ResultError, StudyError
 
 if TYPE_CHECKING:
     from wsim.study.comparison import Comparison
@@ -84,6 +84,42 @@ def sweep(
         code = 2 if all(failure.exit_code == 2 for failure in done.failures) else 1
         num = len(done.failures)
         raise StudyError(f"{num} run{'' if num == 1 else 's'} failed; {kept} in {folder}", code)
+
+
+def compare(
+    results: Annotated[
+        list[Path],
+        typer.Argument(metavar="RESULT...", help="Result files (.h5) or a folder of them.", show_default=False),
+    ],
+    baseline: Baseline = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Picture, .png, .pdf or .svg (default: compare.png beside them).", show_default=False
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Compare results of different scenarios too.")] = False,
+    json: Json = False,
+) -> None:
+    """Results side by side: a table and one picture, several seeds of one arm as mean and interval."""
+    from wsim.study.gather import gather
+
+    comparison = gather(results, baseline=baseline, force=force)
+    if json:
+        from wsim.study.terminal import comparison_dict
+
+        print_json(comparison_dict(comparison))
+    else:
+        _print(comparison)
+    if json and out is None:
+        return
+    from wsim.study.picture import plot_comparison
+
+    picture = out or (results[0] if results[0].is_dir() else results[0].parent) / "compare.png"
+    if picture.exists() and any(picture.samefile(run.file) for row in comparison.rows for run in row.runs):
+        raise ResultError(f"{picture}: is a result; choose another name for the picture")
+    plot_comparison(comparison, picture)
+    stderr().print(f"{picture} written", **PLAIN)
 
 
 def _print(comparison: Comparison) -> None:

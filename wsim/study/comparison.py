@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -94,16 +94,16 @@ class Comparison:
             points.setdefault(repr(sorted(row.point.items())), (row.point, []))[1].append(row)
         return list(points.values())
 
-    def differences(self, measure: Measure) -> Iterator[tuple[Row, Difference]]:
-        """Every row against the baseline's at the same point, over the seeds that both have."""
-        for _, rows in self.points():
-            base = {run.seed: run for row in rows if row.arm == self.baseline for run in row.runs}
-            for row in rows:
-                if row.arm != self.baseline and base:
-                    pairs = [(run, base[run.seed]) for run in row.runs if run.seed in base]
-                    mine = [measure.of(run, row.equal_time_s) for run, _ in pairs]
-                    theirs = [measure.of(run, row.equal_time_s) for _, run in pairs]
-                    yield row, difference(mine, theirs)
+    def difference(self, row: Row, measure: Measure) -> Difference | None:
+        """A row against the baseline's at the same point, over the seeds that both have; None where there are none."""
+        for other in self.rows:
+            if other.arm == self.baseline and dict(other.point) == dict(row.point) and row.arm != self.baseline:
+                base = {run.seed: measure.of(run, row.equal_time_s) for run in other.runs}
+                mine = {run.seed: measure.of(run, row.equal_time_s) for run in row.runs}
+                both = [seed for seed in mine if seed in base]
+                found = difference([mine[seed] for seed in both], [base[seed] for seed in both])
+                return found if found.num else None
+        return None
 
 
 def compared(name: str, rows: Sequence[Row], baseline: str, num_seeds: int) -> Comparison:

@@ -30,6 +30,8 @@ class Finished:
     digest: str
     resolved: Mapping[str, Any]
     scenario_text: str
+    files: Mapping[str, str]  # that the scenario refers to: name -> text
+    version: str  # of wsim
     stop_reason: str
     rounds: int
     simulated_s: float
@@ -84,6 +86,8 @@ def finished(record: RunRecord, file: Path) -> Finished:
         digest=run_digest(record.resolved, record.referenced_files, record.versions.get("wsim", "")),
         resolved=record.resolved,
         scenario_text=record.scenario_text,
+        files=record.referenced_files,
+        version=record.versions.get("wsim", ""),
         stop_reason=record.stop_reason,
         rounds=num_rounds(record),
         simulated_s=record.simulated_s,

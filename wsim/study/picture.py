@@ -77,23 +77,31 @@ def draw_comparison(comparison: Comparison) -> Figure:
         _draw_by_point(figure.subplots(), comparison, styles)
     else:
         panels = figure.subplots(num_rows, len(_SPENT), squeeze=False, sharey=True)
+        reached: list[float] = []
         for axes, (point, rows) in zip(panels, points):
-            _draw_curves(axes, rows, comparison.targets, styles)
+            reached += _draw_curves(axes, rows, comparison.targets, styles)
             axes[0].set_ylabel("test accuracy")
             if point:
                 axes[1].set_title(_words(comparison, point))
+        if reached:  # what an interval of few seeds claims beyond 0 and 1 is cut off
+            low, high = max(min(reached), 0.0), min(max(reached), 1.0)
+            panels[0][0].set_ylim(low - 0.03 * (high - low or 1), high + 0.03 * (high - low or 1))
     seeds = max((len(row.runs) for row in comparison.rows), default=0)
     what = f"mean and 95 % interval over {seeds} seeds" if seeds > 1 else "one seed"
     figure.suptitle(f"{comparison.name}: {what}", fontsize=14)
     handles = [Line2D([], [], linewidth=2.2, label=arm, **style) for arm, style in styles.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // max(legend_rows, 1)), **TIGHT)
+    columns = -(-len(handles) // max(legend_rows, 1))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, **(TIGHT | {"handlelength": 1.8}))
     return figure
 
 
 def _draw_curves(
     axes: Sequence[Axes], rows: Sequence[Row], targets: Sequence[float], styles: Mapping[str, dict[str, Any]]
-) -> None:
-    """One panel for each of what is spent."""
+) -> list[float]:
+    """One panel for each of what is spent. Returns how far up and down they reach."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    reached: list[float] = []
     for axis, (spent, unit, label) in zip(axes, _SPENT, strict=True):
         ends = [min(float(spent(run)[-1]) for run in row.runs) for row in rows if _evaluated(row)]
         logarithmic = len(ends) > 1 and unit != "s" and max(ends) > _LOGARITHMIC * min(ends) > 0
@@ -103,15 +111,18 @@ def _draw_curves(
         for row in rows:
             if _evaluated(row):
                 grid, mean, half = _curve(row, spent, logarithmic)
-                axis.fill_between(
-                    grid / factor, mean - half, mean + half, color=styles[row.arm]["color"], alpha=0.2, linewidth=0
-                )
+                low, high = mean - half, mean + half
+                axis.fill_between(grid / factor, low, high, color=styles[row.arm]["color"], alpha=0.2, linewidth=0)
                 axis.plot(grid / factor, mean, linewidth=2.0, **styles[row.arm])
+                reached += [*mean[np.isfinite(mean)], *low[np.isfinite(low)], *high[np.isfinite(high)], *targets]
         axis.set_xlabel(f"{label} [{scaled_unit}]")
         if logarithmic:
             axis.set_xscale("log")
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.xaxis.set_minor_formatter(NullFormatter())
         else:
             axis.set_xlim(0, 1.02 * max(ends, default=0.0) / factor or 1)
+    return reached
 
 
 def _curve(
@@ -136,7 +147,8 @@ def _draw_by_point(axis: Axes, comparison: Comparison, styles: Mapping[str, dict
             shift = 0.6 * ((arms.index(row.arm) + 0.5) / len(arms) - 0.5)
             half = np.nan_to_num(found.half_width)
             axis.errorbar(i + shift, found.mean, half, fmt="o", markersize=5, color=styles[row.arm]["color"], capsize=2)
-    labels = [_words(comparison, point) for point, _ in points]
+    labels = [", ".join(shown(point[key], 16) for key in comparison.axes if key in point) for point, _ in points]
+    axis.set_xlabel(", ".join(names.short_keys(comparison.axes).values()))
     axis.set_xticks(range(len(points)), labels, rotation=30, ha="right", rotation_mode="anchor", fontsize=9, color=INK)
     axis.set_xlim(-0.5, len(points) - 0.5)
     axis.set_ylabel("test accuracy at equal time")

@@ -17,7 +17,6 @@ from wsim.study.comparison import (
     END,
     MEASURES,
     Comparison,
-    Measure,
     Row,
     to_target,
 )
@@ -50,10 +49,12 @@ def markdown_text(comparison: Comparison) -> str:
     head = ["arm", *axes.values(), "seeds", "equal time", *(measure.label for measure in MEASURES)]
     head += [f"to {target:g}" for target in targets]
     lines = [f"# {comparison.name}", "", _legend(comparison), "", *_markdown([head, *_rows(comparison)])]
-    differences = list(difference_rows(comparison))
+    differences = [
+        [*point_cells(comparison, row), *cells] for row in comparison.rows for cells in difference_rows(comparison, row)
+    ]
     if differences:
         lines += ["", f"## Difference from {comparison.baseline}, seed by seed", ""]
-        lines += _markdown([["arm", *axes.values(), *DIFFERENCE_HEAD], *differences])
+        lines += _markdown([[*axes.values(), *DIFFERENCE_HEAD], *differences])
     return "\n".join(lines) + "\n"
 
 
@@ -68,8 +69,13 @@ def _legend(comparison: Comparison) -> str:
 def _rows(comparison: Comparison) -> Iterable[list[str]]:
     for row in comparison.rows:
         cells = [row.arm, *point_cells(comparison, row), f"{len(row.runs)} of {comparison.num_seeds}"]
-        cells += [f"{row.equal_time_s:.6g} s", *(amount(row.estimate(measure), measure.unit) for measure in MEASURES)]
+        cells += [equal_time(row), *(amount(row.estimate(measure), measure.unit) for measure in MEASURES)]
         yield cells + [to_target_text(row, target) for target in comparison.targets]
+
+
+def equal_time(row: Row) -> str:
+    """ "60.0 s"."""
+    return amount(Estimate(row.equal_time_s, math.nan, 1), "s")
 
 
 def point_cells(comparison: Comparison, row: Row) -> list[str]:
@@ -89,28 +95,22 @@ def to_target_text(row: Row, target: float) -> str:
     return f"{', '.join(amount(found, unit) for found, unit in estimates)} ({of})"
 
 
-DIFFERENCE_HEAD = ("of", "difference", "paired s.e.", "unpaired s.e.", "unpaired / paired", "seeds")
+DIFFERENCE_HEAD = ("arm", "of", "difference", "paired s.e.", "unpaired s.e.", "ratio", "seeds")
 
 
-def difference_rows(comparison: Comparison, *, only: Sequence[Measure] | None = None) -> Iterable[list[str]]:
-    """One line an arm, point and measure: by default the accuracy at equal time, at the end where the runs do not all end
-    at once, and the times to the targets. Without a seed that both arms have there is no line."""
-    if only is None:
-        ends = {run.simulated_s for row in comparison.rows for run in row.runs}
-        only = [ACCURACY, *([ACCURACY_END, END] if len(ends) > 1 else [])]
-        only += [to_target(target)[0] for target in comparison.targets]
-    by_row: dict[int, list[list[str]]] = {}
-    for measure in only:
-        for row, found in comparison.differences(measure):
-            if found.num:
-                cells = [row.arm, *point_cells(comparison, row), measure.label, *difference_cells(found, measure.unit)]
-                by_row.setdefault(id(row), []).append(cells)
-    for row in comparison.rows:
-        yield from by_row.get(id(row), [])
+def difference_rows(comparison: Comparison, row: Row) -> Iterable[list[str]]:
+    """One line a measure: the accuracy at equal time, at the end where the runs do not all end at once, and the times to the
+    targets. No line where the two arms have no seed in common, or none that reached the target."""
+    ends = {run.simulated_s for other in comparison.rows for run in other.runs}
+    measures = [ACCURACY, *([ACCURACY_END, END] if len(ends) > 1 else [])]
+    for measure in [*measures, *(to_target(target)[0] for target in comparison.targets)]:
+        found = comparison.difference(row, measure)
+        if found is not None:
+            yield [row.arm, measure.label, *difference_cells(found, measure.unit)]
 
 
 def difference_cells(found: Difference, unit: str) -> list[str]:
-    """The columns of DIFFERENCE_HEAD after the first."""
+    """The columns of DIFFERENCE_HEAD from the third on."""
     errors = [
         amount(Estimate(error, math.nan, found.num), unit) if math.isfinite(error) else "–"
         for error in (found.paired_se, found.unpaired_se)
@@ -128,7 +128,8 @@ def amount(found: Estimate, unit: str, *, sign: bool = False) -> str:
     if unit == "accuracy":
         return f"{found.mean:{plus}.4f}" + (f" ± {found.half_width:.4f}" if spread else "")
     largest = max(abs(found.mean), found.half_width if spread else 0.0)
-    factor, scaled_unit = (1.0, unit) if unit in ("", "s") else scale(largest, unit)
+    as_it_is = unit == "" or (unit == "s" and largest >= 0.1)  # 93.1 s, but 4.2 ms
+    factor, scaled_unit = (1.0, unit) if as_it_is else scale(largest, unit)
     digits = _decimals(largest / factor)
     text = f"{found.mean / factor:{plus}.{digits}f}"
     text += f" ± {found.half_width / factor:.{digits}f}" if spread else ""

@@ -14,7 +14,7 @@ from wsim.scenario.messages import shown
 from wsim.study import names
 from wsim.study.comparison import MEASURES, Comparison, Measure, Row, to_target
 from wsim.study.statistics import Difference, Estimate
-from wsim.study.table import DIFFERENCE_HEAD, amount, difference_rows
+from wsim.study.table import DIFFERENCE_HEAD, amount, difference_rows, equal_time
 
 _LABEL_WIDTH, _GAP = 24, 2
 
@@ -30,16 +30,19 @@ def comparison_table(comparison: Comparison, width: int) -> RenderableType:
         room = max((width - _LABEL_WIDTH) // (max(len(cell) for column in lines for cell in column) + _GAP), 1)
         for first in range(0, len(rows), room):
             parts += [_side_by_side(comparison, lines[first : first + room]), Text("")]
-    differences = list(difference_rows(comparison))
-    if differences:
-        parts += [Text(f"difference from {comparison.baseline}, the same seeds paired", style="bold")]
-        table = _table("arm", *short.values())
-        for heading in DIFFERENCE_HEAD:
-            table.add_column(heading, justify="left" if heading == "of" else "right", no_wrap=heading != "of")
-        for cells in differences:
-            table.add_row(*map(Text, cells))
-        parts.append(table)
-    return Group(*parts)
+        differences = [cells for row in rows for cells in difference_rows(comparison, row)]
+        if differences:
+            parts += [Text(f"difference from {comparison.baseline}, the same seeds paired"), _of(differences), Text("")]
+    return Group(*parts[:-1])
+
+
+def _of(differences: Sequence[Sequence[str]]) -> Table:
+    table = _table(*DIFFERENCE_HEAD[:2])
+    for heading in DIFFERENCE_HEAD[2:]:
+        table.add_column(heading, justify="right", no_wrap=heading == "difference")
+    for cells in differences:
+        table.add_row(*map(Text, cells))
+    return table
 
 
 def comparison_dict(comparison: Comparison) -> dict[str, Any]:
@@ -62,8 +65,9 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
         ],
         "differences": [
             {"arm": row.arm, "point": dict(row.point), "of": measure.key, **_difference_dict(found)}
+            for row in comparison.rows
             for measure in measures
-            for row, found in comparison.differences(measure)
+            if (found := comparison.difference(row, measure)) is not None
         ],
     }
 
@@ -81,7 +85,7 @@ def _side_by_side(comparison: Comparison, columns: Sequence[Sequence[str]]) -> T
 
 def _column(comparison: Comparison, row: Row) -> list[str]:
     """The arm and its numbers, in the order of the labels."""
-    cells = [row.arm, f"{len(row.runs)} of {comparison.num_seeds}", f"{row.equal_time_s:.6g} s"]
+    cells = [row.arm, f"{len(row.runs)} of {comparison.num_seeds}", equal_time(row)]
     cells += [amount(row.estimate(measure), measure.unit) for measure in MEASURES]
     for target in comparison.targets:
         for measure in to_target(target):
@@ -96,7 +100,7 @@ def _column(comparison: Comparison, row: Row) -> list[str]:
 def _table(*left: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="cyan")
     for heading in left:
-        table.add_column(heading, no_wrap=True, style="cyan" if not heading else None)
+        table.add_column(heading, overflow="fold", style="cyan" if not heading else None)
     return table
 
 

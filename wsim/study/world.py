@@ -9,7 +9,7 @@ compare worlds too: what its arms and axes change is theirs to change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from wsim.errors import ScenarioError
@@ -36,7 +36,11 @@ def flat(resolved: Any, above: str = "") -> Iterator[tuple[str, Any]]:
 
 def differing(scenarios: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Key -> its values, None where a scenario has none, for the keys in which resolved scenarios differ."""
-    tables = [dict(flat(scenario)) for scenario in scenarios]
+    return differing_keys([dict(flat(scenario)) for scenario in scenarios])
+
+
+def differing_keys(tables: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """As `differing`, of tables of dotted keys."""
     keys = dict.fromkeys(key for table in tables for key in table)
     columns = {key: [table.get(key) for table in tables] for key in keys}
     return {key: values for key, values in columns.items() if any(value != values[0] for value in values)}

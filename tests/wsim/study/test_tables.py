@@ -1,0 +1,152 @@
+"""Tables of a study: numbers, their intervals, and nothing that does not exist."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tests.wsim.study.runs import make_comparison
+from wsim.study.comparison import ACCURACY, ENERGY, Comparison, Row, compared
+from wsim.study.statistics import Estimate, difference, estimate
+from wsim.study.table import amount, csv_text, markdown_text, to_target_text
+from wsim.study.terminal import comparison_table
+
+POINTS: tuple[dict[str, Any], ...] = ({"channel.bandwidth_hz": 1e6}, {"channel.bandwidth_hz": 2e6})
+
+
+def lines_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def printed(comparison: Comparison, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(comparison_table(comparison, width))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def cut_short(comparison: Comparison, arm: str, at_s: float) -> Comparison:
+    """One arm's runs ended earlier."""
+    rows = []
+    for row in comparison.rows:
+        runs = row.runs
+        if row.arm == arm:
+            keep = int((runs[0].time_s <= at_s).sum())
+            cuts = {name: slice(keep) for name in ("time_s", "accuracy", "accuracy_worst", "on_air_bits", "energy_j")}
+            runs = tuple(
+                replace(run, simulated_s=at_s, **{name: getattr(run, name)[cut] for name, cut in cuts.items()})
+                for run in runs
+            )
+        rows.append(Row(row.arm, row.point, runs))
+    return compared(comparison.name, rows, comparison.baseline, comparison.num_seeds)
+
+
+def test_csv_has_a_line_a_run_and_reads_back_exactly() -> None:
+    comparison = make_comparison(points=POINTS)
+    lines = lines_of(csv_text(comparison))
+    assert len(lines) == 2 * 2 * 5
+    runs = [run for row in comparison.rows for run in row.runs]
+    assert [float(line["accuracy_end"]) for line in lines] == [run.accuracy[-1] for run in runs]
+    assert [float(line["energy_j"]) for line in lines] == [run.totals["energy_j"] for run in runs]
+    assert [line["channel.bandwidth_hz"] for line in lines[::5]] == ["1000000.0", "2000000.0"] * 2
+    assert {line["time_to_0.99_s"] for line in lines} == {""}
+    assert not any("nan" in line.values() for line in lines)
+
+
+def test_equal_time_is_the_earliest_end_at_the_point() -> None:
+    comparison = cut_short(make_comparison(points=POINTS), "fast", 42.0)
+    assert {row.equal_time_s for row in comparison.rows} == {42.0}
+    slow = comparison.rows[0]
+    at_40 = [run.accuracy[run.time_s == 40.0][0] for run in slow.runs]  # the latest evaluation by then
+    assert slow.estimate(ACCURACY) == estimate(at_40)
+    assert "accuracy at the end" in markdown_text(comparison).split("## Difference")[1]
+
+
+def test_markdown_has_a_line_an_arm_and_point() -> None:
+    text = markdown_text(make_comparison(points=POINTS))
+    table = [line for line in text.split("## Difference")[0].splitlines() if line.startswith("| ")]
+    assert len(table) == 2 + 4
+    widths = {line.count("|") for line in table}
+    assert len(widths) == 1
+    assert "| fast | 2e6 | 5 of 5 | 100 s |" in text
+    assert "not reached (0 of 5)" in text
+
+
+def test_means_are_those_of_the_seeds() -> None:
+    row = make_comparison().rows[1]
+    values = [run.totals["energy_j"] for run in row.runs]
+    assert row.estimate(ENERGY).mean == pytest.approx(np.mean(values), rel=1e-12)
+
+
+def test_the_difference_is_seed_by_seed_over_those_that_both_have() -> None:
+    comparison = make_comparison()
+    fast, slow = comparison.rows[1], comparison.rows[0]
+    missing = compared("x", [replace(slow, runs=slow.runs[1:]), replace(fast, runs=fast.runs[:-1])], "slow", 5)
+    found = missing.difference(missing.rows[1], ACCURACY)
+    mine, theirs = ([run.accuracy[-1] for run in row.runs[1:-1]] for row in (fast, slow))
+    assert found == difference(mine, theirs)
+    assert missing.difference(missing.rows[0], ACCURACY) is None  # the baseline itself
+    apart = compared("x", [replace(slow, runs=slow.runs[:2]), replace(fast, runs=fast.runs[2:])], "slow", 5)
+    assert apart.difference(apart.rows[1], ACCURACY) is None
+
+
+def test_a_target_that_some_seeds_missed_has_no_interval() -> None:
+    row = make_comparison().rows[1]
+    reached = replace(row.runs[0], target_time_s=np.array([30.0, np.nan]))
+    missed = replace(row.runs[0], target_time_s=np.array([np.nan, np.nan]), target_on_air_bits=np.full(2, np.nan))
+    assert to_target_text(replace(row, runs=(reached, missed)), 0.8).startswith("30.0 s, ")
+    assert to_target_text(replace(row, runs=(reached, missed)), 0.8).endswith("(1 of 2)")
+    assert "±" not in to_target_text(replace(row, runs=(reached, missed)), 0.8)
+    assert "±" in to_target_text(row, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("mean", "half_width", "unit", "text"),
+    [
+        (0.93124, 0.00411, "accuracy", "0.9312 ± 0.0041"),
+        (3.952e8, 1.21e7, "bit", "395 ± 12 Mbit"),
+        (64.61, 2.13, "J", "64.6 ± 2.1 J"),
+        (999.7, math.nan, "J", "1.00 kJ"),
+        (93.14, 4.21, "s", "93.1 ± 4.2 s"),
+        (0.0042, 0.0001, "s", "4.20 ± 0.10 ms"),
+        (0.0, 0.0, "bit", "0.00 ± 0.00 bit"),
+        (57.2, 1.3, "", "57.2 ± 1.3"),
+        (-2e6, 5e6, "bit", "-2.00 ± 5.00 Mbit"),
+        (12345.0, 10.0, "s", "12345 ± 10 s"),
+    ],
+)
+def test_amounts(mean: float, half_width: float, unit: str, text: str) -> None:
+    assert amount(Estimate(mean, half_width, 5), unit) == text
+
+
+def test_an_amount_of_nothing_is_a_dash() -> None:
+    assert amount(Estimate(math.nan, math.nan, 0), "s") == "–"
+    assert amount(Estimate(3.0, 1.0, 2), "", sign=True) == "+3.00 ± 1.00"
+
+
+def test_the_terminal_shows_arms_side_by_side_as_far_as_they_fit() -> None:
+    comparison = make_comparison(arms=("slow", "fast", "odd"))
+    wide, narrow = printed(comparison, 120), printed(comparison, 60)
+    assert any(all(arm in line for arm in ("slow", "fast", "odd")) for line in wide.splitlines())
+    assert not any(all(arm in line for arm in ("slow", "fast", "odd")) for line in narrow.splitlines())
+    assert all(len(line) <= 60 for line in narrow.splitlines())
+    assert wide.count("paired s.e.") == 2  # and "unpaired s.e."
+    assert narrow.count("accuracy at equal time") >= 2
+
+
+def test_tables_survive_marks_in_names() -> None:
+    comparison = make_comparison(arms=("a|b [bold]", "x"))
+    assert "a\\|b [bold]" in markdown_text(comparison)
+    assert "a|b [bold]" in printed(comparison)
+
+
+def test_one_run_has_no_intervals() -> None:
+    comparison = make_comparison(seeds=(1,))
+    assert "±" not in markdown_text(comparison).split("|", 1)[1]
+    assert "±" not in printed(comparison)
