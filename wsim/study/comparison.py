@@ -20,6 +20,11 @@ class Row:
     runs: tuple[Finished, ...]
     equal_time_s: float = math.nan
 
+    @property
+    def measured(self) -> str:
+        """What the accuracies are of."""
+        return " or ".join(dict.fromkeys(run.measured for run in self.runs))
+
     def estimate(self, measure: Measure) -> Estimate:
         return estimate([measure.of(run, self.equal_time_s) for run in self.runs])
 

@@ -27,6 +27,9 @@ class Finished:
     point: Mapping[str, Any]
     seed: int
     learner: str
+    measured: (
+        str  # what its accuracies are of: "server, global_test" | "device (mean), own_test", and the report's name
+    )
     digest: str
     resolved: Mapping[str, Any]
     scenario_text: str
@@ -83,6 +86,7 @@ def finished(record: RunRecord, file: Path) -> Finished:
         point=dict(selection.point),
         seed=record.seed,
         learner=record.learner,
+        measured=_measured(record),
         digest=run_digest(record.resolved, record.referenced_files, record.versions.get("wsim", "")),
         resolved=record.resolved,
         scenario_text=record.scenario_text,
@@ -103,6 +107,12 @@ def finished(record: RunRecord, file: Path) -> Finished:
         target_energy_j=record.target_energy_j,
         wall_s=float(record.provenance.get("wall_s", np.nan)),
     )
+
+
+def _measured(record: RunRecord) -> str:
+    subject, data, report = record.series_subject[0], record.series_data[0], record.series_report[0]
+    level = f" ({record.levels[0]})" if subject == "device" or data == "own_test" else ""
+    return f"{subject}{level}, {data}" + ("" if report == "model" else f", {report}")
 
 
 def _at(x: np.ndarray, y: np.ndarray, at: float) -> float:

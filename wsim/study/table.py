@@ -28,7 +28,7 @@ def csv_text(comparison: Comparison) -> str:
     targets = [measure for target in comparison.targets for measure in to_target(target)]
     totals = list(comparison.rows[0].runs[0].totals) if comparison.rows else []
     shared = [measure for measure in MEASURES if measure.key not in totals]
-    head = ["study", "arm", *comparison.axes, "seed", "result", "learner", "stop_reason"]
+    head = ["study", "arm", *comparison.axes, "seed", "result", "learner", "stop_reason", "measured"]
     head += ["equal_time_s", *(measure.key for measure in shared), *totals, *(measure.key for measure in targets)]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -36,7 +36,16 @@ def csv_text(comparison: Comparison) -> str:
     for row in comparison.rows:
         point = [toml(row.point[key]) if key in row.point else "" for key in comparison.axes]
         for run in row.runs:
-            cells = [comparison.name, row.arm, *point, run.seed, run.file.name, run.learner, run.stop_reason]
+            cells = [
+                comparison.name,
+                row.arm,
+                *point,
+                run.seed,
+                run.file.name,
+                run.learner,
+                run.stop_reason,
+                run.measured,
+            ]
             numbers = [row.equal_time_s, *(measure.of(run, row.equal_time_s) for measure in shared)]
             numbers += [*run.totals.values(), *(measure.of(run, row.equal_time_s) for measure in targets)]
             writer.writerow([*cells, *map(_csv_number, numbers)])
@@ -46,7 +55,7 @@ def csv_text(comparison: Comparison) -> str:
 def markdown_text(comparison: Comparison) -> str:
     """Means and 95 % intervals over the seeds, and the differences from the baseline."""
     axes, targets = names.short_keys(comparison.axes), comparison.targets
-    head = ["arm", *axes.values(), "seeds", "equal time", *(measure.label for measure in MEASURES)]
+    head = ["arm", *axes.values(), "seeds", "equal time", *(measure.label for measure in MEASURES), "accuracy of"]
     head += [f"to {target:g}" for target in targets]
     lines = [f"# {comparison.name}", "", _legend(comparison), "", *_markdown([head, *_rows(comparison)])]
     differences = [
@@ -70,6 +79,7 @@ def _rows(comparison: Comparison) -> Iterable[list[str]]:
     for row in comparison.rows:
         cells = [row.arm, *point_cells(comparison, row), f"{len(row.runs)} of {comparison.num_seeds}"]
         cells += [equal_time(row), *(amount(row.estimate(measure), measure.unit) for measure in MEASURES)]
+        cells.append(row.measured)
         yield cells + [to_target_text(row, target) for target in comparison.targets]
 
 

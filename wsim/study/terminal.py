@@ -33,7 +33,17 @@ def comparison_table(comparison: Comparison, width: int) -> RenderableType:
         differences = [cells for row in rows for cells in difference_rows(comparison, row)]
         if differences:
             parts += [Text(f"difference from {comparison.baseline}, the same seeds paired"), _of(differences), Text("")]
-    return Group(*parts[:-1])
+    return Group(*parts, Text(f"accuracy of: {_measured(comparison)}"))
+
+
+def _measured(comparison: Comparison) -> str:
+    """ "FedAvg: server, global_test; gossip: device (mean), global_test", without names where all are measured alike."""
+    arms: dict[str, list[str]] = {}
+    for row in comparison.rows:
+        arms.setdefault(row.measured, []).append(row.arm)
+    if len(arms) == 1:
+        return next(iter(arms))
+    return "; ".join(f"{', '.join(dict.fromkeys(names))}: {measured}" for measured, names in arms.items())
 
 
 def _of(differences: Sequence[Sequence[str]]) -> Table:
@@ -56,6 +66,7 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
             {
                 "arm": row.arm,
                 "point": dict(row.point),
+                "measured": row.measured,
                 "seeds": [run.seed for run in row.runs],
                 "results": [str(run.file) for run in row.runs],
                 "equal_time_s": row.equal_time_s,

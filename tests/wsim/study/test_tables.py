@@ -140,6 +140,16 @@ def test_the_terminal_shows_arms_side_by_side_as_far_as_they_fit() -> None:
     assert narrow.count("accuracy at equal time") >= 2
 
 
+def test_what_the_accuracies_are_of_is_said_for_each_arm() -> None:
+    comparison = make_comparison()
+    assert printed(comparison).rstrip().endswith("accuracy of: server, global_test")
+    slow, fast = comparison.rows
+    own = replace(fast, runs=tuple(replace(run, measured="device (mean), own_test") for run in fast.runs))
+    both = compared("x", [slow, own], "slow", 5)
+    assert "slow: server, global_test; fast: device (mean), own_test" in printed(both, 120)
+    assert "| device (mean), own_test |" in markdown_text(both)
+
+
 def test_tables_survive_marks_in_names() -> None:
     comparison = make_comparison(arms=("a|b [bold]", "x"))
     assert "a\\|b [bold]" in markdown_text(comparison)
