@@ -55,7 +55,8 @@ class Reported(NamedTuple):
 @dataclass
 class LoopbackNode:
     """A plain `learners.protocol.Node`. stream: its `learners.batching.BatchStream`, None for a server.
-    codec_rng: of `uniform`, None for one of its own id."""
+    codec_rng: of `uniform`, None for one of its own id. packet_payload_bits: the bench has no packets, this is the simulator's
+    default."""
 
     id: int
     neighbors: tuple[int, ...]
@@ -68,6 +69,7 @@ class LoopbackNode:
     task: Any = None
     dtype: torch.dtype = torch.float32
     codec_rng: np.random.Generator | None = None
+    packet_payload_bits: int = 8 * (1500 - 44)
     state: dict[str, Any] = field(default_factory=dict)
 
     def batches(self, batch_size: int, **how: Any) -> Batches:

@@ -240,6 +240,7 @@ class Node(Protocol):
     rng: np.random.Generator  # the algorithm's own decisions (client sampling, peer choice); one stream a node
     state: dict[str, Any]
     task: Task  # the node's own architecture, data set and loss
+    packet_payload_bits: int  # of a full packet of the transport, without headers
 
     @property
     def neighbors(self) -> tuple[int, ...]:

@@ -18,6 +18,10 @@ LEARNERS = {
 CODECS = {
     "float32": "learners.compression.float32:Float32",
     "float16": "learners.compression.float16:Float16",
+    "uniform": "learners.compression.uniform:Uniform",
+    "int8_affine": "learners.compression.affine:Int8Affine",
+    "int4_affine": "learners.compression.affine:Int4Affine",
+    "topk": "learners.compression.topk:TopK",
 }
 
 MODELS = {

@@ -24,7 +24,7 @@ from wsim.ledger import Ledger
 from wsim.limits import STOP, Limits
 from wsim.mac.medium_access import Air, medium_access
 from wsim.node import SimNode
-from wsim.packets import ForcedLoss
+from wsim.packets import ForcedLoss, room_bits
 from wsim.progress import Progress
 from wsim.record import RunRecord
 from wsim.recorder import Recorder
@@ -168,7 +168,7 @@ class Run:
     # -- building ------------------------------------------------------------------------------------------------------
 
     def _add_nodes(self) -> None:
-        world, learning = self.world, self.learning
+        world, learning, transport = self.world, self.learning, self.scenario.transport
         devices = tuple(range(world.num_devices))
         samples_of = tuple(len(part) for part in learning.parts)
         ids = list(devices)
@@ -188,6 +188,7 @@ class Run:
                 devices,
                 samples_of if id == SERVER else (),
                 learning.task_of(id),
+                room_bits(transport.mtu_bytes, transport.header_bytes),
                 learning.initial_parameters(id),
                 None if id == SERVER else learning.samples_of(id),
                 learning.tensor,

@@ -31,6 +31,7 @@ class SimNode:
         devices: tuple[int, ...],
         samples_of: Sequence[int],
         task: Task,
+        packet_payload_bits: int,
         initial_parameters: Callable[[], Any],
         samples: BatchStream | None,
         tensor: Callable[[Any], Any],
@@ -48,6 +49,7 @@ class SimNode:
         self.devices = devices
         self.samples_of = samples_of
         self.task = task
+        self.packet_payload_bits = packet_payload_bits
         self._neighbors_of = neighbors_of
         self._initial_parameters = initial_parameters
         self._samples = samples

@@ -29,6 +29,11 @@ class Segmentation:
         return bits
 
 
+def room_bits(mtu_bytes: int, header_bytes: int) -> int:
+    """Payload bits of a full packet."""
+    return (mtu_bytes - header_bytes) * 8
+
+
 @lru_cache(maxsize=1024)
 def segment(num_bits: int, mtu_bytes: int, header_bytes: int) -> Segmentation:
     """Segment a payload of num_bits; an empty payload still takes one packet."""
@@ -37,7 +42,7 @@ def segment(num_bits: int, mtu_bytes: int, header_bytes: int) -> Segmentation:
     num_packets = max(1, -(-payload_bytes // room))
     last = payload_bytes - (num_packets - 1) * room
     coded_bits = (payload_bytes + num_packets * header_bytes) * 8
-    return Segmentation(num_packets, coded_bits, room * 8, (last + header_bytes) * 8, mtu_bytes * 8)
+    return Segmentation(num_packets, coded_bits, room_bits(mtu_bytes, header_bytes), (last + header_bytes) * 8, mtu_bytes * 8)
 
 
 @dataclass(frozen=True)

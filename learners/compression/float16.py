@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -37,16 +38,22 @@ class Float16:
     """Half the bits of float32. Rounding is not charged to the processor: a change of format, made while the numbers are
     copied to the radio."""
 
+    differences_only: ClassVar[bool] = False
+    error_feedback: ClassVar[bool] = False
+
+    def encoding(self, num_values: int, node: Node) -> Self:
+        return self
+
     def compress(self, v: Tensor, noise: Tensor | None = None) -> Tensors:
         return (to_half(v),)
 
-    def decompress(self, tensors: Tensors) -> Tensor:
+    def decompress(self, tensors: Tensors, shape: tuple[int, ...]) -> Tensor:
         return tensors[0].to(torch.float32)
 
     def num_bits(self, shape: tuple[int, ...]) -> int:
         return BITS_PER_VALUE * prod(shape)
 
-    def encode(self, tensors: Tensors) -> bytes:
+    def encode(self, tensors: Tensors, shape: tuple[int, ...]) -> bytes:
         return tensors[0].numpy().astype("<f2").tobytes()
 
     def decode(self, data: bytes, shape: tuple[int, ...]) -> Tensors:
