@@ -41,6 +41,18 @@ def average_masked(models: Tensor, shares: Tensor, masks: Tensor, w: Tensor) -> 
     return (shares / shares.sum()) @ torch.where(masks, models, w)
 
 
+@op(loop=True, ragged=("differences", "shares"))
+def add_average(w: Tensor, differences: Tensor, shares: Tensor) -> Tensor:
+    """w + sum_k p_k d_k with p_k = shares_k / sum of shares."""
+    return w + (shares / shares.sum()) @ differences
+
+
+@op(loop=True, ragged=("differences", "shares", "masks"))
+def add_average_masked(w: Tensor, differences: Tensor, shares: Tensor, masks: Tensor) -> Tensor:
+    """w + sum_k p_k d_k, where a coordinate of d_k that did not arrive is no change."""
+    return w + (shares / shares.sum()) @ torch.where(masks, differences, 0)
+
+
 @op(flops=lambda received, mask, previous: received.numel())
 def fill(received: Tensor, mask: Tensor, previous: Tensor) -> Tensor:
     """`received` where it arrived (mask), else `previous`. All: [num_params]. One operation a value is charged."""

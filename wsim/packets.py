@@ -42,7 +42,9 @@ def segment(num_bits: int, mtu_bytes: int, header_bytes: int) -> Segmentation:
     num_packets = max(1, -(-payload_bytes // room))
     last = payload_bytes - (num_packets - 1) * room
     coded_bits = (payload_bytes + num_packets * header_bytes) * 8
-    return Segmentation(num_packets, coded_bits, room_bits(mtu_bytes, header_bytes), (last + header_bytes) * 8, mtu_bytes * 8)
+    return Segmentation(
+        num_packets, coded_bits, room_bits(mtu_bytes, header_bytes), (last + header_bytes) * 8, mtu_bytes * 8
+    )
 
 
 @dataclass(frozen=True)

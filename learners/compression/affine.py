@@ -30,6 +30,9 @@ class Affine:
     def __post_init__(self) -> None:
         self._uniform()
 
+    def check_packets(self, packet_payload_bits: int) -> None:
+        self._uniform().check_packets(packet_payload_bits)
+
     def payload(self, x: Value, node: Node) -> Payload:
         return self._uniform().payload(x, node)
 

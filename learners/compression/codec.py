@@ -95,7 +95,7 @@ def spans_received(arrived: np.ndarray, packet_payload_bits: int, first_bits: np
     if last.size and last.max() >= len(arrived):
         raise ValueError(f"{len(arrived)} packets given where {last.size} values need {last.max() + 1}")
     num_lost_before = np.concatenate([[0], np.cumsum(~arrived)])
-    return num_lost_before[last + 1] == num_lost_before[first]  # type: ignore[no-any-return]
+    return num_lost_before[last + 1] == num_lost_before[first]
 
 
 def values_received(
@@ -122,6 +122,17 @@ def refuse_non_finite(x: Value) -> None:
             f"value {first} of {x.numel()} is {float(x.reshape(-1)[first])} ({len(bad)} are not finite): only finite values "
             "can be encoded (a learning rate too large?)"
         )
+
+
+def check_for_models(codec: Codec | None) -> None:
+    """ValueError where a learner that sends whole models is given a codec for changes of models. None: not known yet."""
+    if codec is None:
+        return
+    name = type(codec).__name__
+    if codec.differences_only:
+        raise ValueError(f"codec = {name}: sends whole models, and this codec is for changes of a model only")
+    if codec.error_feedback:
+        raise ValueError(f"codec = {name}: sends whole models, and only changes of a model have error_feedback")
 
 
 def num_values_of(x: Any) -> int:

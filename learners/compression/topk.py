@@ -49,6 +49,7 @@ from learners.compression.float16 import to_half
 from learners.deferred import op
 from learners.fields import check_choice
 from learners.protocol import Node, Payload, Value
+from learners.quantities import Part
 
 OPERATIONS_PER_VALUE = 6
 """Charged for encoding: the magnitude 1, the k-th largest of them by quickselect 3.4 on average where k is d/2 and fewer
@@ -84,7 +85,7 @@ class TopK:
     """ratio: k/d, above 0, at most 1. index: how places are sent. value_bits: 32 or 16.
     error_feedback: what is not sent now is added to the next difference; false only to see what that does."""
 
-    ratio: float
+    ratio: Part
     index: Literal["packed", "int32", "bitmap"] = "packed"
     value_bits: Literal[32, 16] = 32
     error_feedback: bool = True

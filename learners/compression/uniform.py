@@ -40,6 +40,7 @@ from learners.compression.groups import Groups, maxima, sizes_of, spread
 from learners.deferred import op
 from learners.fields import check_choice
 from learners.protocol import Node, Payload, Value
+from learners.quantities import BitsPerValue
 
 SCALE_BITS = 32
 ZERO_POINT_BITS = 32
@@ -89,11 +90,7 @@ def decoded(q: Tensor, s: Tensor, z: Tensor, zero_point: bool, groups: Groups) -
     return q * spread(s, groups, num_values)
 
 
-@op(
-    flops=lambda x, noise, bits, zero_point, groups: (
-        operations_per_value(noise is not None, zero_point) * x.numel()
-    )
-)
+@op(flops=lambda x, noise, bits, zero_point, groups: operations_per_value(noise is not None, zero_point) * x.numel())
 def quantize(x: Tensor, noise: Tensor | None, bits: int, zero_point: bool, groups: Groups) -> Tensor:
     """x [...] as the receiver will hold it, in the dtype of x. noise: [num_values]."""
     q, s, z = levels(x.flatten().float(), noise, bits, zero_point, groups)
@@ -108,7 +105,7 @@ class Uniform:
     sender's model is one tensor), or each "packet" of the transport, so that a lost packet takes only its own values along.
     zero_point: the affine form, for values that lie to one side of zero. error_feedback: see `ErrorFeedback`."""
 
-    bits: int = 8
+    bits: BitsPerValue = 8
     rounding: Literal["stochastic", "nearest"] = "stochastic"
     scale_per: ScalePer = "tensor"
     zero_point: bool = False
@@ -135,20 +132,23 @@ class Uniform:
         num_bits = encoding.num_bits((num_values,))
         return Payload(quantize(*args), num_bits, encoding, num_values, quantize.flops(*args))
 
+    def check_packets(self, packet_payload_bits: int) -> None:
+        """Raises ValueError where scales are per packet and a packet has no room for a scale and a value."""
+        least = self.header_bits + self.bits
+        if self.scale_per == "packet" and packet_payload_bits < least:
+            raise ValueError(
+                f"scale_per = 'packet': a packet has room for {packet_payload_bits} bits, a scale and a value need {least}"
+            )
+
     def encoding(self, num_values: int, node: Node) -> UniformEncoding:
-        """Raises ValueError where a packet is too short for a scale and a value."""
         groups: Groups = max(num_values, 1)
         packet_bits = None
         if self.scale_per == "tensor" and node.task is not None and num_values == node.task.num_params:
             groups = tuple(prod(shape) for shape in node.task.model.shapes)
         elif self.scale_per == "packet":
             packet_bits = node.packet_payload_bits
+            self.check_packets(packet_bits)
             groups = (packet_bits - self.header_bits) // self.bits
-            if groups < 1:
-                raise ValueError(
-                    f'scale_per = "packet": a packet holds {packet_bits} bits, a scale and a value need '
-                    f"{self.header_bits + self.bits}; larger packets"
-                )
         return UniformEncoding(self.bits, self.rounding == "stochastic", self.zero_point, groups, packet_bits)
 
     @property

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from learners.averaging import full_masks, mix, mix_masked
+from learners.compression.codec import check_for_models
 from learners.fields import check_choice, check_number
 from learners.local_sgd import LocalSgd
 from learners.mixing import MIXING_WEIGHTS
@@ -50,6 +51,7 @@ class Dpsgd(LocalSgd):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_for_models(self.codec)
         check_number("deadline_s", self.deadline_s, optional=True)
         check_choice("exchange", self.exchange, ("broadcast", "unicast"))
         check_choice("mixing_weights", self.mixing_weights, MIXING_WEIGHTS)

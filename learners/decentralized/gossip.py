@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from learners.averaging import full_masks, mix, mix_masked
-from learners.compression.codec import Fragments, values_received
+from learners.compression.codec import Fragments, check_for_models, values_received
 from learners.fields import check_choice, check_number
 from learners.local_sgd import LocalSgd
 from learners.protocol import (
@@ -73,6 +73,7 @@ class Gossip(LocalSgd):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_for_models(self.codec)
         check_number("period_s", self.period_s, zero=True)
         check_choice("merge", self.merge, ("mean", "age"))
 

@@ -13,15 +13,22 @@ The paper's: sampling without replacement, E local epochs in minibatches of B, w
 Ours: a deadline, after which the server renormalizes p over the updates that arrived (none: it keeps w); a number of
 local steps instead of epochs; uniform weights; and, where the transport delivers parts of a message, missing
 coordinates of an update count as the server's own, missing coordinates of a download stay as in the client's last
-copy of the global model; momentum, schedules and augmentation.
+copy of the global model; momentum, schedules and augmentation. With update = "difference" a client sends how far it came,
+
+    d_i = w_i - w,    w <- w + sum_i p_i d_i
+
+the same in exact arithmetic; it is what lossy codecs are made for (a missing coordinate is no change), and what error
+feedback needs. Codecs that are for differences only (top-k) carry the uplink: the model travels down in float32 then.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from learners.averaging import average, average_masked, fill, full_masks
+from learners.averaging import add_average, add_average_masked, average, average_masked, fill, full_masks
+from learners.compression.error_feedback import ErrorFeedback, minus
+from learners.compression.float32 import Float32
 from learners.fields import check_choice, check_count, check_number
 from learners.local_sgd import LocalSgd
 from learners.protocol import SERVER, Compute, Node, Program, Receive, Received, Report, Send, Service, Value, rounds
@@ -31,12 +38,15 @@ from learners.protocol import SERVER, Compute, Node, Program, Receive, Received,
 class FedAvg(LocalSgd):
     """Local training as in `LocalSgd`; the schedule follows the server's rounds, momentum starts from zero in each.
     clients_per_round: K, None for all. deadline_s: of a round, from the server's send; None waits for everyone.
-    server_weights: "samples" (p above) or "uniform". downlink: "unicast" or "broadcast"."""
+    server_weights: "samples" (p above) or "uniform". downlink: "unicast" or "broadcast".
+    update: what a client sends, its "model", the "difference" to the one that it got, or "auto", the model unless the codec is
+    for differences or has error feedback."""
 
     clients_per_round: int | None = None
     deadline_s: float | None = None
     server_weights: str = "samples"
     downlink: str = "unicast"
+    update: Literal["auto", "model", "difference"] = "auto"
 
     uses_server: ClassVar[bool] = True
     synchronous: ClassVar[bool] = True
@@ -48,11 +58,25 @@ class FedAvg(LocalSgd):
         check_number("deadline_s", self.deadline_s, optional=True)
         check_choice("server_weights", self.server_weights, ("samples", "uniform"))
         check_choice("downlink", self.downlink, ("unicast", "broadcast"))
+        check_choice("update", self.update, ("auto", "model", "difference"))
+        if not self.sends_differences and self._wants_differences:
+            raise ValueError(f"update = {self.update!r}: codec {type(self.codec).__name__} is for differences here")
+
+    @property
+    def sends_differences(self) -> bool:
+        """Whether clients send differences instead of models."""
+        return self._wants_differences if self.update == "auto" else self.update == "difference"
+
+    @property
+    def _wants_differences(self) -> bool:
+        codec = self.codec
+        return codec is not None and (codec.differences_only or codec.error_feedback)
 
     def program(self, node: Node) -> Program | Service:
         return self._server(node) if node.id == SERVER else Service(self._client(node))
 
     def _server(self, node: Node) -> Program:
+        codec = Float32() if self.codec.differences_only else self.codec
         w = node.initial_parameters  # [num_params]
         for k in rounds(self.num_rounds):
             clients = self._sample(node)
@@ -60,7 +84,7 @@ class FedAvg(LocalSgd):
                 clients,
                 "model",
                 k,
-                self.codec.payload(w, node),
+                codec.payload(w, node),
                 broadcast=self.downlink == "broadcast",
                 expires_s=self.deadline_s,
             )
@@ -71,6 +95,7 @@ class FedAvg(LocalSgd):
 
     def _client(self, node: Node) -> Program:
         w = node.initial_parameters  # the last copy of the global model
+        feedback = ErrorFeedback(self.codec, node)
         while True:
             received = yield Receive([SERVER], "model", count=1)
             messages = received.messages
@@ -80,7 +105,12 @@ class FedAvg(LocalSgd):
             w = model.data if model.mask is None else (yield Compute(fill, (model.data, model.mask, w)))
             yield Report("model", w)
             trained = yield from self.train(node, w, model.round, self.batches(node))
-            yield Send([SERVER], "update", model.round, self.codec.payload(trained, node), expires_s=self.deadline_s)
+            update = (yield Compute(minus, (trained, w))) if self.sends_differences else trained
+            if self.codec.error_feedback:
+                yield from feedback.send(SERVER, "update", model.round, update, self.deadline_s)
+            else:
+                payload = self.codec.payload(update, node)
+                yield Send([SERVER], "update", model.round, payload, expires_s=self.deadline_s)
 
     def _sample(self, node: Node) -> list[int]:
         """K clients without replacement, ascending."""
@@ -95,6 +125,10 @@ class FedAvg(LocalSgd):
         by_samples = self.server_weights == "samples"
         shares = node.tensor([node.samples_of[sender] if by_samples else 1 for sender in updates.senders])
         masks = full_masks(updates)
+        if self.sends_differences and masks is None:
+            return Compute(add_average, (w, updates.data, shares))
+        if self.sends_differences:
+            return Compute(add_average_masked, (w, updates.data, shares, masks))
         if masks is None:
             return Compute(average, (updates.data, shares))
         return Compute(average_masked, (updates.data, shares, masks, w))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import Tensor
 
 import learners
 from learners import averaging, registry
-from learners.compression import float16
+from learners.compression import error_feedback, float16, topk, uniform
 from learners.data.dataset import Dataset
 from learners.data.digits import digits
 from learners.deferred import Op
@@ -102,14 +103,53 @@ def fill_args(rng: np.random.Generator, task: Task) -> Args:
     return vector(rng, task), torch.from_numpy(rng.random(task.num_params) < 0.7), vector(rng, task)
 
 
+def places_received_args(rng: np.random.Generator, task: Task) -> Args:
+    k = task.num_params // 20
+    sent = torch.zeros(task.num_params, dtype=torch.bool)
+    sent[torch.from_numpy(rng.choice(task.num_params, k, replace=False))] = True
+    return sent, torch.from_numpy(rng.random(k) < 0.7), torch.from_numpy(rng.random(task.num_params) < 0.7)
+
+
+def quantize_args(rng: np.random.Generator, task: Task, bits: int, zero_point: bool, groups: Any) -> Args:
+    noise = torch.from_numpy(rng.random(task.num_params, dtype=np.float32))
+    return vector(rng, task), noise, bits, zero_point, groups
+
+
+def per_tensor(task: Task) -> tuple[int, ...]:
+    return tuple(prod(shape) for shape in task.model.shapes)
+
+
 MODULE_OPS: dict[Op, Job] = {
     averaging.mix: mix_args,
     averaging.mix_masked: mix_masked_args,
     averaging.average: average_args,
     averaging.average_masked: average_masked_args,
     averaging.fill: fill_args,
+    averaging.add_average: lambda rng, task: (vector(rng, task), *neighborhood(rng, task)[:2]),
+    averaging.add_average_masked: lambda rng, task: (vector(rng, task), *neighborhood(rng, task)),
+    error_feedback.plus: lambda rng, task: (vector(rng, task), vector(rng, task)),
+    error_feedback.minus: lambda rng, task: (vector(rng, task), vector(rng, task)),
     float16.round_to_half: lambda rng, task: (vector(rng, task) * 1e3,),
+    topk.keep_largest: lambda rng, task: (vector(rng, task), task.num_params // 20, 32),
+    topk.places_received: places_received_args,
+    uniform.quantize: lambda rng, task: quantize_args(rng, task, 4, False, 1452),
 }
+FORMS: dict[str, tuple[Op, Job]] = {
+    "quantize-affine": (
+        uniform.quantize,
+        lambda rng, task: quantize_args(rng, task, 8, True, per_tensor(task)),
+    ),
+    "quantize-message": (
+        uniform.quantize,
+        lambda rng, task: quantize_args(rng, task, 16, False, task.num_params),
+    ),
+    "quantize-nearest": (
+        uniform.quantize,
+        lambda rng, task: (vector(rng, task), None, 8, True, per_tensor(task)),
+    ),
+    "keep_largest-half": (topk.keep_largest, lambda rng, task: (vector(rng, task).round(decimals=2), 7, 16)),
+}
+"""Ops once more, whose paths depend on arguments that are no tensors."""
 TASK_OPS: dict[str, Job] = {
     "sgd_step": lambda rng, task: (vector(rng, task), *minibatch(rng, task), 0.1),
     "gradient": lambda rng, task: (vector(rng, task), *minibatch(rng, task)),
@@ -129,6 +169,7 @@ MADE_OPS: dict[str, tuple[Callable[[Task], Op], Job]] = {
 
 CASES = (
     [(op.name, lambda task, op=op: op, args, "mlp", "float") for op, args in MODULE_OPS.items()]
+    + [(name, lambda task, op=op: op, args, "mlp", "float") for name, (op, args) in FORMS.items()]
     + [
         (name, lambda task, name=name: getattr(task, name), args, model, stored)
         for name, args in TASK_OPS.items()

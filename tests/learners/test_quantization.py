@@ -233,7 +233,7 @@ def test_bad_keys_are_refused(keys: dict[str, Any], says: str) -> None:
 
 
 def test_a_packet_without_room_for_a_value_is_refused() -> None:
-    with pytest.raises(ValueError, match="a packet holds 32 bits, a scale and a value need 40"):
+    with pytest.raises(ValueError, match="a packet has room for 32 bits, a scale and a value need 40"):
         Uniform(scale_per="packet").payload(V, node(32))
 
 

@@ -18,7 +18,8 @@ NODE = node()
 
 
 @pytest.mark.parametrize(
-    ("k", "places", "error", "bound"), [(1, [0], 8.5625, 15.367), (2, [0, 4], 2.3125, 13.172), (3, [0, 1, 4], 1.3125, 10.977)]
+    ("k", "places", "error", "bound"),
+    [(1, [0], 8.5625, 15.367), (2, [0, 4], 2.3125, 13.172), (3, [0, 1, 4], 1.3125, 10.977)],
 )
 def test_worked_example(k: int, places: list[int], error: float, bound: float) -> None:
     """|V| has two ones, at 1 and at 7: the first is kept."""
@@ -51,7 +52,8 @@ def test_bytes_of_one_percent_of_a_model(index: Any, num_bytes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "num_values", "k"), [(0.01, 10, 1), (0.29, 100, 29), (0.1, 30, 3), (1.0, 7, 7), (1e-9, 5, 1), (0.999, 10, 9)]
+    ("ratio", "num_values", "k"),
+    [(0.01, 10, 1), (0.29, 100, 29), (0.1, 30, 3), (1.0, 7, 7), (1e-9, 5, 1), (0.999, 10, 9)],
 )
 def test_number_of_values_kept(ratio: float, num_values: int, k: int) -> None:
     codec = TopK(ratio)

@@ -25,6 +25,7 @@ def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str
     _phy(scenario, source)
     _server(scenario, learner, source)
     _graph(scenario, source, texts)
+    _codec(scenario, source)
     _algorithm(scenario, learner, source)
     evaluation.check(scenario, learner, source)
 
@@ -228,6 +229,14 @@ def _graph(scenario: Scenario, source: str, texts: Mapping[str, str]) -> None:
         if lonely is not None:
             says = f"device {lonely} has no path to device 0: the graph is in pieces"
             raise problem(source, ("topology", "file"), says, value=topology.file)
+
+
+def _codec(scenario: Scenario, source: str) -> None:
+    reliability = scenario.transport.reliability
+    if scenario.codec.own.get("error_feedback") and reliability in ("none", "nack"):
+        says = f"codec {scenario.codec.name} has to learn what became of its messages for its error_feedback; "
+        says += '"arq" or "fountain" tell, or codec.error_feedback = false'
+        raise problem(source, ("transport", "reliability"), says, value=reliability)
 
 
 def _algorithm(scenario: Scenario, learner: Any, source: str) -> None:

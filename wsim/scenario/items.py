@@ -15,6 +15,7 @@ from typing import Any
 from learners.data.shape import DataShape
 from wsim.catalog import find, importable
 from wsim.errors import ScenarioError
+from wsim.packets import room_bits
 from wsim.scenario.conversion import convert, quantities, words
 from wsim.scenario.keys import REQUIRED, Key, keys_of, taken
 from wsim.scenario.messages import Path, nearest, problem, shown
@@ -48,6 +49,9 @@ def check(scenario: Scenario, source: str, learner: type[Any] | None = None) -> 
     """
     codec_item, codec_table = complete(scenario.codec, ("codec",), source)
     codec = made(codec_item[0], ("codec",), source, codec_table)
+    if hasattr(codec, "check_packets"):
+        bits = room_bits(scenario.transport.mtu_bytes, scenario.transport.header_bytes)
+        made(codec_item[0], ("codec",), source, codec_table, make=lambda **_: codec.check_packets(bits))
     (dataset, partition), data = complete(scenario.data, ("data",), source)
     shape = _described(scenario, dataset, partition, data, source)
     (model,), model_table = complete(scenario.model, ("model",), source)
