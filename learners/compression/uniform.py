@@ -143,8 +143,9 @@ class Uniform:
     def encoding(self, num_values: int, node: Node) -> UniformEncoding:
         groups: Groups = max(num_values, 1)
         packet_bits = None
-        if self.scale_per == "tensor" and node.task is not None and num_values == node.task.num_params:
-            groups = tuple(prod(shape) for shape in node.task.model.shapes)
+        if self.scale_per == "tensor":
+            sizes = tuple(prod(shape) for shape in node.task.model.shapes) if node.task is not None else ()
+            groups = sizes if sum(sizes) == num_values else groups
         elif self.scale_per == "packet":
             packet_bits = node.packet_payload_bits
             self.check_packets(packet_bits)

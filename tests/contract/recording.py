@@ -21,7 +21,7 @@ class Recording:
     """Stands in for `learner`; the lists grow while its programs run.
 
     traces: node -> its requests and receptions in order, as lines without values or times
-    reports: (node, name, value); sent: payloads; received: messages
+    reports: (node, name, value); sent: payloads; received: messages; nodes: by id
     """
 
     learner: Any
@@ -29,6 +29,7 @@ class Recording:
     reports: list[tuple[int, str, Any]] = field(default_factory=list)
     sent: list[Payload] = field(default_factory=list)
     received: list[Message] = field(default_factory=list)
+    nodes: dict[int, Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.uses_server = self.learner.uses_server
@@ -37,6 +38,7 @@ class Recording:
 
     def program(self, node: Node) -> Any:
         programs = self.learner.program(node)
+        self.nodes[node.id] = node
         self.traces[node.id] = []
         if isinstance(programs, Sequence):
             return [self._recorded(node.id, program) for program in programs]

@@ -1,0 +1,101 @@
+"""Runs with every registered codec: an estimate is the run without the arithmetic, the executor's window changes no bit, and every
+message has the length of a real encoding of what it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from learners import registry
+from learners.compression.topk import SparseFragments
+from learners.decentralized.gossip import AgeFirst
+from tests.contract.recording import record, value_of
+from tests.contract.test_estimate import assert_equal_but_for_values
+from tests.contract.worlds import harsh
+from wsim.engine import simulate
+from wsim.results import content_digest, write
+
+FORMS: dict[str, list[list[str]]] = {
+    "float32": [[]],
+    "float16": [[]],
+    "uniform": [["scale_per=packet"], ["bits=3", "scale_per=tensor", "zero_point=true", "error_feedback=true"]],
+    "int8_affine": [["scale_per=packet"]],
+    "int4_affine": [["scale_per=message"]],
+    "topk": [["ratio=0.1"], ["ratio=0.3", "index=bitmap", "value_bits=16", "error_feedback=false"]],
+}
+"""Registry name -> keys; between them all ways to lose a part of a message."""
+
+
+SMALL_PACKETS = ["transport.mtu_bytes=72"]  # 28 bytes of a message each: the shortest, int4, takes three
+
+
+def cases() -> list[Any]:
+    """Differences from clients to a server; whole models between devices, with something else in front."""
+    found = []
+    for name in registry.CODECS:
+        for keys in FORMS[name]:
+            codec = [f"codec.name={name}", *(f"codec.{key}" for key in keys)]
+            found.append(pytest.param("fedavg", [*codec, "algorithm.update=difference"], id=f"fedavg {name} {keys}"))
+            whole = not registry.load("codec", name).differences_only and "error_feedback=true" not in keys
+            if whole:
+                found.append(pytest.param("gossip", [*codec, "algorithm.merge=age"], id=f"gossip {name} {keys}"))
+    return found
+
+
+def in_parts(codec: list[str]) -> str:
+    """Messages are used in part, but by an algorithm that has to know their fate."""
+    learns_fates = any(key == "codec.error_feedback=true" or key == "codec.ratio=0.1" for key in codec)
+    return "arq" if learns_fates else "none"
+
+
+@pytest.mark.parametrize(("learner", "keys"), cases())
+def test_an_estimate_equals_the_run(learner: str, keys: list[str]) -> None:
+    loaded = harsh(
+        learner, *keys, f"transport.reliability={in_parts(keys)}", "transport.max_attempts=2", *SMALL_PACKETS
+    )
+    in_order: dict[str, list[Any]] = {"batched": [], "null": []}
+    run, estimate = (simulate(loaded, executor, trace=trace) for executor, trace in in_order.items())
+    assert in_order["batched"] == in_order["null"]
+    assert_equal_but_for_values(run, estimate)
+
+
+@pytest.mark.parametrize(("learner", "keys"), cases())
+def test_the_window_changes_no_bit(learner: str, keys: list[str], tmp_path: Path) -> None:
+    loaded = harsh(
+        learner, *keys, f"transport.reliability={in_parts(keys)}", "transport.max_attempts=2", *SMALL_PACKETS
+    )
+    digests, models = [], []
+    for window in (1, 7, 4096):
+        run, recording = record(loaded, window=window)
+        path = tmp_path / f"{window}.h5"
+        write(run, path)
+        digests.append(content_digest(path))
+        models.append(recording.models())
+    assert len(set(digests)) == 1
+    for other in models[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(models[0], other, strict=True))
+    assert all(torch.isfinite(model).all() for model in models[0])
+    kind = "update" if learner == "fedavg" else "model"
+    in_part = [message.mask is not None for message in recording.received if message.kind == kind]
+    assert any(in_part) == (in_parts(keys) == "none")
+
+
+@pytest.mark.parametrize(("learner", "keys"), cases())
+def test_every_message_has_the_bits_of_a_real_encoding(learner: str, keys: list[str]) -> None:
+    loaded = harsh(learner, *keys, "transport.reliability=arq", "stop.rounds=2")
+    _, recording = record(loaded)
+    assert recording.sent
+    for payload in recording.sent:
+        data, prefix_bits, encoding = payload.data, 0, payload.codec
+        if isinstance(encoding, AgeFirst):
+            data, prefix_bits, encoding = data[0], 32, encoding.model
+        if isinstance(encoding, SparseFragments):
+            encoding = encoding.codec
+        if encoding is None:  # all or nothing
+            encoding = recording.learner.codec.encoding(payload.num_values, recording.nodes[0])
+        shape = (payload.num_values,)
+        tensors = encoding.compress(value_of(data), torch.full(shape, 0.5))
+        assert payload.num_bits == prefix_bits + 8 * len(encoding.encode(tensors, shape))
