@@ -16,7 +16,6 @@ message counts as a whole or not at all: of one that arrives in part nothing is 
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -57,7 +56,7 @@ class ErrorFeedback:
         """Sends C(e + u), once it is known what became of the last message."""
         error = yield from self.error()
         p = u if error is None else (yield Compute(plus, (error, u)))
-        payload = replace(self._codec.payload(p, self._node), codec=None)  # all or nothing
+        payload = self._codec.payload(p, self._node)._replace(codec=None)  # all or nothing
         ticket: Ticket = yield Send(to, kind, round, payload, expires_s=expires_s)
         self._on_its_way = ticket, p, payload.data
         return ticket
