@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One arithmetic thread a process: results are equal bit for bit, and two test workers do not fight for cores.
 export OMP_NUM_THREADS := 1
 
-.PHONY: help demo test bench format clean
+.PHONY: help demo test bench docs format clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -35,6 +35,10 @@ test: $(STAMP)  ## formatter check, linter, type checker and tests, as CI runs t
 
 bench: $(STAMP)  ## CPU seconds beside a plain and a hand-stacked loop, messages a second (some 10 minutes)
 	@$(BIN)/python -m benchmarks.run
+
+docs: $(STAMP)  ## the documentation as web pages in build/docs; a broken link is an error
+	@$(BIN)/python -m mkdocs build --strict --quiet --config-file docs/mkdocs.yml
+	@echo "Open build/docs/index.html"
 
 format: $(STAMP)  ## format the code and fix what the linter can fix
 	@$(BIN)/ruff check --fix --quiet . || true

@@ -1,6 +1,6 @@
 """The scenarios that come with wsim: `wsim run quickstart` works wherever it is installed.
 
-A checkout has them in scenarios/; a wheel has the same files inside the package (setup.py copies them there).
+A checkout has them in scenarios/; a wheel has the same files inside the package (pyproject.toml puts them there).
 """
 
 from __future__ import annotations
