@@ -75,9 +75,9 @@ node = LoopbackNode(0, (), None, np.random.default_rng(1))
 for mantissa_bits in (0, 7, 23):
     codec = Truncated(mantissa_bits)
     sent = codec.compress(values)
-    payload, data = codec.payload(values, node), codec.encode(sent)
+    payload, data = codec.payload(values, node), codec.encode(sent, values.shape)
     assert payload.num_bits == codec.num_bits(values.shape) == 8 * len(data)
-    assert torch.equal(codec.decompress(codec.decode(data, values.shape)), payload.data)
+    assert torch.equal(codec.decompress(codec.decode(data, values.shape), values.shape), payload.data)
     assert ((payload.data - values).abs() < 2.0**-mantissa_bits * values.abs()).all() or mantissa_bits == 23
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}

@@ -19,13 +19,13 @@ from learners.protocol import Node, Payload, Value
 
 @dataclass(frozen=True)
 class Affine:
-    """scale_per, error_feedback: as of `Uniform`."""
+    """scale_per: what has a scale of its own, the "message", each "tensor" of a model or each "packet" of the transport.
+    error_feedback: what rounding leaves out of one difference is added to the next; learners that send differences only."""
 
     scale_per: ScalePer = "tensor"
     error_feedback: bool = False
 
     bits: ClassVar[int]
-    differences_only: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self._uniform()
@@ -44,12 +44,12 @@ class Affine:
 
 
 class Int8Affine(Affine):
-    """8 bits a value, 255 steps between the smallest and the largest."""
+    """Affine int8: 8 bits a value, 255 steps from the smallest to the largest, rounded to the nearest."""
 
     bits: ClassVar[int] = 8
 
 
 class Int4Affine(Affine):
-    """4 bits a value, 15 steps between the smallest and the largest."""
+    """Affine int4: 4 bits a value, 15 steps from the smallest to the largest, rounded to the nearest."""
 
     bits: ClassVar[int] = 4

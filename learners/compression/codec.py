@@ -27,17 +27,14 @@ BITS_PER_BYTE = 8
 
 
 class Codec(Protocol):
-    """What a learner sends its vectors with: a frozen dataclass whose fields are the codec's keys in a scenario.
+    """What a learner sends its vectors with: a frozen dataclass whose fields are the codec's keys in a scenario. It may have
+    the attributes
 
     differences_only: what it leaves out counts as zero, so that it may be applied to changes of a model only
     error_feedback: what a message leaves out is to be added to the next one (`error_feedback.ErrorFeedback`)
+
+    both False where it has none.
     """
-
-    @property
-    def differences_only(self) -> bool: ...
-
-    @property
-    def error_feedback(self) -> bool: ...
 
     def payload(self, x: Value, node: Node) -> Payload:
         """x [num_values], a tensor or a `Deferred`, as a message of this node, which gives the noise that a codec rounds
@@ -47,7 +44,7 @@ class Codec(Protocol):
         what is not finite makes what is decoded from it, its group at least, not finite either."""
 
     def encoding(self, num_values: int, node: Node) -> Encoding:
-        """The format of such a message."""
+        """The format of such a message, for tests: real bytes."""
 
 
 class Encoding(Protocol):
@@ -124,14 +121,20 @@ def refuse_non_finite(x: Value) -> None:
         )
 
 
+def differences_only(codec: Codec | None) -> bool:
+    return bool(getattr(codec, "differences_only", False))
+
+
+def error_feedback(codec: Codec | None) -> bool:
+    return bool(getattr(codec, "error_feedback", False))
+
+
 def check_for_models(codec: Codec | None) -> None:
     """ValueError where a learner that sends whole models is given a codec for changes of models. None: not known yet."""
-    if codec is None:
-        return
     name = type(codec).__name__
-    if codec.differences_only:
+    if differences_only(codec):
         raise ValueError(f"codec = {name}: sends whole models, and this codec is for changes of a model only")
-    if codec.error_feedback:
+    if error_feedback(codec):
         raise ValueError(f"codec = {name}: sends whole models, and only changes of a model have error_feedback")
 
 

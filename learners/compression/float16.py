@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -37,9 +37,6 @@ def round_to_half(x: Tensor) -> Tensor:
 class Float16:
     """Half the bits of float32. Rounding is not charged to the processor: a change of format, made while the numbers are
     copied to the radio."""
-
-    differences_only: ClassVar[bool] = False
-    error_feedback: ClassVar[bool] = False
 
     def encoding(self, num_values: int, node: Node) -> Self:
         return self

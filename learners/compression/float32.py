@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -23,9 +23,6 @@ BITS_PER_VALUE = 32
 @dataclass(frozen=True)
 class Float32:
     """The identity."""
-
-    differences_only: ClassVar[bool] = False
-    error_feedback: ClassVar[bool] = False
 
     def encoding(self, num_values: int, node: Node) -> Self:
         return self

@@ -82,7 +82,7 @@ def places_received(sent: Tensor, entries: Tensor, readable: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class TopK:
-    """ratio: k/d, above 0, at most 1. index: how places are sent. value_bits: 32 or 16.
+    """ratio: the part of the values that is sent, k/d. index: how their places are sent. value_bits: of each value sent.
     error_feedback: what is not sent now is added to the next difference; false only to see what that does."""
 
     ratio: Part

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -103,15 +103,14 @@ class Uniform:
     rounding: "stochastic" is unbiased, "nearest" has the smaller error and is best fed back (error_feedback).
     scale_per: what has a scale of its own: the "message", each "tensor" of a model (a message of another length than the
     sender's model is one tensor), or each "packet" of the transport, so that a lost packet takes only its own values along.
-    zero_point: the affine form, for values that lie to one side of zero. error_feedback: see `ErrorFeedback`."""
+    zero_point: the affine form, for values that lie to one side of zero.
+    error_feedback: what rounding leaves out of one difference is added to the next; learners that send differences only."""
 
     bits: BitsPerValue = 8
     rounding: Literal["stochastic", "nearest"] = "stochastic"
     scale_per: ScalePer = "tensor"
     zero_point: bool = False
     error_feedback: bool = False
-
-    differences_only: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if isinstance(self.bits, bool) or not isinstance(self.bits, int) or not 1 <= self.bits <= 16:

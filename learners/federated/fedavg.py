@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from learners.averaging import add_average, add_average_masked, average, average_masked, fill, full_masks
+from learners.compression.codec import differences_only, error_feedback
 from learners.compression.error_feedback import ErrorFeedback, minus
 from learners.compression.float32 import Float32
 from learners.fields import check_choice, check_count, check_number
@@ -69,14 +70,13 @@ class FedAvg(LocalSgd):
 
     @property
     def _wants_differences(self) -> bool:
-        codec = self.codec
-        return codec is not None and (codec.differences_only or codec.error_feedback)
+        return differences_only(self.codec) or error_feedback(self.codec)
 
     def program(self, node: Node) -> Program | Service:
         return self._server(node) if node.id == SERVER else Service(self._client(node))
 
     def _server(self, node: Node) -> Program:
-        codec = Float32() if self.codec.differences_only else self.codec
+        codec = Float32() if differences_only(self.codec) else self.codec
         w = node.initial_parameters  # [num_params]
         for k in rounds(self.num_rounds):
             clients = self._sample(node)
@@ -106,7 +106,7 @@ class FedAvg(LocalSgd):
             yield Report("model", w)
             trained = yield from self.train(node, w, model.round, self.batches(node))
             update = (yield Compute(minus, (trained, w))) if self.sends_differences else trained
-            if self.codec.error_feedback:
+            if error_feedback(self.codec):
                 yield from feedback.send(SERVER, "update", model.round, update, self.deadline_s)
             else:
                 payload = self.codec.payload(update, node)

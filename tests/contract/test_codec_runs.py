@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from learners import registry
+from learners.compression.codec import differences_only
 from learners.compression.topk import SparseFragments
 from learners.decentralized.gossip import AgeFirst
 from tests.contract.recording import record, value_of
@@ -39,7 +40,7 @@ def cases() -> list[Any]:
         for keys in FORMS[name]:
             codec = [f"codec.name={name}", *(f"codec.{key}" for key in keys)]
             found.append(pytest.param("fedavg", [*codec, "algorithm.update=difference"], id=f"fedavg {name} {keys}"))
-            whole = not registry.load("codec", name).differences_only and "error_feedback=true" not in keys
+            whole = not differences_only(registry.load("codec", name)) and "error_feedback=true" not in keys
             if whole:
                 found.append(pytest.param("gossip", [*codec, "algorithm.merge=age"], id=f"gossip {name} {keys}"))
     return found

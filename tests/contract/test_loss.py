@@ -82,4 +82,4 @@ def encoded_bits(data: Any, codec: Any) -> int:
     if isinstance(data, tuple):
         return sum(encoded_bits(part, codec) for part in data)
     tensor = value_of(data)
-    return AGE_BITS if tensor.ndim == 0 else 8 * len(codec.encode(codec.compress(tensor)))
+    return AGE_BITS if tensor.ndim == 0 else 8 * len(codec.encode(codec.compress(tensor), tensor.shape))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 import torch
@@ -53,14 +53,14 @@ class Truncated:
     def compress(self, v: Tensor, noise: Tensor | None = None) -> Tensors:
         return (truncate(v, self.mantissa_bits),)
 
-    def decompress(self, tensors: Tensors) -> Tensor:
+    def decompress(self, tensors: Tensors, shape: tuple[int, ...]) -> Tensor:
         return tensors[0]
 
     def num_bits(self, shape: tuple[int, ...]) -> int:
         """Whole bytes."""
         return -(-prod(shape) * self.bits_per_value // 8) * 8
 
-    def encode(self, tensors: Tensors) -> bytes:
+    def encode(self, tensors: Tensors, shape: tuple[int, ...]) -> bytes:
         words = tensors[0].reshape(-1).numpy().astype(">f4").view(np.uint8)  # the highest bit first
         bits = np.unpackbits(words).reshape(-1, 32)[:, : self.bits_per_value]
         return np.packbits(bits).tobytes()
@@ -73,8 +73,12 @@ class Truncated:
         return (torch.from_numpy(values.reshape(shape)),)
 
     def payload(self, x: Value, node: Node) -> Payload:
-        """What a run uses: the values that the receiver will hold, and the length of their encoding."""
-        return Payload(truncated(x, self.mantissa_bits), self.num_bits(x.shape), self, num_values_of(x))
+        """What a run uses: the values that the receiver will hold, the length of their encoding and the work of it."""
+        data, flops = truncated(x, self.mantissa_bits), truncated.flops(x, self.mantissa_bits)
+        return Payload(data, self.num_bits(x.shape), self, num_values_of(x), flops)
+
+    def encoding(self, num_values: int, node: Node) -> Self:
+        return self
 
     def received_mask(
         self, arrived: np.ndarray, packet_payload_bits: int, num_values: int, first_bit: int = 0
