@@ -56,6 +56,8 @@ class LocalSgd:
     must where a new model comes from outside."""
     heterogeneous: ClassVar[bool] = False
     """Works where devices have different architectures."""
+    sends: ClassVar[bool] = True
+    """Sends messages at all."""
 
     def __post_init__(self) -> None:
         check_count("num_rounds", self.num_rounds, optional=True)

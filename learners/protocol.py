@@ -281,14 +281,24 @@ class Node(Protocol):
 
 
 class Learner(Protocol):
-    """What the engine needs of an algorithm. `uses_server`: programs run at SERVER and at every device, else at devices
-    only. `synchronous`: it waits for named messages. `value_dependent`: its timing depends on learned values."""
+    """What the engine needs of an algorithm.
 
-    uses_server: bool
+    uses_server: True: programs run at SERVER and at every device; False: at devices only, and a scenario with a server is
+        refused; None: at SERVER too where the scenario has one
+    synchronous: it waits for named messages. value_dependent: its timing depends on learned values.
+
+    A class may also say: heterogeneous (False), devices may have different architectures, which `check_models(models)` may
+    refuse by ValueError; sends (True), it sends messages at all; pools_samples (False), all training samples are at the
+    server, or at device 0 without one; note, a line for the user about what its results mean.
+    """
+
+    uses_server: bool | None
     synchronous: bool
     value_dependent: bool
 
-    def program(self, node: Node) -> Program | Service | Sequence[Program | Service]: ...
+    def program(self, node: Node) -> Program | Service | Sequence[Program | Service]:
+        """An empty sequence: the node takes no part. The server closes the rounds where it has a program that is no `Service`,
+        else all nodes together that have one."""
 
 
 def rounds(num_rounds: int | None) -> Iterable[int]:

@@ -13,6 +13,9 @@ LEARNERS = {
     "fedavg": "learners.federated.fedavg:FedAvg",
     "dpsgd": "learners.decentralized.dpsgd:Dpsgd",
     "gossip": "learners.decentralized.gossip:Gossip",
+    "fedproto": "learners.federated.fedproto:FedProto",
+    "local_only": "learners.references.local_only:LocalOnly",
+    "centralized": "learners.references.centralized:Centralized",
 }
 
 CODECS = {

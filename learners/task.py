@@ -77,6 +77,11 @@ class Task:
         self.sgd_step = Op(sgd_step, name="sgd_step", loop=model.has_convolution)
         self.metric = Op(metric, name="metric", loop=model.has_convolution)
 
+    def with_model(self, model: Model) -> Task:
+        """The same task for another architecture; the samples are shared."""
+        dtype = next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
+        return Task(self.dataset, model, dtype, self.samples)
+
     def training_samples(
         self, indices: Tensor, change: Callable[[Tensor], Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:

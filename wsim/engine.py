@@ -172,7 +172,7 @@ class Run:
         devices = tuple(range(world.num_devices))
         samples_of = tuple(len(part) for part in learning.parts)
         ids = list(devices)
-        if learning.learner.uses_server:
+        if world.server_index >= 0 and learning.learner.uses_server is not False:
             ids.append(SERVER)
         for id in ids:
             index = world.server_index if id == SERVER else id
@@ -180,7 +180,7 @@ class Run:
                 id,
                 index,
                 world.server_index,
-                0 if id == SERVER else samples_of[id],
+                learning.num_samples(id),
                 self.streams("learner", index),
                 float(world.effective_flops[index]),
                 self._jitter(index),
@@ -190,12 +190,14 @@ class Run:
                 learning.task_of(id),
                 room_bits(transport.mtu_bytes, transport.header_bytes),
                 learning.initial_parameters(id),
-                None if id == SERVER else learning.samples_of(id),
+                learning.samples_of(id),
                 learning.tensor,
                 learning.noise,
                 learning.uniform,
             )
             self.driver.add(node, learning.learner.program(node))
+        main = {runner.node.index for runner in self.driver.runners if not runner.is_service}
+        self.evaluator.leaders = frozenset(main & {world.server_index} or main)
 
     def _jitter(self, index: int) -> Callable[[], float]:
         sigma = float(self.world.jitter_sigma_ln[index])

@@ -86,6 +86,8 @@ class Evaluator:
         self._nothing = Scores(
             np.nan, np.nan, np.full(shape[:2], np.nan), np.full(shape, np.nan), np.full(shape[0], np.nan)
         )
+        self.leaders = frozenset([server_index] if server_index >= 0 else range(num_devices))
+        """Indices of the nodes that close rounds: a round is over when all of them have closed it."""
         self._counts = [0] * (num_devices + 1)
         self._reached: dict[int, int] = {}
         self.rounds = 0
@@ -102,13 +104,12 @@ class Evaluator:
                     f'node {node.id} reports "{name}", which the class of its learner does not list in `reports`'
                 )
             return
-        counting = self._server_index >= 0
-        if counting and node.index != self._server_index:
+        if node.index not in self.leaders:
             return
         self._counts[node.index] += 1
         count = self._counts[node.index]
         self._reached[count] = self._reached.get(count, 0) + 1
-        if self._reached.get(self.rounds + 1, 0) == (1 if counting else self._num_devices):
+        if self._reached.get(self.rounds + 1, 0) == len(self.leaders):
             self.rounds += 1
             del self._reached[self.rounds]
             self._on_round(self.rounds)

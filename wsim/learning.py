@@ -19,6 +19,7 @@ from wsim.catalog import find
 from wsim.errors import DataError, ScenarioError
 from wsim.scenario import Scenario
 from wsim.scenario.keys import keys_of, own_keys
+from wsim.scenario.learning import Model, Variant
 from wsim.streams import Streams
 
 EXECUTORS = ("batched", "eager", "null")
@@ -48,12 +49,8 @@ class Learning:
             self.parts, self.own_tests = _held_out(scenario, dealt, dataset.train_labels, streams)
         except ValueError as error:
             raise DataError(f"{scenario.scenario.name} [data]: {error}") from None
-        try:
-            model = find("model", scenario.model.name)(dataset.input_shape, dataset.num_classes, **scenario.model.own)
-        except ValueError as error:
-            raise DataError(f"{scenario.scenario.name} [model]: {error}") from None
-        self.task = Task(dataset, model, scenario.dtype)
-        self._tasks = [self.task] * scenario.num_devices
+        self.task = Task(dataset, _model(scenario.model, dataset, scenario), scenario.dtype)
+        self._tasks = _tasks_of_devices(scenario, self.task)
         codec = find("codec", scenario.codec.name)(**scenario.codec.own)
         if learner is None:
             make = find("learner", scenario.algorithm.name)
@@ -68,6 +65,9 @@ class Learning:
         self.learner = learner
         if self.learner.uses_server and scenario.server is None:
             raise ScenarioError(f"{scenario.scenario.name}: {scenario.algorithm.name} needs a [server]")
+        self._check_models(scenario)
+        note = getattr(learner, "note", None)
+        self.notes = [note] if note else []
         self.executor: executors.Executor
         if executor == "batched" and window is not None:
             self.executor = executors.BatchedExecutor(window=window)
@@ -78,10 +78,10 @@ class Learning:
         self._global_test = Examples(samples.test_inputs, samples.test_labels)
         self._own_tests = [Examples(samples.train_inputs, samples.train_labels, rows) for rows in self.own_tests]
         self._same_initial = scenario.model.same_initial_weights
-        self._initial: dict[int, Any] = {}
+        self._initial: dict[tuple[int, ...], Any] = {}
         self._codec_streams: dict[int, np.random.Generator] = {}
         self._shapes_of_noise: dict[int, Any] = {}
-        self._batch_streams = [self._batch_stream(part, i) for i, part in enumerate(self.parts)]
+        self._batch_streams = self._streams_of_samples(scenario.server is not None)
 
     @property
     def num_calls(self) -> int:
@@ -96,20 +96,50 @@ class Learning:
         return self.task if id == SERVER else self._tasks[id]
 
     def initial_parameters(self, id: int) -> Callable[[], Any]:
-        """The initial model of a node: one for all, or its own."""
-        which = 0 if self._same_initial or id == SERVER else id + 1
+        """The initial model of a node: one for all of its architecture, or its own."""
+        task = self.task_of(id)
+        which: tuple[int, ...] = (0 if self._same_initial or id == SERVER else id + 1,)
+        if task is not self.task and self._same_initial:
+            which = (0, self._tasks.index(task) + 1)
 
         def initial() -> Any:
             if which not in self._initial:
-                rng = self._streams("initial_parameters", which)
-                self._initial[which] = self.executor.lift(self.task.initial_parameters(rng))
+                rng = self._streams("initial_parameters", *which)
+                self._initial[which] = self.executor.lift(task.initial_parameters(rng))
             return self._initial[which]
 
         return initial
 
-    def samples_of(self, id: int) -> BatchStream:
-        """A device's training samples; in an estimate nothing is drawn of them."""
-        return self._batch_streams[id]
+    def samples_of(self, id: int) -> BatchStream | None:
+        """A node's training samples; in an estimate nothing is drawn of them. None where it holds none."""
+        return self._batch_streams.get(id)
+
+    def num_samples(self, id: int) -> int:
+        stream = self._batch_streams.get(id)
+        return 0 if stream is None else len(stream.sample_indices)
+
+    def _streams_of_samples(self, has_server: bool) -> dict[int, BatchStream]:
+        """By node id. Where the learner pools all samples in one place, that is the server, or device 0 without one."""
+        if not getattr(self.learner, "pools_samples", False):
+            return {i: self._batch_stream(part, i) for i, part in enumerate(self.parts)}
+        everything = np.sort(np.concatenate(self.parts))
+        place, index = (SERVER, len(self.parts)) if has_server else (0, 0)
+        return {place: self._batch_stream(everything, index)}
+
+    def _check_models(self, scenario: Scenario) -> None:
+        """Whether the learner can work with the architectures of the devices."""
+        tasks = list(dict.fromkeys(self._tasks))
+        source = scenario.scenario.name
+        if tasks != [self.task] and not getattr(self.learner, "heterogeneous", False):
+            raise ScenarioError(
+                f"{source} [model] variants: {scenario.algorithm.name} needs one architecture at all nodes"
+            )
+        check = getattr(self.learner, "check_models", None)
+        if check is not None:
+            try:
+                check([task.model for task in tasks])
+            except ValueError as error:
+                raise ScenarioError(f"{source} [model]: {error}") from None
 
     def _batch_stream(self, part: np.ndarray, index: int) -> BatchStream:
         if self.estimates:
@@ -157,6 +187,28 @@ def _dataset(scenario: Scenario, streams: Streams, directory: Path) -> Any:
         if key.is_place and keys[name] is not None:
             keys[name] = str(directory / keys[name])
     return load(streams("split"), **keys)
+
+
+def _tasks_of_devices(scenario: Scenario, task: Task) -> list[Task]:
+    """By device; one task for each distinct architecture. task: of [model] itself, which is used where that is one of them."""
+    made = {_architecture(scenario.model): task}
+    variants: tuple[Model | Variant, ...] = scenario.model.variants or (scenario.model,)
+    for variant in variants:
+        key = _architecture(variant)
+        if key not in made:
+            made[key] = task.with_model(_model(variant, task.dataset, scenario))
+    return [made[_architecture(variants[i % len(variants)])] for i in range(scenario.num_devices)]
+
+
+def _architecture(table: Model | Variant) -> str:
+    return f"{table.name} {sorted(table.own.items())}"
+
+
+def _model(table: Model | Variant, dataset: Any, scenario: Scenario) -> Any:
+    try:
+        return find("model", table.name)(dataset.input_shape, dataset.num_classes, **table.own)
+    except ValueError as error:
+        raise DataError(f"{scenario.scenario.name} [model]: {error}") from None
 
 
 def _parts(scenario: Scenario, labels: np.ndarray, streams: Streams) -> list[np.ndarray]:

@@ -163,7 +163,7 @@ class Recorder:
             radio_provenance=world.links.channel.provenance(),
             versions={name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy", "simpy")}
             | {"wsim": _version()},
-            notes=self._run.media.notes(),
+            notes=self._run.media.notes() + self._run.learning.notes,
             event_digest=ledger.event_digest,
         )
 

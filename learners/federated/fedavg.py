@@ -30,6 +30,7 @@ from learners.averaging import add_average, add_average_masked, average, average
 from learners.compression.codec import differences_only, error_feedback
 from learners.compression.error_feedback import ErrorFeedback, minus
 from learners.compression.float32 import Float32
+from learners.federated.participation import sample_clients
 from learners.fields import check_choice, check_count, check_number
 from learners.local_sgd import LocalSgd
 from learners.protocol import SERVER, Compute, Node, Program, Receive, Received, Report, Send, Service, Value, rounds
@@ -79,7 +80,7 @@ class FedAvg(LocalSgd):
         codec = Float32() if differences_only(self.codec) else self.codec
         w = node.initial_parameters  # [num_params]
         for k in rounds(self.num_rounds):
-            clients = self._sample(node)
+            clients = sample_clients(node, self.clients_per_round)
             yield Send(
                 clients,
                 "model",
@@ -111,15 +112,6 @@ class FedAvg(LocalSgd):
             else:
                 payload = self.codec.payload(update, node)
                 yield Send([SERVER], "update", model.round, payload, expires_s=self.deadline_s)
-
-    def _sample(self, node: Node) -> list[int]:
-        """K clients without replacement, ascending."""
-        devices = node.devices
-        if self.clients_per_round is None:
-            return sorted(devices)
-        if self.clients_per_round > len(devices):
-            raise ValueError(f"clients_per_round = {self.clients_per_round}: there are {len(devices)} devices")
-        return sorted(node.rng.choice(devices, self.clients_per_round, replace=False).tolist())
 
     def _aggregate(self, node: Node, w: Value, updates: Received) -> Compute:
         by_samples = self.server_weights == "samples"

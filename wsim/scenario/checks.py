@@ -15,7 +15,7 @@ from wsim.scenario.root import Scenario
 def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str]) -> None:
     """Raise a ScenarioError for the first combination that cannot be run.
 
-    learner: the learner's class; only `uses_server` and `synchronous` are used.
+    learner: the learner's class; only `uses_server`, `synchronous`, `heterogeneous` and `sends` are used.
     texts: referenced files by name.
     """
     _stop(scenario, source)
@@ -185,7 +185,7 @@ def _server(scenario: Scenario, learner: Any, source: str) -> None:
             f"is for devices among each other, this scenario has a [server]; with one: {_macs_that_work(server=True)}"
         )
         raise problem(source, ("mac", "kind"), says, value=mac)
-    if not learner.uses_server:
+    if learner.uses_server is False:
         says = 'runs between devices and never uses the [server]; server = "none" and another topology, such as ring'
         raise problem(source, ("algorithm", "name"), says, value=scenario.algorithm.name)
 
@@ -241,6 +241,18 @@ def _codec(scenario: Scenario, source: str) -> None:
 
 def _algorithm(scenario: Scenario, learner: Any, source: str) -> None:
     chosen = scenario.algorithm.hyperparameters
+    if scenario.model.variants and not getattr(learner, "heterogeneous", False):
+        says = f"{scenario.algorithm.name} needs one architecture at all nodes, that of [model] itself; leave this out"
+        raise problem(source, ("model", "variants"), says)
+    stop = scenario.stop
+    if (
+        not getattr(learner, "sends", True)
+        and stop.rounds is None
+        and stop.simulated_s is None
+        and stop.energy_j is None
+    ):
+        says = f"{scenario.algorithm.name} sends nothing and never gets there; give rounds, simulated_s or energy_j"
+        raise problem(source, ("stop", "air_bits"), says, value=stop.air_bits)
     clients = chosen.get("clients_per_round")
     if isinstance(clients, int) and clients > scenario.num_devices:
         says = f"there are only {scenario.num_devices} devices"

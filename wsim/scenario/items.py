@@ -18,6 +18,7 @@ from wsim.errors import ScenarioError
 from wsim.packets import room_bits
 from wsim.scenario.conversion import convert, quantities, words
 from wsim.scenario.keys import REQUIRED, Key, keys_of, taken
+from wsim.scenario.learning import Model
 from wsim.scenario.messages import Path, nearest, problem, shown
 from wsim.scenario.root import Scenario
 from wsim.scenario.table import ItemTable
@@ -54,19 +55,30 @@ def check(scenario: Scenario, source: str, learner: type[Any] | None = None) -> 
         made(codec_item[0], ("codec",), source, codec_table, make=lambda **_: codec.check_packets(bits))
     (dataset, partition), data = complete(scenario.data, ("data",), source)
     shape = _described(scenario, dataset, partition, data, source)
-    (model,), model_table = complete(scenario.model, ("model",), source)
-    if shape is not None:
-        arguments = {"input_shape": shape.input_shape, "num_classes": shape.num_classes}
-        made(model, ("model",), source, model_table, arguments, f" of data {data.name}")
+    model = _models(scenario.model, source, shape, data.name)
     channel = scenario.channel
     (path_loss,), path_loss_table = complete(channel.path_loss, ("channel", "path_loss"), source)
     made(path_loss, ("channel", "path_loss"), source, path_loss_table, taken(path_loss.make, los=channel.los))
     channel = channel.model_copy(update={"path_loss": path_loss_table})
     (mac,), mac_table = complete(scenario.mac, ("mac",), source)
     made(mac, ("mac",), source, mac_table)
-    tables = {"channel": channel, "mac": mac_table, "codec": codec_table, "data": data, "model": model_table}
+    tables = {"channel": channel, "mac": mac_table, "codec": codec_table, "data": data, "model": model}
     scenario = scenario.model_copy(update=tables)
     return _algorithm(scenario, learner, codec, source)
+
+
+def _models(model: Model, source: str, shape: DataShape | None, data: str) -> Model:
+    """[model] and its variants with all of their keys, each of which can be built for the data."""
+
+    def checked(table: Any, path: Path) -> Any:
+        (item,), found = complete(table, path, source)
+        if shape is not None:
+            arguments = {"input_shape": shape.input_shape, "num_classes": shape.num_classes}
+            made(item, path, source, found, arguments, f" of data {data}")
+        return found
+
+    variants = tuple(checked(variant, ("model", "variants", i)) for i, variant in enumerate(model.variants))
+    return checked(model, ("model",)).model_copy(update={"variants": variants})  # type: ignore[no-any-return]
 
 
 def named(kind: str, key: str, name: str, path: Path, source: str) -> Item:

@@ -21,11 +21,22 @@ class Data(ItemTable):
     local_test_fraction: q.Fraction | None = None  # of its samples, on which each device tests instead of training
 
 
+class Variant(ItemTable):
+    """One architecture among several."""
+
+    shorthand: ClassVar[str | None] = "name"
+    items: ClassVar[Mapping[str, str]] = {"name": "model"}
+    name: str
+
+
 class Model(ItemTable):
+    """The architecture of all nodes; with `variants` that of the server only, where it has a model."""
+
     shorthand: ClassVar[str | None] = "name"
     items: ClassVar[Mapping[str, str]] = {"name": "model"}
     name: str = "mlp"
     same_initial_weights: bool = True  # false: every node starts from a model of its own
+    variants: tuple[Variant, ...] = ()  # dealt to the devices in turn: device i has number i modulo their count
 
 
 class Codec(ItemTable):

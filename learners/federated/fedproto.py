@@ -1,0 +1,206 @@
+"""FedProto: federated prototype learning. Class prototypes travel, models never do.
+
+Tan et al., "FedProto: federated prototype learning across heterogeneous clients", AAAI 2022, Algorithm 1 (arXiv
+2105.00243). In round k the server samples K clients S_k; with representations h_i of dimension d_p, the same at all
+devices whatever their architectures, client i trains its own model and sends the prototypes of the classes it holds:
+
+    w_i  <- local SGD on  cross-entropy + lambda * mean over the batch and the d_p dimensions of (h_i(x) - C_y)^2
+    c_ij <- mean of h_i over its n_ij samples of class j, with the trained model
+    C_j  <- sum_{i in S_k: n_ij > 0} n_ij c_ij / sum n_ij
+
+Sends, per round (float32, C classes of which client i holds C_i): server to client 32 C d_p bits and 1 bit a class; back
+32 C_i d_p, 32 C_i for the counts and 1 bit a class (`prototype_message`). In round 0 the server has no prototypes: it
+sends the bits only, and clients train on the cross-entropy alone. So does whoever lambda = 0.
+
+Two classifiers: the nearest prototype, argmin_j |h_i(x) - C_j|^2, reported as "model", and the last layer, reported as "head".
+A device's own prototypes stand in for classes of which it knows no global one.
+
+The paper's: the objective, weights by counts, the nearest prototype. The authors' code collects prototypes during the last
+epoch, while the model still changes; here, as the paper's equation 3 has it, the trained model passes over the samples once
+more, which is charged. Their code averages prototypes without weights (server_weights = "uniform", which sends no counts) and
+looks among a client's own classes (inference_classes = "own").
+Ours: a deadline, after which the server averages what arrived; a class that nobody brought keeps its last prototype, at the
+server as at the clients. Where the transport delivers parts of a message, missing numbers of a known prototype stay as they
+were, and a new prototype counts when all of it has arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learners.averaging import fill, full_masks
+from learners.federated import prototype_message
+from learners.federated.participation import sample_clients
+from learners.federated.prototypes import (
+    average_prototypes,
+    average_prototypes_masked,
+    class_means,
+    nearest_prototype,
+    preferred,
+    prototype_loss,
+    prototype_sums,
+)
+from learners.fields import check_choice, check_count, check_number
+from learners.local_sgd import LocalSgd
+from learners.models.flat import Model
+from learners.protocol import (
+    SERVER,
+    Batches,
+    Compute,
+    Message,
+    Node,
+    Program,
+    Receive,
+    Received,
+    Report,
+    Send,
+    Service,
+    Value,
+    rounds,
+)
+
+
+@dataclass(frozen=True)
+class FedProto(LocalSgd):
+    """Local training as in `LocalSgd`, momentum from zero in each round as in the authors' code.
+    prototype_weight: lambda. clients_per_round: K, None for all. deadline_s: of a round, from the server's send; None waits
+    for everyone. server_weights: "samples" (by counts) or "uniform". downlink: "unicast" or "broadcast".
+    inference_classes: "all" with a prototype, or the device's "own"."""
+
+    prototype_weight: float = 1.0
+    clients_per_round: int | None = None
+    deadline_s: float | None = None
+    server_weights: Literal["samples", "uniform"] = "samples"
+    downlink: Literal["unicast", "broadcast"] = "unicast"
+    inference_classes: Literal["all", "own"] = "all"
+
+    uses_server: ClassVar[bool] = True
+    synchronous: ClassVar[bool] = True
+    value_dependent: ClassVar[bool] = False
+    heterogeneous: ClassVar[bool] = True
+    reports: ClassVar[tuple[str, ...]] = ("head",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("prototype_weight", self.prototype_weight, zero=True)
+        check_count("clients_per_round", self.clients_per_round, optional=True)
+        check_number("deadline_s", self.deadline_s, optional=True)
+        check_choice("server_weights", self.server_weights, ("samples", "uniform"))
+        check_choice("downlink", self.downlink, ("unicast", "broadcast"))
+        check_choice("inference_classes", self.inference_classes, ("all", "own"))
+
+    @staticmethod
+    def check_models(models: Sequence[Model]) -> None:
+        """Raise ValueError unless all architectures have representations of one size."""
+        sizes = sorted({model.feature_dim for model in models})
+        if len(sizes) > 1:
+            found = ", ".join(map(str, sizes))
+            raise ValueError(
+                f"variants have representations of {found} numbers: prototypes need one size, the last hidden layer's"
+            )
+
+    def program(self, node: Node) -> Program | Service:
+        return self._server(node) if node.id == SERVER else Service(self._client(node))
+
+    # -- server -------------------------------------------------------------------------------------------------------
+
+    def _server(self, node: Node) -> Program:
+        table, known = node.tensor(np.zeros((node.task.num_classes, 0))), node.tensor(np.zeros(node.task.num_classes))
+        for k in rounds(self.num_rounds):
+            clients = sample_clients(node, self.clients_per_round)
+            yield Send(
+                clients,
+                "prototypes",
+                k,
+                prototype_message.payload(table, known, self.codec, node, with_counts=False),
+                broadcast=self.downlink == "broadcast",
+                expires_s=self.deadline_s,
+            )
+            updates = yield Receive(clients, "update", k, timeout_s=self.deadline_s)
+            if updates.messages:
+                table, known = yield from self._aggregate(node, table, known, updates)
+            yield Report("model", None)
+
+    def _aggregate(
+        self, node: Node, table: Value, known: Tensor, updates: Received
+    ) -> Generator[Any, Any, tuple[Value, Tensor]]:
+        """The new table and its known classes."""
+        tables = [values for values, _ in updates.data]
+        shares = [_shares(message, known) for message in updates.messages]
+        if table.shape != tables[0].shape:  # the first prototypes ever
+            table = torch.zeros(tables[0].shape, dtype=known.dtype)
+        masks = full_masks(updates)
+        if masks is None:
+            table = yield Compute(average_prototypes, (table, tables, shares))
+        else:
+            masks = [mask.reshape(tables[0].shape) for mask in masks]
+            table = yield Compute(average_prototypes_masked, (table, tables, shares, masks))
+        return table, torch.stack([known, *shares]).amax(0).clamp(max=1)
+
+    # -- client -------------------------------------------------------------------------------------------------------
+
+    def _client(self, node: Node) -> Program:
+        task, x = node.task, node.initial_parameters
+        samples = node.all_samples(self.batch_size)
+        counts = node.tensor(_class_counts(task.train_labels, samples, task.num_classes))
+        zeros = torch.zeros((task.num_classes, task.model.feature_dim), dtype=task.dtype)
+        table, known = zeros, torch.zeros_like(counts)  # the last known global prototypes
+        while True:
+            received = yield Receive([SERVER], "prototypes", count=1)
+            messages = received.messages
+            if self.deadline_s is not None:  # the server does not wait: several rounds may have come meanwhile
+                messages += (yield Receive(None, "prototypes", timeout_s=0)).messages
+            message = max(messages, key=lambda message: message.round)
+            table, known = yield from self._update(table, known, message)
+            x = yield from self._train(node, x, message.round, table, known)
+            sums = yield Compute(prototype_sums(task).scan, (zeros, samples.steps, x), work=samples.work)
+            own = yield Compute(class_means, (sums, counts))
+            usable = counts if self.inference_classes == "own" else counts + known
+            yield Report("model", (x, preferred(table, known, own), usable), nearest_prototype(task))
+            yield Report("head", x)
+            payload = prototype_message.payload(
+                own, counts, self.codec, node, with_counts=self.server_weights == "samples"
+            )
+            yield Send([SERVER], "update", message.round, payload, expires_s=self.deadline_s)
+
+    def _train(self, node: Node, x: Value, k: int, table: Value, known: Tensor) -> Generator[Any, Any, Value]:
+        batches = self.batches(node)
+        if not self.prototype_weight or not known.any():
+            return (yield from self.train(node, x, k, batches))
+        weight = self.prototype_weight
+        return (yield from self.train(node, x, k, batches, prototype_loss, table, known, weight))
+
+    def _update(self, table: Value, known: Tensor, message: Message) -> Generator[Any, Any, tuple[Value, Tensor]]:
+        """The global prototypes after a message of the server."""
+        values, sent = message.data
+        if not sent.any():  # the server has none yet
+            return table, known
+        if message.mask is None:
+            return values, sent
+        arrived = _shares(message, known)
+        mask = message.mask.reshape(table.shape) & (arrived > 0).unsqueeze(-1)
+        table = yield Compute(fill, (values, mask, table))
+        return table, torch.maximum(known, arrived)
+
+
+def _shares(message: Message, known: Tensor) -> Tensor:
+    """[num_classes] the counts of a message, 0 for classes that cannot be used: where only a part of a prototype arrived, the
+    rest of it has to be known. known: [num_classes] above 0 where the receiver has a prototype."""
+    values, counts = message.data
+    if message.mask is None:
+        return counts
+    mask = message.mask.reshape(values.shape)
+    usable = mask.all(-1) | (mask.any(-1) & (known > 0))
+    return counts * usable
+
+
+def _class_counts(labels: np.ndarray, samples: Batches, num_classes: int) -> np.ndarray:
+    """[num_classes] samples of each class among a device's own."""
+    real = samples.indices[samples.weights > 0].numpy()
+    return np.bincount(labels[real], minlength=num_classes)
