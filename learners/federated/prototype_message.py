@@ -31,8 +31,12 @@ class PrototypeFragments:
     num_classes: int
     feature_dim: int
     classes: tuple[int, ...]
-    header_bits: int
+    with_counts: bool
     values: Fragments | None
+
+    @property
+    def header_bits(self) -> int:
+        return 8 * ceil(self.num_classes / 8) + (COUNT_BITS * len(self.classes) if self.with_counts else 0)
 
     def received_mask(
         self, arrived: np.ndarray, packet_payload_bits: int, num_values: int, first_bit: int = 0
@@ -60,18 +64,14 @@ def payload(table: Value, counts: Tensor, codec: Codec, node: Node, *, with_coun
     """
     num_classes, feature_dim = table.shape
     classes = tuple(torch.nonzero(counts).flatten().tolist())
-    header_bits = 8 * ceil(num_classes / 8) + (COUNT_BITS * len(classes) if with_counts else 0)
     held = counts if with_counts else (counts > 0).to(counts.dtype)
     zeros = torch.zeros((num_classes, feature_dim), dtype=counts.dtype)
     places = torch.tensor(classes, dtype=torch.int64)
     encoded = codec.payload(rows(table, places), node) if classes else Payload(None, 0)
-    return Payload(
-        (placed(encoded.data, places, zeros) if classes else zeros, held),
-        header_bits + encoded.num_bits,
-        PrototypeFragments(num_classes, feature_dim, classes, header_bits, encoded.codec),
-        num_classes * feature_dim,
-        encoded.flops,
-    )
+    fragments = PrototypeFragments(num_classes, feature_dim, classes, with_counts, encoded.codec)
+    data = placed(encoded.data, places, zeros) if classes else zeros
+    num_bits = fragments.header_bits + encoded.num_bits
+    return Payload((data, held), num_bits, fragments, num_classes * feature_dim, encoded.flops)
 
 
 def framed(counts: np.ndarray, values: bytes, *, with_counts: bool) -> bytes:

@@ -21,20 +21,19 @@ class Recording:
     """Stands in for `learner`; the lists grow while its programs run.
 
     traces: node -> its requests and receptions in order, as lines without values or times
-    reports: (node, name, value); sent: payloads; received: messages; nodes: by id
+    reported: (node, name, value); sent: payloads; received: messages; nodes: by id
     """
 
     learner: Any
     traces: Trace = field(default_factory=dict)
-    reports: list[tuple[int, str, Any]] = field(default_factory=list)
+    reported: list[tuple[int, str, Any]] = field(default_factory=list)
     sent: list[Payload] = field(default_factory=list)
     received: list[Message] = field(default_factory=list)
     nodes: dict[int, Node] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.uses_server = self.learner.uses_server
-        self.synchronous = self.learner.synchronous
-        self.value_dependent = self.learner.value_dependent
+    def __getattr__(self, name: str) -> Any:
+        """What the learner says of itself."""
+        return getattr(self.learner, name)
 
     def program(self, node: Node) -> Any:
         programs = self.learner.program(node)
@@ -58,7 +57,7 @@ class Recording:
                 return
             trace.append(describe(request))
             if isinstance(request, Report):
-                self.reports.append((id, request.name, request.value))
+                self.reported.append((id, request.name, request.value))
             elif isinstance(request, Send):
                 self.sent.append(request.payload)
             answer = yield request
@@ -68,7 +67,7 @@ class Recording:
 
     def models(self) -> list[Any]:
         """The tensors of all reported models, in order of time."""
-        return [tensor for _, name, value in self.reports if name == "model" for tensor in tensors_of(value)]
+        return [tensor for _, name, value in self.reported if name == "model" for tensor in tensors_of(value)]
 
 
 def record(loaded: Loaded, executor: str = "batched", **keys: Any) -> tuple[RunRecord, Recording]:

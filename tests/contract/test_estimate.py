@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.contract.recording import record
-from tests.contract.worlds import LEARNERS, calm, harsh, has_key
+from tests.contract.worlds import LEARNERS, SENDERS, calm, harsh, has_key
 from wsim.engine import simulate
 from wsim.record import RunRecord
 
@@ -86,12 +86,12 @@ def test_estimate_equals_run(learner: str, world: str) -> None:
     assert not np.isnan(run.accuracy[-1])
     assert in_order["batched"] == in_order["null"]
     assert_equal_but_for_values(run, estimate)
-    assert run.messages_sent > 20
+    assert run.messages_sent > 20 or learner not in SENDERS
 
 
 @pytest.mark.parametrize("stop", STOPS)
 def test_estimate_stops_where_the_run_stops(stop: str) -> None:
-    for learner in LEARNERS:
+    for learner in SENDERS if "air_bits" in stop else LEARNERS:
         loaded = harsh(learner, "stop.rounds=1000", stop)
         run, estimate = simulate(loaded), simulate(loaded, "null")
         assert run.stop_reason == stop.partition("=")[0].partition(".")[2]

@@ -17,6 +17,17 @@ KEYS: dict[str, list[str]] = {}
 BATCH_SIZE = 16
 LEARNERS = sorted(registry.LEARNERS)
 
+
+def says(learner: str, attribute: str, otherwise: bool) -> bool:
+    """What the learner's class says of itself."""
+    return bool(getattr(registry.load("learner", learner), attribute, otherwise))
+
+
+SENDERS = [name for name in LEARNERS if says(name, "sends", True)]
+"""Those that send messages; the others are references."""
+MANY = [name for name in LEARNERS if not says(name, "pools_samples", False)]
+"""Those in which many devices train."""
+
 CALM = """
 # Nothing is lost, nobody moves: what happens is what the algorithm asks for.
 

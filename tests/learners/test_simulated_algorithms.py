@@ -99,7 +99,7 @@ class Draws:
 def test_fedavg_equals_a_plain_torch_loop(work: str, executor: str) -> None:
     keys = ["mac.kind=fdma", "devices.0.mobility.kind=random_waypoint", "devices.0.mobility.speed_mps=[1.0, 2.0]"]
     run, recording = record(calm("fedavg", *KEYS, *keys, f"algorithm.{work}"), executor)
-    served = [value for (node, _, _), value in zip(recording.reports, recording.models()) if node == -1]
+    served = [value for (node, _, _), value in zip(recording.reported, recording.models()) if node == -1]
 
     twin = Twin()
     sizes = torch.tensor([len(shard) for shard in twin.shards], dtype=torch.float64)
@@ -166,6 +166,6 @@ def graph_twin() -> tuple[Twin, Tensor]:
 def by_device(recording: Recording) -> Tensor:
     """[num_devices, num_rounds, num_params] reported models."""
     rows: list[list[Tensor]] = [[] for _ in range(NUM_DEVICES)]
-    for (node, _, _), value in zip(recording.reports, recording.models()):
+    for (node, _, _), value in zip(recording.reported, recording.models()):
         rows[node].append(value)
     return torch.stack([torch.stack(row) for row in rows])

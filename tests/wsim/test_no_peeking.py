@@ -45,8 +45,9 @@ class ThroughWindow:
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
-        self.uses_server, self.synchronous = inner.uses_server, inner.synchronous
-        self.value_dependent = inner.value_dependent
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
 
     def program(self, node: SimNode) -> Any:
         return self.inner.program(Window(node))
