@@ -129,13 +129,14 @@ def error_feedback(codec: Codec | None) -> bool:
     return bool(getattr(codec, "error_feedback", False))
 
 
-def check_for_models(codec: Codec | None) -> None:
-    """ValueError where a learner that sends whole models is given a codec for changes of models. None: not known yet."""
+def check_for_models(codec: Codec | None, sent: str = "whole models") -> None:
+    """ValueError where a learner that sends whole models, or `sent`, is given a codec for changes of models. None: not known
+    yet."""
     name = type(codec).__name__
     if differences_only(codec):
-        raise ValueError(f"codec = {name}: sends whole models, and this codec is for changes of a model only")
+        raise ValueError(f"codec = {name}: sends {sent}, and this codec is for changes of a model only")
     if error_feedback(codec):
-        raise ValueError(f"codec = {name}: sends whole models, and only changes of a model have error_feedback")
+        raise ValueError(f"codec = {name}: sends {sent}, and only changes of a model have error_feedback")
 
 
 def num_values_of(x: Any) -> int:

@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from learners.averaging import fill, full_masks
+from learners.compression.codec import check_for_models
 from learners.federated import prototype_message
 from learners.federated.participation import sample_clients
 from learners.federated.prototypes import (
@@ -88,6 +89,7 @@ class FedProto(LocalSgd):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_for_models(self.codec, "prototypes")
         check_number("prototype_weight", self.prototype_weight, zero=True)
         check_count("clients_per_round", self.clients_per_round, optional=True)
         check_number("deadline_s", self.deadline_s, optional=True)

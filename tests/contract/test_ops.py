@@ -26,6 +26,7 @@ from learners.data.dataset import Dataset
 from learners.data.digits import digits
 from learners.deferred import Op
 from learners.executors import BatchedExecutor
+from learners.federated import prototypes
 from learners.local_step import Rule, cross_entropy, local_step
 from learners.task import Task
 
@@ -119,6 +120,36 @@ def per_tensor(task: Task) -> tuple[int, ...]:
     return tuple(prod(shape) for shape in task.model.shapes)
 
 
+def table(rng: np.random.Generator, task: Task) -> Tensor:
+    """Random prototypes [num_classes, feature_dim]."""
+    return torch.tensor(rng.standard_normal((task.num_classes, task.model.feature_dim)), dtype=task.dtype)
+
+
+def counts(rng: np.random.Generator, task: Task) -> Tensor:
+    """Samples of each class, none of some."""
+    return torch.tensor(rng.integers(0, 4, task.num_classes), dtype=task.dtype)
+
+
+def average_prototypes_args(rng: np.random.Generator, task: Task) -> Args:
+    m = int(rng.integers(1, 10))
+    return table(rng, task), [table(rng, task) for _ in range(m)], [counts(rng, task) for _ in range(m)]
+
+
+def average_prototypes_masked_args(rng: np.random.Generator, task: Task) -> Args:
+    previous, tables, shares = average_prototypes_args(rng, task)
+    return previous, tables, shares, [torch.from_numpy(rng.random(previous.shape) < 0.7) for _ in tables]
+
+
+def held(rng: np.random.Generator, task: Task) -> Tensor:
+    """3 classes."""
+    return torch.from_numpy(np.sort(rng.choice(task.num_classes, 3, replace=False)))
+
+
+def placed_args(rng: np.random.Generator, task: Task) -> Args:
+    values = table(rng, task)
+    return values[:3].flatten(), held(rng, task), torch.zeros_like(values)
+
+
 MODULE_OPS: dict[Op, Job] = {
     averaging.mix: mix_args,
     averaging.mix_masked: mix_masked_args,
@@ -133,6 +164,12 @@ MODULE_OPS: dict[Op, Job] = {
     topk.keep_largest: lambda rng, task: (vector(rng, task), task.num_params // 20, 32),
     topk.places_received: places_received_args,
     uniform.quantize: lambda rng, task: quantize_args(rng, task, 4, False, 1452),
+    prototypes.class_means: lambda rng, task: (table(rng, task), counts(rng, task)),
+    prototypes.rows: lambda rng, task: (table(rng, task), held(rng, task)),
+    prototypes.placed: placed_args,
+    prototypes.preferred: lambda rng, task: (table(rng, task), counts(rng, task), table(rng, task)),
+    prototypes.average_prototypes: average_prototypes_args,
+    prototypes.average_prototypes_masked: average_prototypes_masked_args,
 }
 FORMS: dict[str, tuple[Op, Job]] = {
     "quantize-affine": (
@@ -163,6 +200,29 @@ MADE_OPS: dict[str, tuple[Callable[[Task], Op], Job]] = {
     "augmented": (
         lambda task: local_step(task, cross_entropy, Rule(weight_decay=0.01, crop_padding=2)),
         lambda rng, task: (vector(rng, task), *minibatch(rng, task), *crops(rng), rate(rng, task)),
+    ),
+    "prototype step": (
+        lambda task: local_step(task, prototypes.prototype_loss, Rule(0.5)),
+        lambda rng, task: (
+            (vector(rng, task), vector(rng, task)),
+            *minibatch(rng, task),
+            0.1,
+            table(rng, task),
+            counts(rng, task).clamp(max=1),
+            0.5,
+        ),
+    ),
+    "prototype sums": (
+        prototypes.prototype_sums,
+        lambda rng, task: (table(rng, task), *minibatch(rng, task), vector(rng, task)),
+    ),
+    "nearest prototype": (
+        prototypes.nearest_prototype,
+        lambda rng, task: (
+            (vector(rng, task), table(rng, task), counts(rng, task) + 1),
+            task.test_inputs,
+            task.test_labels,
+        ),
     ),
 }
 """Ops that a task makes when it is asked for them."""

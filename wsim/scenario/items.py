@@ -78,7 +78,7 @@ def _models(model: Model, source: str, shape: DataShape | None, data: str) -> Mo
         return found
 
     variants = tuple(checked(variant, ("model", "variants", i)) for i, variant in enumerate(model.variants))
-    return checked(model, ("model",)).model_copy(update={"variants": variants})  # type: ignore[no-any-return]
+    return checked(model, ("model",)).model_copy(update={"variants": variants})
 
 
 def named(kind: str, key: str, name: str, path: Path, source: str) -> Item:
