@@ -127,7 +127,7 @@ def test_messages_have_the_bits_of_the_formula_and_tell_which_classes_they_hold(
     assert payload.num_bits == bitmap_bits + 32 * num_held * with_counts + width * 6 * num_held
 
     received, received_counts = payload.data
-    values = codec.encode(codec.compress(received[found > 0].flatten())) if num_held else b""
+    values = codec.encode(codec.compress(received[found > 0].flatten()), (num_held * 6,)) if num_held else b""
     data = framed(received_counts.numpy(), values, with_counts=with_counts)
     assert payload.num_bits == 8 * len(data)
     decoded_counts, rest = unframed(data, len(counts), with_counts=with_counts)
@@ -135,7 +135,7 @@ def test_messages_have_the_bits_of_the_formula_and_tell_which_classes_they_hold(
     assert received_counts.tolist() == decoded_counts.tolist()
     assert not received[found == 0].any()
     if num_held:
-        decoded = codec.decompress(codec.decode(rest, (num_held * 6,)))
+        decoded = codec.decompress(codec.decode(rest, (num_held * 6,)), (num_held * 6,))
         assert torch.equal(decoded.to(F64), received[found > 0].flatten())
         assert torch.allclose(received[found > 0], table[found > 0], rtol=1e-3, atol=1e-6)
     else:
