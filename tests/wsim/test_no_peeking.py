@@ -22,7 +22,7 @@ from wsim.transport import Transport
 
 NODE_NAMES = (  # of learners.protocol.Node: all that an algorithm may ask of its node
     "all_samples", "batches", "devices", "id", "initial_parameters", "neighbors", "num_samples", "rng", "samples_of", "state",
-    "task", "tensor", "uniform",
+    "packet_payload_bits", "task", "tensor", "uniform",
 )  # fmt: skip
 
 
