@@ -37,6 +37,10 @@ SERVER = -1
 """The id of the server where the scenario has one; devices are 0 .. num_devices - 1."""
 
 
+class NotFiniteError(ValueError):
+    """A program has come upon numbers that are not finite where it needs finite ones (a learning rate too large?)."""
+
+
 # -- what travels -----------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from learners.protocol import (
     Actuate,
     Compute,
     Message,
+    NotFiniteError,
     Observe,
     Outcome,
     Program,
@@ -178,6 +179,9 @@ class Driver:
                 if runner.node.live == 0:
                     runner.node.inbox.clear()
                 return
+            except NotFiniteError as error:
+                name = "the server" if runner.node.id == SERVER else f"device {runner.node.id}"
+                raise SimulationError(f"{name} at {self._clock.now_s:.6g} s: {error}") from None
             if self._trace is not None:
                 self._trace.append((runner.node.id, *describe(request)))
             try:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learners.protocol import Node, Payload, Value
+from learners.protocol import Node, NotFiniteError, Payload, Value
 
 Tensors = tuple[Tensor, ...]
 
@@ -40,7 +40,7 @@ class Codec(Protocol):
         """x [num_values], a tensor or a `Deferred`, as a message of this node, which gives the noise that a codec rounds
         with. `Payload.flops` is the work of encoding, by the formula of the codec's op; `Send` charges it.
 
-        Values are finite. A codec refuses others where x is a tensor (ValueError); of a `Deferred` nothing is known yet, and
+        Values are finite. A codec refuses others where x is a tensor (NotFiniteError); of a `Deferred` nothing is known yet, and
         what is not finite makes what is decoded from it, its group at least, not finite either."""
 
     def encoding(self, num_values: int, node: Node) -> Encoding:
@@ -111,11 +111,11 @@ def whole_bytes(num_bits: int) -> int:
 
 
 def refuse_non_finite(x: Value) -> None:
-    """ValueError if x is a tensor with a value that is not finite; nothing is known of a `Deferred`."""
+    """NotFiniteError if x is a tensor with a value that is not finite; nothing is known of a `Deferred`."""
     if isinstance(x, Tensor) and not bool(torch.isfinite(x).all()):
         bad = torch.nonzero(~torch.isfinite(x.reshape(-1)))
         first = int(bad[0])
-        raise ValueError(
+        raise NotFiniteError(
             f"value {first} of {x.numel()} is {float(x.reshape(-1)[first])} ({len(bad)} are not finite): only finite values "
             "can be encoded (a learning rate too large?)"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,10 @@ import torch
 
 from learners.protocol import SERVER, Observe, Payload, Receive, Send
 from tests.wsim.builders import ACTIVE_W, FEEDBACK_BITS, arrivals, cell, coded_bits, peers, play, rate_bps
+from wsim.engine import simulate
+from wsim.errors import SimulationError
 from wsim.record import ENERGY_USES, PROGRAM_STATES
+from wsim.scenario import load
 
 FLOPS_PER_S = 1e6  # of the devices of these scenarios
 NS = 1e-9
@@ -79,3 +83,12 @@ def test_an_estimate_draws_no_noise() -> None:
 
     run = play(loaded, device, executor="null")
     assert not run.learning._codec_streams
+
+
+def test_a_run_that_diverges_ends_with_one_line_where_values_are_known() -> None:
+    """The eager executor knows them; the batched one learns them later, and its models are NaN."""
+    path = Path(__file__).parents[2] / "scenarios" / "quickstart.toml"
+    keys = ["codec.name=uniform", "algorithm.learning_rate=1e30", "stop.rounds=2", "devices.0.count=3"]
+    with pytest.raises(SimulationError, match=r"device \d at [\d.]+ s: value \d+ of 4810 is -?(nan|inf) \(\d+ are not"):
+        simulate(load(path, keys), "eager")
+    assert simulate(load(path, keys)).stop_reason == "rounds"
