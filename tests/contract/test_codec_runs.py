@@ -33,8 +33,9 @@ FORMS: dict[str, list[list[str]]] = {
 SMALL_PACKETS = ["transport.mtu_bytes=72"]  # 28 bytes of a message each: the shortest, int4, takes three
 
 
-def cases() -> list[Any]:
-    """Differences from clients to a server; whole models between devices, with something else in front."""
+def cases(*others: str) -> list[Any]:
+    """Differences from clients to a server; whole models between devices, with something else in front; and other learners that
+    take codecs for whole values."""
     found = []
     for name in registry.CODECS:
         for keys in FORMS[name]:
@@ -43,6 +44,7 @@ def cases() -> list[Any]:
             whole = not differences_only(registry.load("codec", name)) and "error_feedback=true" not in keys
             if whole:
                 found.append(pytest.param("gossip", [*codec, "algorithm.merge=age"], id=f"gossip {name} {keys}"))
+                found += [pytest.param(other, codec, id=f"{other} {name} {keys}") for other in others]
     return found
 
 
@@ -52,7 +54,7 @@ def in_parts(codec: list[str]) -> str:
     return "arq" if learns_fates else "none"
 
 
-@pytest.mark.parametrize(("learner", "keys"), cases())
+@pytest.mark.parametrize(("learner", "keys"), cases("fedproto"))
 def test_an_estimate_equals_the_run(learner: str, keys: list[str]) -> None:
     loaded = harsh(
         learner, *keys, f"transport.reliability={in_parts(keys)}", "transport.max_attempts=2", *SMALL_PACKETS
@@ -63,7 +65,7 @@ def test_an_estimate_equals_the_run(learner: str, keys: list[str]) -> None:
     assert_equal_but_for_values(run, estimate)
 
 
-@pytest.mark.parametrize(("learner", "keys"), cases())
+@pytest.mark.parametrize(("learner", "keys"), cases("fedproto"))
 def test_the_window_changes_no_bit(learner: str, keys: list[str], tmp_path: Path) -> None:
     loaded = harsh(
         learner, *keys, f"transport.reliability={in_parts(keys)}", "transport.max_attempts=2", *SMALL_PACKETS
@@ -79,8 +81,8 @@ def test_the_window_changes_no_bit(learner: str, keys: list[str], tmp_path: Path
     for other in models[1:]:
         assert all(torch.equal(a, b) for a, b in zip(models[0], other, strict=True))
     assert all(torch.isfinite(model).all() for model in models[0])
-    kind = "update" if learner == "fedavg" else "model"
-    in_part = [message.mask is not None for message in recording.received if message.kind == kind]
+    kinds = {"fedavg": ["update"]}.get(learner, [])  # its downlink has no error feedback
+    in_part = [message.mask is not None for message in recording.received if not kinds or message.kind in kinds]
     assert any(in_part) == (in_parts(keys) == "none")
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from learners.averaging import full_masks, mix, mix_masked
+from learners.compression.codec import check_for_models
 from learners.fields import check_number
 from learners.local_sgd import LocalSgd
 from learners.protocol import Compute, Node, Program, Receive, Report, Send, rounds
@@ -37,6 +38,7 @@ class Pairwise(LocalSgd):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_for_models(self.codec)  # refuses codecs that are made for changes of models
         check_number("patience_s", self.patience_s, zero=True)
 
     def program(self, node: Node) -> Program:
