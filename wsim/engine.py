@@ -105,6 +105,7 @@ class Run:
             world = self.world = build_world(scenario, self.mac, loaded.files, self.streams)
             self.topology = build_topology(scenario, self.mac, loaded.files, world, self.streams)
             self.hearing = build_hearing(scenario, self.mac, world)
+        world.links.expect(self.topology.edges())
         self.learning = Learning(scenario, self.streams, executor, window, learner, loaded.directory)
         self.ledger = Ledger(world.num_nodes)
         self.processors = Processors(world.num_nodes)

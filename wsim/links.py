@@ -11,6 +11,7 @@ array indices: devices first, the server (if any) last.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -19,7 +20,34 @@ from channels.link_adaptation import RateMap
 from channels.mobility import Positions
 from wsim.clock import NEVER_NS, to_ns
 
+MAX_EXPECTED = 1 << 14
 DECODED = 1 - 1e-12  # a rate that was derived from this very SNR is decoded, rounding aside
+
+
+class Constants:
+    """A quantity of links that never changes: looked up in one call for all links that are expected, for others when they
+    are asked for. look_up: (tx [num_links], rx [num_links]) -> [num_links]."""
+
+    def __init__(self, look_up: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
+        self._look_up = look_up
+        self._values: dict[int, dict[int, float]] = {}  # tx -> rx -> value
+        self.expected: list[tuple[int, int]] = []
+
+    def of(self, tx: int, receivers: Sequence[int]) -> np.ndarray:
+        """[len(receivers)] of the links from tx."""
+        known = self._values.get(tx, {})
+        new = [(tx, rx) for rx in receivers if rx not in known]
+        if new:
+            pairs = new if self._values else list(dict.fromkeys([*new, *self.expected]))
+            ends = np.array(pairs)
+            for (sender, rx), value in zip(pairs, self._look_up(ends[:, 0], ends[:, 1]).tolist(), strict=True):
+                self._values.setdefault(sender, {})[rx] = value
+            known = self._values[tx]
+        return np.array([known[rx] for rx in receivers])
+
+    def forget(self, tx: int) -> None:
+        """What is sent from tx has changed."""
+        self._values.pop(tx, None)
 
 
 class Links:
@@ -42,6 +70,9 @@ class Links:
         self.noise_w_per_hz = noise_w_per_hz
         self.rx_antennas = rx_antennas
         self.fixed_efficiency_bps_hz = fixed_efficiency_bps_hz
+        self.expected: list[tuple[int, int]] = []
+        self._constant_cn0 = Constants(lambda tx, rx: self.cn0(tx, rx, 0, 1)[:, 0])
+        self._constant_mean_cn0 = Constants(lambda tx, rx: self.mean_cn0(tx, rx, 0.0))
         self._broadcast: dict[tuple[int, tuple[int, ...], float, float], float] = {}
         self._decodes: dict[tuple[int, tuple[int, ...], float, float], bool] = {}
         # constants of the rate map as arrays without dimensions: numpy takes them in half the time of Python's numbers
@@ -54,6 +85,12 @@ class Links:
         self.cheap = channel.is_cheap  # a gain costs a hash, not a sum of sinusoids
         self.static = self.cell_ns == NEVER_NS
 
+    def expect(self, edges: np.ndarray) -> None:
+        """edges: [num_edges, 2] nodes that will send to each other. That changes the cost of what is asked, never an answer."""
+        if 2 * len(edges) <= MAX_EXPECTED:
+            self.expected = [(tx, rx) for a, b in edges.tolist() for tx, rx in ((a, b), (b, a))]
+            self._constant_cn0.expected = self._constant_mean_cn0.expected = self.expected
+
     def cell_at(self, time_ns: int) -> int:
         return 0 if self.static else time_ns // self.cell_ns
 
@@ -61,6 +98,10 @@ class Links:
         """[num_links, num_cells] C/N0 in Hz with everything: path loss, shadowing, fading, antennas."""
         scale = self.tx_power_w[tx] / self.noise_w_per_hz[rx]
         return self.channel.gain(tx, rx, first_cell, num_cells) * scale[:, None]
+
+    def constant_cn0(self, tx: int, receivers: Sequence[int]) -> np.ndarray:
+        """[len(receivers)] C/N0 in Hz of links that never change."""
+        return self._constant_cn0.of(tx, receivers)
 
     def mean_cn0(self, tx: np.ndarray, rx: np.ndarray, time_s: float) -> np.ndarray:
         """[num_links] C/N0 in Hz of the local mean, all receive antennas combined: what neighborhood goes by."""
@@ -86,10 +127,14 @@ class Links:
         known = self._broadcast.get(key)
         if known is not None:
             return known
-        cn0 = np.sort(self.mean_cn0(np.full(len(receivers), tx), np.array(receivers), time_s))[::-1]
-        weakest = cn0[math.ceil(reach * len(cn0) - 1e-9) - 1]  # 0.28 * 25 is a little over 7
+        constant = self.positions.max_speed_mps == 0.0
+        if constant:
+            mean = self._constant_mean_cn0.of(tx, receivers)
+        else:
+            mean = self.mean_cn0(np.full(len(receivers), tx), np.array(receivers), time_s)
+        weakest = np.sort(mean)[::-1][math.ceil(reach * len(mean) - 1e-9) - 1]  # 0.28 * 25 is a little over 7
         efficiency = float(self.efficiency(weakest[None] / bandwidth_hz)[0]) or self.lowest_efficiency
-        if self.positions.max_speed_mps == 0.0:  # the mean never changes
+        if constant:
             self._broadcast[key] = efficiency
         return efficiency
 
@@ -98,7 +143,7 @@ class Links:
         key = (tx, receivers, efficiency, power_band_hz)
         known = self._decodes.get(key)
         if known is None:
-            cn0 = self.cn0(np.full(len(receivers), tx), np.array(receivers), 0, 1)
+            cn0 = self.constant_cn0(tx, receivers)
             known = bool((self.efficiency(cn0 / power_band_hz) >= efficiency * DECODED).all())
             self._decodes[key] = known
         return known
@@ -108,6 +153,8 @@ class Links:
         self.tx_power_w[node] = power_w
         self._broadcast.clear()
         self._decodes.clear()
+        self._constant_cn0.forget(node)
+        self._constant_mean_cn0.forget(node)
 
     @property
     def lowest_efficiency(self) -> float:

@@ -30,7 +30,7 @@ class ChannelAhead:
         self._num_active = 0
         self._width = MIN_CELLS
         # links seen so far and their table [cells, links]
-        self._expected = expected if len(expected) <= MAX_SEEN else []
+        self._expected = expected
         self._seen = np.zeros((max(16, len(self._expected)), 2), dtype=np.int64)
         self._table = np.zeros((0, len(self._seen)))
         self._table_first = 0

@@ -112,10 +112,9 @@ class Carrier:
         self._replan_call: Call | None = None
         self._replans_itself = False
         self._left = np.empty(16)  # bits, by active transfer; capacity doubles
-        expected = []
+        expected = links.expected
         if server is not None:
-            devices = [i for i in range(len(links.tx_power_w)) if i != server]
-            expected = [(server, i) if server_sends else (i, server) for i in devices]
+            expected = [(tx, rx) for tx, rx in expected if (tx if server_sends else rx) == server]
         self._ahead = ChannelAhead(links, self._power_band_hz, expected)
         # the plan from _plan_ns on
         self._plan_ns = 0

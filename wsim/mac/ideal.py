@@ -31,7 +31,7 @@ class IdealMedium:
         self._radios = radios
         self._bandwidth_hz = bandwidth_hz
         self._done = done
-        self._static_rate: dict[tuple[int, int], float] = {}
+        self._static_rate: dict[tuple[int, tuple[int, ...]], float] = {}
         self._active: dict[Transfer, Call | None] = {}
         self._marks: dict[Transfer, tuple[int, float, float]] = {}  # time, bits and stalled ns at a change of power
         self._by_sender: dict[int, list[Transfer]] = {}
@@ -163,12 +163,12 @@ class IdealMedium:
     def _constant_rate(self, transfer: Transfer) -> float:
         if transfer.efficiency is not None:
             return transfer.efficiency * self._bandwidth_hz
-        if len(transfer.receivers) > 1:
-            return float(self._rates(transfer, 0, 1)[0])
-        link = (transfer.tx, transfer.receivers[0])
-        rate = self._static_rate.get(link)
+        audience = (transfer.tx, transfer.receivers)
+        rate = self._static_rate.get(audience)
         if rate is None:
-            rate = self._static_rate[link] = float(self._rates(transfer, 0, 1)[0])
+            cn0 = self._links.constant_cn0(*audience)
+            rate = float(self._links.efficiency(cn0 / self._bandwidth_hz).min()) * self._bandwidth_hz
+            self._static_rate[audience] = rate
         return rate
 
     def _span(self, transfer: Transfer, begin_ns: int, now_ns: int) -> tuple[np.ndarray, np.ndarray]:
