@@ -8,7 +8,7 @@ import secrets
 import tempfile
 from pathlib import Path
 
-from wsim.errors import ResultError
+from wsim.errors import ResultError, WriteError
 
 
 def check_target(path: str | Path, force: bool = False) -> Path:
@@ -37,7 +37,8 @@ def check_target(path: str | Path, force: bool = False) -> Path:
 def write_atomically(path: str | Path, data: bytes, force: bool = False) -> None:
     """Write `data` to `path` so that a crash or Ctrl-C leaves either the whole file or none under that name.
 
-    The temporary file is removed whatever is raised. Raises ResultError.
+    The temporary file is removed whatever is raised; a process that is killed leaves it under its own name, which ends in
+    .tmp. Raises ResultError for a bad place, WriteError for what happens later.
     """
     path = check_target(path, force)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
@@ -54,7 +55,7 @@ def write_atomically(path: str | Path, data: bytes, force: bool = False) -> None
                 temporary.unlink(missing_ok=True)
             raise
     except (OSError, ValueError) as error:
-        raise ResultError(f"{path}: cannot be written ({_reason(error)}); nothing is left behind") from error
+        raise WriteError(f"{path}: cannot be written ({_reason(error)}); nothing is left behind") from error
 
 
 def _reason(error: Exception) -> str:

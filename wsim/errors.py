@@ -28,6 +28,12 @@ class ResultError(WsimError):
     exit_code = 2
 
 
+class WriteError(ResultError):
+    """A file that could not be written although its place was good: a full disk, a file that has appeared meanwhile."""
+
+    exit_code = 1
+
+
 class DataError(WsimError):
     """Data that is missing, damaged or of the wrong shape."""
 

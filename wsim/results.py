@@ -21,7 +21,9 @@ import numpy as np
 
 from wsim.atomic import check_target, write_atomically
 from wsim.errors import ResultError
+from wsim.heaps import heaps_end
 from wsim.record import LOSS_CAUSES, RunRecord
+from wsim.result_checks import check_values
 from wsim.result_columns import COLUMNS, DIMENSIONS, PAIRS, Column
 
 FORMAT = "wsim result"
@@ -29,6 +31,7 @@ FORMAT_VERSION = 2
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SEAL = b"\nwsim-result-sha256 "
 _SEAL_BYTES = len(_SEAL) + 64 + 1
+MOST_COMPRESSED = 2000  # bytes that one byte of a file may stand for; deflate reaches 1032
 _COMPRESS_BYTES = 1 << 16  # smaller datasets stay contiguous
 _TYPES = typing.get_type_hints(RunRecord)
 
@@ -55,8 +58,9 @@ def read(path: str | Path) -> RunRecord:
             version = file.attrs["format_version"]
             if file.attrs["format"] != FORMAT or version != FORMAT_VERSION:
                 raise ResultError(f"{path}: has format version {version}, not {FORMAT_VERSION}; run the scenario again")
-            record = _decode(file)
+            record = _decode(file, MOST_COMPRESSED * len(content))
         _check_shapes(record)
+        check_values(record)
         return record
     except ResultError:
         raise
@@ -114,7 +118,7 @@ def _unsealed(path: Path) -> bytes:
     if not data.startswith(_HDF5_SIGNATURE):
         raise ResultError(f"{path}: is not an HDF5 file, or damaged; name a result that `wsim run` wrote")
     content, seal = data[:-_SEAL_BYTES], data[-_SEAL_BYTES:]
-    if seal != _seal(content):
+    if seal != _seal(content) or not heaps_end(content):
         raise ResultError(f"{path}: is truncated, damaged, or not written by wsim; run the scenario again")
     return content
 
@@ -217,13 +221,21 @@ def _describe_groups(dataset: h5py.Dataset, names: list[str]) -> None:
     _describe_flags(dataset, tuple("_".join(name.split()) or "unnamed" for name in names))
 
 
-def _decode(file: h5py.File) -> RunRecord:
+def _decode(file: h5py.File, most_bytes: int) -> RunRecord:
+    """most_bytes: no array can be larger, so that a damaged shape does not take all memory."""
+
+    def value(column: Column) -> Any:
+        dataset = file[column.path]
+        if dataset.nbytes > most_bytes:
+            raise ValueError(f"{column.path} is larger than the file can hold")
+        return _value(column, dataset)
+
     for name, dimension in DIMENSIONS.items():
         if dimension.meanings and file[dimension.path].attrs["flag_meanings"] != " ".join(dimension.meanings):
             raise ValueError(f"other categories of {name}")
-    fields: dict[str, Any] = {column.field: _value(column, file[column.path]) for column in COLUMNS}
+    fields: dict[str, Any] = {column.field: value(column) for column in COLUMNS}
     for field, columns in PAIRS.items():
-        first, second = (_value(column, file[column.path]) for column in columns)
+        first, second = (value(column) for column in columns)
         if field == "edges":
             fields[field] = np.stack([first, second], axis=1)
         else:

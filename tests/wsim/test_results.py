@@ -220,6 +220,34 @@ def test_netcdf4_reads_every_variable(case: str, tmp_path: Path) -> None:
         assert list(file["/node_name"][...]) == record.node_names
 
 
+@pytest.mark.parametrize("case", ["server", "no server", "compressed", "empty"])
+def test_all_three_libraries_read_the_same_values_with_the_same_units(case: str, tmp_path: Path) -> None:
+    """h5py, netCDF4 and xarray, every variable, scales included; units and meanings as the table of columns says."""
+    results.write(make_record(**CASES[case]), tmp_path / "run.h5")
+    columns = {column.path: column for column in COLUMNS + sum(PAIRS.values(), ())}
+    paths: list[str] = []
+    with warnings.catch_warnings(), h5py.File(tmp_path / "run.h5") as file:
+        warnings.simplefilter("error")
+        file.visititems(lambda name, item: paths.append(f"/{name}") if isinstance(item, h5py.Dataset) else None)
+        with netCDF4.Dataset(tmp_path / "run.h5") as nc, xarray.open_datatree(tmp_path / "run.h5") as tree:
+            nc.set_auto_mask(False)
+            for path in paths:
+                column = columns.pop(path, None)
+                units = column.units if column else "1"  # scales are indices
+                long_name = column.long_name if column else file[path].attrs["long_name"]
+                for attributes in (file[path].attrs, nc[path].__dict__, tree[path].attrs):
+                    assert attributes.get("units") == units, path
+                    assert attributes["long_name"] == long_name, path
+                text = h5py.check_string_dtype(file[path].dtype) is not None
+                value = file[path].asstr()[()] if text else file[path][()]
+                for other in (nc[path][...], tree[path].to_numpy()):
+                    assert np.shape(other) == np.shape(value), path
+                    assert np.array_equal(np.asarray(other).tolist(), np.asarray(value).tolist(), equal_nan=not text), (
+                        path
+                    )
+    assert not columns
+
+
 def test_hdf5_is_made_of_columns_with_scales_units_and_flags(record: RunRecord, tmp_path: Path) -> None:
     results.write(record, tmp_path / "run.h5")
     datasets: list[h5py.Dataset] = []

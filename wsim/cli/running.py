@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import tempfile
 import time
 from collections.abc import Sequence
 from enum import StrEnum
@@ -13,7 +15,7 @@ import typer
 
 from wsim.cli.options import Arm, Force, Json, Overrides, Quiet, ScenarioFile, Seed
 from wsim.cli.output import PLAIN, print_json, print_record, stderr
-from wsim.errors import Interrupted, ResultError, ScenarioError
+from wsim.errors import Interrupted, ResultError, ScenarioError, WriteError
 from wsim.study import names
 
 if TYPE_CHECKING:
@@ -58,9 +60,8 @@ def run(
     record = _simulate(loaded, executor.value, window, quiet=quiet)
 
     from wsim.plotting import plot_run
-    from wsim.results import write
 
-    write(record, result, force)
+    _write(record, result, force)
     try:
         plot_run(record, picture, force)
     except KeyboardInterrupt:
@@ -68,6 +69,21 @@ def run(
     if not quiet:
         print_record(record, json=False)
         stderr().print(f"{result} and {picture.name} written after {time.perf_counter() - start:.1f} s", **PLAIN)
+
+
+def _write(record: RunRecord, result: Path, force: bool) -> None:
+    """Write the result; where its place has gone bad during the run, keep it in the folder for temporary files."""
+    from wsim.results import write
+
+    try:
+        write(record, result, force)
+    except ResultError as error:
+        kept = Path(tempfile.gettempdir()) / f"{result.stem}-{secrets.token_hex(4)}.h5"
+        try:
+            write(record, kept)
+        except ResultError:
+            raise error from None
+        raise WriteError(f"{error}; what was computed is kept in {kept}") from error
 
 
 def estimate(
