@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MAX_KEPT_BYTES = 1 << 16
-"""Results that depend on constants alone are kept up to this size, else computed each time."""
+MAX_KEPT_BYTES = 1 << 14
+"""Results that depend on constants alone are kept up to this size (in a recording, which has few rows), else computed
+each time."""
 
 aten = torch.ops.aten
 
@@ -26,6 +27,15 @@ WRITES_OVER = {
 
 IN_PLACE = {aten.relu.default: aten.relu_.default}
 """Elementwise kernels with a variant that writes over its first operand."""
+
+
+FILLS = {
+    aten.zeros_like.default: 0,
+    aten.ones_like.default: 1,
+    aten.new_zeros.default: 0,
+    aten.new_ones.default: 1,
+}
+"""Kernels that read nothing but the shape of their first operand."""
 
 
 class Slot(int):
@@ -102,19 +112,43 @@ def _shares_memory(a: Tensor, b: Tensor) -> bool:
     return a.numel() > 0 and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
-def without_constants(steps: list[Step], inputs: list[Slot], tensors: list[Tensor], made: set[Slot]) -> list[Step]:
-    """Leave out steps that read no input, directly or not, where their results are small enough to keep."""
+def use_fills(steps: list[Step], tensors: list[Tensor]) -> None:
+    """Let kernels that read no numbers depend on no tensor: they are constants, and what they were given is not needed."""
+    for step in steps:
+        if step.kernel in FILLS and isinstance(step.outs, Slot) and tensors[step.outs].is_contiguous():
+            out = tensors[step.outs]
+            step.args = [list(out.shape), FILLS[step.kernel], out.dtype, out.device]
+            step.kernel, step.kwargs = filled, {}
+
+
+def filled(shape: list[int], value: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A tensor of one number."""
+    return torch.full(shape, value, dtype=dtype, device=device)
+
+
+def large_slots(steps: list[Step], tensors: list[Tensor]) -> frozenset[Slot]:
+    """Results of more than MAX_KEPT_BYTES."""
+    slots = (slot for step in steps for slot in step.out_slots)
+    return frozenset(slot for slot in slots if tensors[slot].untyped_storage().nbytes() > MAX_KEPT_BYTES)
+
+
+def split_constants(
+    steps: list[Step], inputs: list[Slot], large: frozenset[Slot], made: set[Slot]
+) -> tuple[list[Step], list[Step]]:
+    """Take out the steps that read no input, directly or not, and give nothing large: the steps that stay, and those whose
+    results are kept."""
     varying = set(inputs)
+    staying = []
     kept = []
     for step in steps:
         outs = step.out_slots
-        small = sum(tensors[slot].untyped_storage().nbytes() for slot in outs) <= MAX_KEPT_BYTES
-        if small and varying.isdisjoint(step.slots()):
+        if varying.isdisjoint(step.slots()) and large.isdisjoint(outs):
             made.difference_update(outs)
+            kept.append(step)
         else:
             varying.update(outs)
-            kept.append(step)
-    return kept
+            staying.append(step)
+    return staying, kept
 
 
 def needed(steps: list[Step], outputs: list[Slot]) -> list[Step]:
@@ -134,7 +168,7 @@ def use_take_rows(steps: list[Step], tensors: list[Tensor]) -> None:
         if step.kernel is aten.index.Tensor and len(step.args[1]) == 1:
             index = tensors[step.args[1][0]]
             if index.dtype == torch.int64 and isinstance(step.outs, Slot) and tensors[step.outs].is_contiguous():
-                step.kernel = take_rows
+                step.kernel, step.args = take_rows, [step.args[0], step.args[1][0]]
 
 
 def note_last_uses(steps: list[Step], outputs: list[Slot], made: set[Slot]) -> None:
@@ -182,9 +216,9 @@ def write_over(steps: list[Step], tensors: list[Tensor], outputs: list[Slot], ma
                 break
 
 
-def take_rows(table: Tensor, indices: list[Tensor]) -> Tensor:
-    """table[indices] of one index tensor, by the faster kernel where it applies (it knows no negative indices)."""
+def take_rows(table: Tensor, index: Tensor) -> Tensor:
+    """table[index], by the faster kernel where it applies (it knows no negative indices)."""
     try:
-        return table.index_select(0, indices[0].reshape(-1)).view(*indices[0].shape, *table.shape[1:])
+        return table.index_select(0, index.reshape(-1)).view(*index.shape, *table.shape[1:])
     except (IndexError, RuntimeError):
-        return aten.index.Tensor(table, indices)
+        return aten.index.Tensor(table, [index])

@@ -1,15 +1,20 @@
-"""Tapes: a batched call recorded once as a flat list of kernels, and replayed without the layers that led to them.
+"""Tapes: a batched call recorded once as a flat list of kernels, and replayed for any number of rows without the layers
+that led to them.
 
 `vmap(grad(f))` spends a good part of its time in Python and in the dispatcher. Recording notes every kernel that is
 called at the bottom, with where its arguments come from; replaying calls the same kernels on new arguments of the same
-shapes and strides. What nobody needs is left out, what depends on constants alone is kept, and an elementwise kernel writes
-over an operand that is needed no more. Kernels and operands are the recorded ones, so a replayed call equals the recorded
-one bit for bit (a contract test).
+strides. What nobody needs is left out, what depends on constants alone is kept, and an elementwise kernel writes over an
+operand that is needed no more. Kernels and operands are the recorded ones, so a replayed call equals the recorded one bit
+for bit (a contract test).
+
+A call is recorded twice, with `NUM_ROWS` rows. What the two recordings have in common is the tape; a size that differs
+between them has to be a multiple of the number of rows, and is scaled when the tape is replayed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -17,21 +22,35 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from learners.executors.native import NATIVE
 from learners.executors.passes import (
     Slot,
     Step,
+    large_slots,
     needed,
     note_last_uses,
+    split_constants,
+    use_fills,
     use_take_rows,
-    without_constants,
     without_identities,
     write_over,
 )
 
 aten = torch.ops.aten
 
+NUM_ROWS = (11, 13)
+"""Of the two recordings of a call: primes, since a size of the op that is equal to one of them may keep it from being
+replayed."""
+
+MAX_TEMPLATES = 64
+"""Numbers of rows for which a tape keeps its constants ready."""
+
 VALUE_DEPENDENT = {aten._local_scalar_dense.default, aten.equal.default, aten.nonzero.default}
 """Kernels through which numbers reach Python or shapes: what follows them may differ in the next call."""
+
+
+class NotReplayable(Exception):
+    """A call whose kernels depend on values, or on the number of rows in another way than by multiples of it."""
 
 
 class Recorder(TorchDispatchMode):
@@ -86,38 +105,136 @@ def _too_deep(args: list[Any]) -> bool:
     return any(isinstance(part, list) for arg in args if isinstance(arg, list) for part in arg)
 
 
-class Tape:
-    """A recorded call, ready to be replayed on inputs of the same shapes, dtypes and strides."""
+class Recording:
+    """The kernels of one call, shortened. `prelude`: steps that read no input and whose results are kept.
+    `large`: results that are too large to be kept, if another recording says so."""
 
-    def __init__(self, recorder: Recorder, outputs: Sequence[Tensor]) -> None:
-        tensors = recorder.tensors
-        steps = recorder.steps
-        self.num_recorded = len(steps)
-        self._outputs = [recorder.slot(tensor) for tensor in outputs]
-        self._inputs = recorder.inputs
-        if not any(step.mutates for step in steps):
-            steps, self._outputs = without_identities(steps, tensors, self._outputs)
-            steps = without_constants(steps, self._inputs, tensors, recorder.made)
-        steps = needed(steps, self._outputs)
-        use_take_rows(steps, tensors)
-        note_last_uses(steps, self._outputs, recorder.made)
-        if not any(step.mutates for step in steps):
-            write_over(steps, tensors, self._outputs, recorder.made)
+    def __init__(
+        self,
+        fn: Callable[..., Sequence[Tensor]],
+        leaves: Sequence[Tensor],
+        num_rows: int,
+        large: frozenset[Slot] | None = None,
+    ) -> None:
+        inputs = [_with_rows(leaf, num_rows) for leaf in leaves]
+        recorder = Recorder(inputs)
+        versions = [tensor._version for tensor in inputs]
+        with recorder:
+            results = fn(*inputs)
+        if [tensor._version for tensor in inputs] != versions:
+            raise RuntimeError("it writes into its arguments in place: ops are pure functions")
+        if not recorder.replayable:
+            raise NotReplayable
+        self.tensors, self.inputs, made = recorder.tensors, recorder.inputs, recorder.made
+        self.outputs = [recorder.slot(tensor) for tensor in results]
+        self.num_recorded = len(recorder.steps)
+        steps, self.large = recorder.steps, large
+        self.prelude: list[Step] = []
+        writes = any(step.mutates for step in steps)
+        if not writes:
+            steps, self.outputs = without_identities(steps, self.tensors, self.outputs)
+            use_fills(steps, self.tensors)
+            self.large = large_slots(steps, self.tensors) if large is None else large
+            steps, self.prelude = split_constants(steps, self.inputs, self.large, made)
+        self.steps = needed(steps, self.outputs)
+        use_take_rows(self.steps, self.tensors)
+        note_last_uses(self.steps, self.outputs, made)
+        if not writes:
+            write_over(self.steps, self.tensors, self.outputs, made)
+        used = {slot for step in self.steps for slot in step.slots()} | set(self.outputs)
+        self.prelude = needed(self.prelude, list(used))
+        used |= {slot for step in self.prelude for slot in step.slots()}
+        kept = {slot for step in self.prelude for slot in step.out_slots}
+        self.constants = sorted(used - made - kept - set(self.inputs))  # tensors that were there before
+
+
+def _with_rows(leaf: Tensor, num_rows: int) -> Tensor:
+    """The first row of leaf, repeated, with leaf's strides."""
+    rows = torch.empty_strided((num_rows, *leaf.shape[1:]), leaf.stride(), dtype=leaf.dtype)
+    return rows.copy_(leaf[:1].expand_as(rows)) if leaf.stride(0) else leaf[:1].expand_as(rows)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A size: so many times the number of rows."""
+
+    times: int
+
+
+def common(first: Any, second: Any) -> Any:
+    """What two recordings have in common, with `Rows` for sizes that differ. Raises NotReplayable."""
+    if type(first) is not type(second):
+        raise NotReplayable
+    if isinstance(first, Step):
+        names = ("kernel", "args", "kwargs", "outs", "drops")
+        return Step(*(common(getattr(first, name), getattr(second, name)) for name in names))
+    if isinstance(first, list):
+        if len(first) != len(second):
+            raise NotReplayable
+        return [common(a, b) for a, b in zip(first, second)]
+    if isinstance(first, dict):
+        if first != second:
+            raise NotReplayable
+        return first
+    if isinstance(first, Tensor):
+        if first is not second and not (first.shape == second.shape and torch.equal(first, second)):
+            raise NotReplayable
+        return first
+    if type(first) is int and first != second:
+        times = first // NUM_ROWS[0]
+        if (times * NUM_ROWS[0], times * NUM_ROWS[1]) != (first, second):
+            raise NotReplayable
+        return Rows(times)
+    if first != second and (first == first or second == second):  # a NaN is like another
+        raise NotReplayable
+    return first
+
+
+def scaled(value: Any, num_rows: int) -> Any:
+    """The value for so many rows."""
+    if isinstance(value, list):
+        return [scaled(part, num_rows) for part in value]
+    return value.times * num_rows if isinstance(value, Rows) else value
+
+
+def _has_rows(value: Any) -> bool:
+    return any(_has_rows(part) for part in value) if isinstance(value, list) else isinstance(value, Rows)
+
+
+Instruction = tuple[Any, Any, Any, Any, Any]
+"""Function, getter of its arguments, kwargs, out slot or slots, dropped slots."""
+
+
+class Tape:
+    """A recorded call `fn`, ready to be replayed on inputs [n, ...] of the strides of `leaves`, for any n. Raises
+    NotReplayable."""
+
+    def __init__(self, fn: Callable[..., Sequence[Tensor]], leaves: Sequence[Tensor]) -> None:
+        first = Recording(fn, leaves, NUM_ROWS[0])
+        second = Recording(fn, leaves, NUM_ROWS[1], first.large)
+        self.num_recorded = first.num_recorded
+        self._inputs = first.inputs
+        self._outputs = common(first.outputs, second.outputs)
+        self._template: list[Any] = [None] * len(first.tensors)
+        for slot in common(first.constants, second.constants):
+            self._template[slot] = common(first.tensors[slot], second.tensors[slot])
+        self._sized: list[tuple[Slot, Any]] = []
+        steps, prelude = common(first.steps, second.steps), common(first.prelude, second.prelude)
         self.num_steps = len(steps)
-        used = {slot for step in steps for slot in step.slots()} | set(self._outputs)
-        self._template: list[Any] = [
-            tensor if slot in used and slot not in recorder.made and slot not in self._inputs else None
-            for slot, tensor in enumerate(tensors)
-        ]
         self._program = [instruction for step in steps for instruction in self._instructions(step)]
+        self._prelude = [instruction for step in prelude for instruction in self._instructions(step)]
+        self._templates: dict[int, list[Any]] = {}
 
     def _constant(self, value: Any) -> Slot:
+        slot = Slot(len(self._template))
         self._template.append(value)
-        return Slot(len(self._template) - 1)
+        if _has_rows(value):
+            self._sized.append((slot, value))
+        return slot
 
-    def _instructions(self, step: Step) -> list[tuple[Any, ...]]:
-        """(function, getter of its arguments, kwargs, out slot or slots, dropped slots). Lists of tensors are made first."""
-        made: list[tuple[Any, ...]] = []
+    def _instructions(self, step: Step) -> list[Instruction]:
+        """Of one step; lists of tensors among its arguments are made first."""
+        made: list[Instruction] = []
         places: list[Slot] = []
         drops = list(step.drops)
         for arg in step.args:
@@ -131,30 +248,48 @@ class Tape:
         outs = int(step.outs) if isinstance(step.outs, Slot) else [int(slot) for slot in step.outs]
         tensors_by_name = {key: int(arg) for key, arg in step.kwargs.items() if type(arg) is Slot}
         plain = {key: arg for key, arg in step.kwargs.items() if type(arg) is not Slot}
-        made.append((step.kernel, getter, (plain, tensors_by_name) if step.kwargs else None, outs, drops))
+        kernel = NATIVE.get(step.kernel, step.kernel)
+        made.append((kernel, getter, (plain, tensors_by_name) if step.kwargs else None, outs, drops))
         return made
 
     def replay(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The outputs for other inputs."""
-        values = self._template.copy()
+        num_rows = len(inputs[0])
+        values = (self._templates.get(num_rows) or self._make_template(num_rows)).copy()
         for slot, tensor in zip(self._inputs, inputs):
             values[slot] = tensor
-        for kernel, getter, kwargs, outs, drops in self._program:
-            arguments = (values[getter],) if type(getter) is int else getter(values)
-            if kwargs is None:
-                result = kernel(*arguments)
-            else:
-                plain, by_name = kwargs
-                result = kernel(*arguments, **plain, **{key: values[slot] for key, slot in by_name.items()})
-            if type(outs) is int:
-                values[outs] = result
-            else:
-                for slot, part in zip(outs, result):
-                    values[slot] = part
-            arguments = result = None
-            for slot in drops:
-                values[slot] = None
+        _run(self._program, values)
         return tuple(values[slot] for slot in self._outputs)
+
+    def _make_template(self, num_rows: int) -> list[Any]:
+        """All that is known before the inputs are."""
+        template = self._template.copy()
+        for slot, value in self._sized:
+            template[slot] = scaled(value, num_rows)
+        _run(self._prelude, template)
+        if len(self._templates) >= MAX_TEMPLATES:
+            self._templates.clear()
+        self._templates[num_rows] = template
+        return template
+
+
+def _run(program: list[Instruction], values: list[Any]) -> None:
+    """Call the kernels one after the other on the values in their slots."""
+    for kernel, getter, kwargs, outs, drops in program:
+        arguments = (values[getter],) if type(getter) is int else getter(values)
+        if kwargs is None:
+            result = kernel(*arguments)
+        else:
+            plain, by_name = kwargs
+            result = kernel(*arguments, **plain, **{key: values[slot] for key, slot in by_name.items()})
+        if type(outs) is int:
+            values[outs] = result
+        else:
+            for slot, part in zip(outs, result):
+                values[slot] = part
+        arguments = result = None
+        for slot in drops:
+            values[slot] = None
 
 
 def _as_list(*parts: Any) -> list[Any]:

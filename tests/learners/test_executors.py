@@ -15,7 +15,7 @@ from learners.executors import blocks as blocks_module
 from learners.executors import calls as calls_module
 from learners.executors.contract import assert_pure, assert_rows_bit_equal
 from learners.executors.gather import gather
-from learners.executors.tape import Recorder, Tape
+from learners.executors.tape import NotReplayable, Tape
 
 FEATURES, HIDDEN, CLASSES = 12, 9, 5
 NUM_PARAMS = FEATURES * HIDDEN + HIDDEN + HIDDEN * CLASSES + CLASSES
@@ -358,23 +358,38 @@ def test_one_tensor_passed_twice_is_two_arguments_when_replayed() -> None:
 
 
 def test_tape_keeps_the_kernels_that_matter() -> None:
-    """Views that exist already, unused results and what depends on constants alone are left out."""
+    """Views that exist already, unused results and what depends on constants alone are left out; any number of rows will do."""
     table = torch.arange(12.0).view(3, 4)
 
     def fn(x, index):
         unused = x.exp()  # noqa: F841
         constant = table.t().sum(0)
-        return (x.detach().t().t() + table[index] * constant[0]).relu()
+        ones = torch.ones(len(x)).cumsum(0)
+        return ((x.detach().t().t() + table[index] * constant[0]).relu() + ones.view(-1, 1).expand(len(x), 4),)
 
-    x, index = torch.ones(2, 4), torch.tensor([2, 0])
-    recorder = Recorder([x, index])
-    with recorder:
-        result = fn(x, index)
-    tape = Tape(recorder, [result])
-    assert torch.equal(tape.replay([x, index])[0], result)
-    other = (torch.full((2, 4), -20.0), torch.tensor([-1, 1]))  # negative indices fall back to the slower kernel
-    assert torch.equal(tape.replay(other)[0], fn(*other))
-    assert torch.equal(other[0], torch.full((2, 4), -20.0))
+    tape = Tape(fn, [torch.ones(2, 4), torch.tensor([2, 0])])
+    for num_rows in (2, 3, 11, 100):
+        x = torch.linspace(-20, 20, 4 * num_rows).view(num_rows, 4)
+        before = x.clone()
+        for index in (torch.arange(num_rows) % 3, torch.arange(num_rows) % 5 - 3):  # negative: by the slower kernel
+            if index.max() < 3:
+                assert torch.equal(tape.replay([x, index])[0], fn(x, index)[0])
+        assert torch.equal(x, before)
     names = [str(step[0]) for step in tape._program]
-    assert not any(word in name for name in names for word in ("exp", "sum", "detach"))
+    assert not any(word in name for name in names for word in ("exp.", "sum", "detach", "ones"))
     assert tape.num_steps < tape.num_recorded
+
+
+def test_calls_whose_kernels_depend_on_values_or_on_the_number_of_rows_are_not_replayed() -> None:
+    def by_value(x):
+        return (x * 2 if x.sum() > 0 else x,)
+
+    def by_rows(x):
+        return (x.view(-1)[: len(x) ** 2 % 50],)
+
+    def by_shape(x):
+        return (x.exp() if len(x) > 12 else x.exp().log(),)
+
+    for fn in (by_value, by_rows, by_shape):
+        with pytest.raises(NotReplayable):
+            Tape(fn, [torch.ones(4, 50)])
