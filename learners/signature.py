@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 MIN_BUCKET = 4
 """Smallest padded length of a ragged argument."""
 
+KERNEL_BYTES = 1 << 19
+"""What one kernel of a batched call should make on average: enough to be worth its call, and few enough kernels' worth to
+stay in the cache."""
+
+MIN_ROWS_PER_CALL = 16
+"""However much a row is."""
+
 
 class Signature:
     """A class of calls that may share one batched call.
@@ -33,7 +40,7 @@ class Signature:
     ragged: leaf index -> padded length; outputs: shape and dtype of each result; single: one tensor, not a tuple
     num_carry, num_xs: for a step of a scan; the leaves are carry, xs, constants
     num_bytes: of the arguments and results of one call (of its fixed part, for a scan), step_bytes: of one step's xs,
-    peak_bytes: of one call with everything in between; flops: of one call, where torch's counter finds them all, else 0
+    peak_bytes: of one call with everything in between; rows_per_call: at most, see KERNEL_BYTES; flops: of one call, where torch's counter finds them all, else 0
     """
 
     __slots__ = (
@@ -46,6 +53,7 @@ class Signature:
         "outputs",
         "peak_bytes",
         "ragged",
+        "rows_per_call",
         "single",
         "step_bytes",
         "structure",
@@ -70,6 +78,7 @@ class Signature:
         self.outputs: list[TensorKey] = []
         self.single = True
         self.num_bytes = self.step_bytes = self.peak_bytes = 0
+        self.rows_per_call = MIN_ROWS_PER_CALL
         self.flops = 0
 
     def arguments(self, leaves: Sequence[Tensor]) -> list[Any]:
@@ -222,12 +231,13 @@ def stack_ragged(op: Op, arg: Any, first: Any) -> Tensor:
 
 
 class _ByteCounter(TorchDispatchMode):
-    """Adds up the sizes of all tensors that are made."""
+    """Counts kernels, and adds up the sizes of all tensors that they make."""
 
-    num_bytes = 0
+    num_bytes = num_kernels = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
+        self.num_kernels += 1
         for tensor in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(tensor, Tensor):
                 self.num_bytes += tensor.nbytes
@@ -265,6 +275,8 @@ def infer(op: Op, args: Sequence[Any], num_xs: int = 0, num_carry: int = 0) -> S
     signature.num_bytes = sum(sizes) - signature.step_bytes
     signature.num_bytes += sum(prod(shape) * dtype.itemsize for shape, dtype in signature.outputs)
     signature.peak_bytes = sum(sizes) + counter.num_bytes
+    rows = KERNEL_BYTES * counter.num_kernels // max(1, signature.peak_bytes)
+    signature.rows_per_call = max(MIN_ROWS_PER_CALL, rows - rows % MIN_ROWS_PER_CALL)
     return signature
 
 

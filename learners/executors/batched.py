@@ -17,7 +17,7 @@ from torch import Tensor
 from learners.deferred import Op
 from learners.executors.blocks import Blocks
 from learners.executors.calls import BatchedCalls, owned
-from learners.executors.gather import gather, gather_ragged, gather_steps, tensor_of
+from learners.executors.gather import Column, RaggedColumn, gather, gather_steps, tensor_of
 from learners.signature import Signature
 from learners.values import Deferred
 
@@ -144,7 +144,7 @@ class BatchedExecutor:
     def flush(self) -> None:
         with torch.no_grad():
             while self._ready:
-                self._run(max(self._ready, key=lambda signature: len(self._ready[signature])))
+                self._run(max(self._ready, key=self._urgency))
         self._blocks.compact()
 
     def _resolve(self, values: Sequence[Any]) -> None:
@@ -168,10 +168,15 @@ class BatchedExecutor:
         with torch.no_grad():
             while left:
                 wanted = [s for s, jobs in self._ready.items() if any(job.mark == mark for job in jobs)]
-                signature = max(wanted, key=lambda s: len(self._ready[s]))
+                signature = max(wanted, key=self._urgency)
                 left -= sum(job.mark == mark for job in self._ready[signature])
                 self._run(signature)
         self._blocks.compact()
+
+    def _urgency(self, signature: Signature) -> tuple[bool, int]:
+        """The largest group is run first; last of all what nothing depends on, since more of it may become ready."""
+        jobs = self._ready[signature]
+        return any(job.dependents for job in jobs), len(jobs)
 
     # -- executing ----------------------------------------------------------------------------------------------------
 
@@ -183,7 +188,7 @@ class BatchedExecutor:
                 for job in jobs:
                     self._run_alone(job)
             else:
-                jobs.sort(key=_order)
+                _sort(jobs)
                 size = max(MIN_ROWS, self.live_bytes // max(1, signature.peak_bytes))
                 for start in range(0, len(jobs), size):
                     self._run_group(signature, jobs[start : start + size])
@@ -225,26 +230,35 @@ class BatchedExecutor:
         job.leaves, job.xs = [], ()
 
     def _run_group(self, signature: Signature, jobs: list[Job]) -> None:
-        padded = jobs + [jobs[-1]] * (rows_for(len(jobs)) - len(jobs))
-        leaves = [
-            gather_ragged([job.leaves[i] for job in padded], *_ragged_shape(signature, place))
+        """In calls of `Signature.rows_per_call` at most, so that what they make stays in the cache."""
+        columns = [
+            RaggedColumn([job.leaves[i] for job in jobs], *_ragged_shape(signature, place))
             if place in signature.ragged
-            else gather([job.leaves[i] for job in padded])
+            else Column([job.leaves[i] for job in jobs])
             for i, place in enumerate(_places(signature))
         ]
-        if signature.num_xs:
-            self._run_scan(signature, jobs, padded, leaves)
-        else:
-            self._hand_out(self._call(signature, leaves), jobs, 0)
+        num_calls = -(-len(jobs) // signature.rows_per_call)
+        size = rows_for(-(-len(jobs) // num_calls))
+        parts: list[list[Tensor]] = []
+        for start in range(0, len(jobs), size):
+            part = jobs[start : start + size]
+            num_rows = rows_for(len(part))
+            leaves = [column.take(start, start + len(part), num_rows) for column in columns]
+            if signature.num_xs:
+                self._run_scan(signature, part, num_rows, leaves)
+            else:
+                parts.append(self._call(signature, leaves))
+        if parts:
+            self._hand_out([torch.cat(pieces) if len(pieces) > 1 else pieces[0] for pieces in zip(*parts)], jobs, 0)
 
-    def _run_scan(self, signature: Signature, jobs: list[Job], padded: list[Job], leaves: list[Tensor]) -> None:
+    def _run_scan(self, signature: Signature, jobs: list[Job], rows: int, leaves: list[Tensor]) -> None:
         """All steps of a group of scans, longest first: step s runs the rows that are not done (see `rows_for`)."""
-        carry: Sequence[Tensor] = leaves[: signature.num_carry]
+        carry = [part if part.stride(0) else part.contiguous() for part in leaves[: signature.num_carry]]
         constants = leaves[signature.num_carry :]
+        padded = jobs + jobs[-1:] * (rows - len(jobs))
         lengths = [job.steps for job in padded]
         xs = [gather_steps([job.xs[i] for job in padded], lengths, rows_for) for i in range(signature.num_xs)]
         left = len(jobs)
-        rows = len(padded)
         for step in range(lengths[0]):
             inputs = [x[step] for x in xs]
             if len(inputs[0]) < rows:
@@ -275,11 +289,17 @@ class BatchedExecutor:
             job.leaves, job.xs = [], ()
 
 
-def _order(job: Job) -> tuple[int, int]:
-    """Longest scans first; then as their first argument lies, so that it need not be copied."""
-    first = job.leaves[0] if job.leaves else None
-    row = first.row if type(first) is Deferred else None
-    return -job.steps, -1 if row is None else row
+def _sort(jobs: list[Job]) -> None:
+    """Longest scans first; then as their first arguments lie, so that they need not be copied."""
+    bases: dict[int, int] = {}
+
+    def order(job: Job) -> tuple[int, int, int]:
+        first = job.leaves[0] if job.leaves else None
+        if type(first) is not Deferred or first.row is None:
+            return -job.steps, -1, 0
+        return -job.steps, bases.setdefault(id(first.base), len(bases)), first.row
+
+    jobs.sort(key=order)
 
 
 def _places(signature: Signature) -> list[int]:
@@ -294,7 +314,7 @@ def _ragged_shape(signature: Signature, place: int) -> tuple[int, Sequence[int],
 
 
 def _one_ragged(signature: Signature, place: int, leaf: Any) -> Tensor:
-    return gather_ragged([leaf], *_ragged_shape(signature, place))[0]
+    return RaggedColumn([leaf], *_ragged_shape(signature, place)).take(0, 1, 1)[0]
 
 
 def _aligned(tensor: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from learners.values import Deferred
 
 FEW_BASES = 8
-"""Rows of several bases are gathered base by base if there are at least this many rows a base, else one by one."""
+"""Rows of several bases are put into one table if there are at least this many rows a base, else stacked one by one."""
 
 
 def tensor_of(value: Any) -> Tensor:
@@ -27,82 +27,111 @@ def tensor_of(value: Any) -> Tensor:
 
 def gather(values: Sequence[Any]) -> Tensor:
     """Values of one shape as [n, ...]. The result may be a view of where they lie: it must not be written to."""
-    n = len(values)
-    first = values[0]
-    if type(first) is Deferred and first.row is not None:
-        base: Tensor = first.base  # type: ignore[assignment]
-        rows = [v.row for v in values if type(v) is Deferred and v.base is base]
-        if len(rows) == n:
-            return _gather_rows(base, rows)  # type: ignore[arg-type]
-    else:
-        whole = first.base if type(first) is Deferred else first
-        if all((v.base if type(v) is Deferred else v) is whole for v in values):
-            return whole.expand(n, *whole.shape)  # type: ignore[union-attr]
-    if type(first) is Deferred and n >= FEW_BASES:
-        return _gather_mixed(values)
-    return torch.stack([tensor_of(v) for v in values])
+    return Column(values).take(0, len(values), len(values))
 
 
-def _gather_rows(base: Tensor, rows: list[int]) -> Tensor:
-    n, start = len(rows), rows[0]
-    if rows[-1] == start + n - 1 and rows == list(range(start, start + n)):
-        return base if n == len(base) else base.narrow(0, start, n)
-    if rows.count(start) == n:
-        return base[start].expand(n, *base.shape[1:])
-    return base.index_select(0, torch.tensor(rows))
+class Column:
+    """One argument of a group of jobs, values of one shape, to be taken a run of jobs at a time."""
+
+    __slots__ = ("_rows", "_table", "_values")
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = values
+        self._table: Tensor | None = None  # None: the values lie anywhere
+        self._rows: list[int] | None = None  # of the table; None: the table is everyone's value
+        first = values[0]
+        if type(first) is Deferred and first.row is not None:
+            base = first.base
+            rows = [value.row for value in values if type(value) is Deferred and value.base is base]
+            if len(rows) == len(values):
+                self._table, self._rows = base, rows  # type: ignore[assignment]
+            else:
+                self._make_table()
+        else:
+            whole = first.base if type(first) is Deferred else first
+            if all((value.base if type(value) is Deferred else value) is whole for value in values):
+                self._table = whole
+
+    def _make_table(self) -> None:
+        """Of rows of several bases."""
+        wanted: dict[int, tuple[Tensor, set[int]]] = {}
+        for value in self._values:
+            if type(value) is not Deferred or value.row is None:
+                return
+            wanted.setdefault(id(value.base), (value.base, set()))[1].add(value.row)  # type: ignore[arg-type]
+        if len(wanted) * FEW_BASES > len(self._values):
+            return
+        parts: list[Tensor] = []
+        places: dict[int, dict[int, int]] = {}
+        start = 0
+        for key, (base, rows) in wanted.items():
+            order = range(len(base)) if 2 * len(rows) >= len(base) else sorted(rows)
+            parts.append(base if len(order) == len(base) else base.index_select(0, torch.tensor(order)))
+            places[key] = {row: place for place, row in enumerate(order, start)}
+            start += len(order)
+        self._table = torch.cat(parts)
+        self._rows = [places[id(value.base)][value.row] for value in self._values]
+
+    def take(self, start: int, stop: int, num_rows: int) -> Tensor:
+        """The values of jobs start to stop, and any others behind them, as [num_rows, ...]. May be a view."""
+        table = self._table
+        if table is None:
+            tensors = [tensor_of(value) for value in self._values[start:stop]]
+            return torch.stack(tensors + tensors[-1:] * (num_rows - len(tensors)))
+        if self._rows is None:
+            return table.expand(num_rows, *table.shape)
+        rows = self._rows[start:stop]
+        first = rows[0]
+        if first + num_rows <= len(table) and rows == list(range(first, first + len(rows))):
+            return table if num_rows == len(table) else table.narrow(0, first, num_rows)
+        if rows.count(first) == len(rows):
+            return table[first].expand(num_rows, *table.shape[1:])
+        return table.index_select(0, torch.tensor(rows + rows[-1:] * (num_rows - len(rows))))
 
 
-def _gather_mixed(values: Sequence[Any]) -> Tensor:
-    """Rows of several bases, plain tensors among them."""
-    positions: dict[int, list[int]] = {}
-    for position, value in enumerate(values):
-        positions.setdefault(id(value.base) if type(value) is Deferred else -1, []).append(position)
-    if len(positions) * FEW_BASES > len(values):
-        return torch.stack([tensor_of(v) for v in values])
-    shape, dtype = values[0].key
-    stacked = torch.empty((len(values), *shape), dtype=dtype)
-    for where in positions.values():
-        stacked.index_copy_(0, torch.tensor(where), gather([values[position] for position in where]))
-    return stacked
+class RaggedColumn:
+    """As `Column`, of a ragged argument: each value a list of values [...], or one value [m_i, ...]. Taken are [num_rows, m,
+    ...], zeros behind each m_i."""
 
+    __slots__ = ("_dtype", "_flat", "_lengths", "_m", "_shape", "_values")
 
-def gather_ragged(values: Sequence[Any], m: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Ragged arguments (each a list of values [...], or one value [m_i, ...]) as [n, m, ...], zeros behind each m_i."""
-    n = len(values)
-    lists = [isinstance(value, (list, tuple)) for value in values]
-    if all(lists):
-        return _gather_lists(values, n, m, shape, dtype)
-    if any(lists):
-        values = [gather(v) if is_list and len(v) else v for v, is_list in zip(values, lists)]
-        values = [torch.zeros((0, *shape), dtype=dtype) if isinstance(v, (list, tuple)) else v for v in values]
-    return _gather_tensors([tensor_of(value) for value in values], n, m, shape, dtype)
+    def __init__(self, values: Sequence[Any], m: int, shape: Sequence[int], dtype: torch.dtype) -> None:
+        self._m = m
+        self._shape = shape
+        self._dtype = dtype
+        self._values = values
+        self._flat: Column | None = None
+        self._lengths: list[int] = []
+        lists = [isinstance(value, (list, tuple)) for value in values]
+        filler = next((value[0] for value in values if len(value)), None) if all(lists) else None
+        if filler is not None:
+            flat: list[Any] = []
+            for value in values:
+                flat.extend(value)
+                flat.extend([filler] * (m - len(value)))
+                self._lengths.append(len(value))
+            self._flat = Column(flat)
+        elif any(lists):
+            empty = torch.zeros((0, *shape), dtype=dtype)
+            self._values = [(gather(v) if len(v) else empty) if is_list else v for v, is_list in zip(values, lists)]
 
-
-def _gather_lists(values: Sequence[Any], n: int, m: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    filler = next((value[0] for value in values if len(value)), None)
-    if filler is None:
-        return torch.zeros((n, m, *shape), dtype=dtype)
-    flat: list[Any] = []
-    padding: list[int] = []
-    for value in values:
-        flat.extend(value)
-        missing = m - len(value)
-        if missing:
-            padding.extend(range(len(flat), len(flat) + missing))
-            flat.extend([filler] * missing)
-    stacked = gather(flat)
-    if padding:
-        stacked = stacked.index_fill(0, torch.tensor(padding), 0)
-    return stacked.view(n, m, *shape)
-
-
-def _gather_tensors(tensors: list[Tensor], n: int, m: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    if all(len(tensor) == m for tensor in tensors):
-        return torch.stack(tensors)
-    stacked = torch.zeros((n * m, *shape), dtype=dtype)
-    where = [i * m + j for i, tensor in enumerate(tensors) for j in range(len(tensor))]
-    stacked.index_copy_(0, torch.tensor(where, dtype=torch.int64), torch.cat(tensors))
-    return stacked.view(n, m, *shape)
+    def take(self, start: int, stop: int, num_rows: int) -> Tensor:
+        """The values of jobs start to stop, and any others behind them."""
+        m, shape = self._m, self._shape
+        if self._flat is not None:
+            stacked = self._flat.take(start * m, stop * m, num_rows * m)
+            padding = [i * m + j for i, n in enumerate(self._lengths[start:stop]) if n < m for j in range(n, m)]
+            if padding:
+                stacked = stacked.index_fill(0, torch.tensor(padding), 0)
+            return stacked.view(num_rows, m, *shape)
+        tensors = [tensor_of(value) for value in self._values[start:stop]]
+        tensors += tensors[-1:] * (num_rows - len(tensors))
+        if all(len(tensor) == m for tensor in tensors):
+            return torch.stack(tensors)
+        stacked = torch.zeros((num_rows * m, *shape), dtype=self._dtype)
+        where = [i * m + j for i, tensor in enumerate(tensors) for j in range(len(tensor))]
+        stacked.index_copy_(0, torch.tensor(where, dtype=torch.int64), torch.cat(tensors))
+        return stacked.view(num_rows, m, *shape)
 
 
 def gather_steps(xs: Sequence[Tensor], lengths: Sequence[int], rows_for: Callable[[int], int]) -> list[Tensor]:
