@@ -13,6 +13,9 @@ import torch
 
 from learners.protocol import Batches
 
+AHEAD = 512
+"""Samples that are put in order at once for draws by steps: small devices would else pay for a draw more than for its use."""
+
 
 class BatchStream:
     """Draws `Batches` over `sample_indices` [num_samples].
@@ -34,7 +37,8 @@ class BatchStream:
         self._augmentation_rng = augmentation_rng
         self._dtype = dtype
         self._in_order: dict[int, Batches] = {}
-        self._left = np.empty(0, dtype=np.int64)  # the rest of the present pass, for draws by steps
+        self._left = np.empty(0, dtype=np.int64)  # the next passes, for draws by steps
+        self._ordered = self.sample_indices[None]  # several passes, to be permuted
         self._full: dict[tuple[int, int], torch.Tensor] = {}
 
     def num_steps(self, batch_size: int, steps: int | None, epochs: int | None) -> int:
@@ -124,9 +128,10 @@ class BatchStream:
         flat = self._left
         missing = num - len(flat)
         if missing > 0:
-            passes = -(-missing // len(self.sample_indices))
-            ordered = np.broadcast_to(self.sample_indices, (passes, len(self.sample_indices)))
-            flat = np.concatenate([flat, rng.permuted(ordered, axis=1).ravel()])
+            passes = -(-max(missing, AHEAD) // len(self.sample_indices))
+            if len(self._ordered) != passes:
+                self._ordered = np.tile(self.sample_indices, (passes, 1))
+            flat = np.concatenate([flat, rng.permuted(self._ordered, axis=1).ravel()])
         self._left = flat[num:]
         return flat[:num]
 
