@@ -130,9 +130,18 @@ def _axes(table: dict[str, Any], source: str, above: str = "") -> Iterator[tuple
         if not values:
             raise ScenarioError(f"{source} {where} = []: is empty; give the values that the key takes")
         for number, value in enumerate(values):
+            if _has_dates(value):
+                raise ScenarioError(f"{source} {where}: no key takes dates or times of day")
             if any(_same(value, other) for other in values[:number]):
                 raise ScenarioError(f"{source} {where}: {shown(value)} is there twice")
         yield key, values
+
+
+def _has_dates(value: Any) -> bool:
+    """Whether a value of a TOML file holds something that JSON does not know."""
+    if isinstance(value, (dict, list)):
+        return any(_has_dates(item) for item in (value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, (bool, int, float, str))
 
 
 def _same(a: Any, b: Any) -> bool:

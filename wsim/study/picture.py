@@ -114,7 +114,7 @@ def _draw_curves(
                 low, high = mean - half, mean + half
                 axis.fill_between(grid / factor, low, high, color=styles[row.arm]["color"], alpha=0.2, linewidth=0)
                 axis.plot(grid / factor, mean, linewidth=2.0, **styles[row.arm])
-                reached += [*mean[np.isfinite(mean)], *low[np.isfinite(low)], *high[np.isfinite(high)], *targets]
+                reached += [*mean[np.isfinite(mean)], *high[np.isfinite(high)], *targets]
         axis.set_xlabel(f"{label} [{scaled_unit}]")
         if logarithmic:
             axis.set_xscale("log")

@@ -169,6 +169,7 @@ def test_a_selection_survives_as_overrides() -> None:
         ("study = { axes = { stop.rounds = 3 } }", ['axes "stop.rounds" = 3: has to be an array']),
         ("study = { axes = { stop.rounds = [1, 2, 1] } }", ['axes "stop.rounds": 1 is there twice']),
         ("study = { axes = { a = [1.0, inf] } }", ["inf", "finite"]),
+        ("study = { axes = { a = [[2024-02-29]] } }", ['axes "a": no key takes dates']),
     ],
 )
 def test_a_wrong_study_is_one_line_that_names_file_key_and_remedy(study: str, words: list[str]) -> None:

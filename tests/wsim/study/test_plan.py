@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.wsim.study.studies import GOSSIP, STUDY, WORLD, write_study
 from wsim.errors import ScenarioError, one_line
 from wsim.scenario import load_text
+from wsim.scenario.arms import toml
 from wsim.study.plan import plan
 
 
@@ -106,6 +112,47 @@ def test_a_wrong_point_is_one_line_that_names_arm_axis_and_key(tmp_path: Path, s
     message = refusal(tmp_path, WORLD + study)
     assert message.startswith("tiny.toml")
     assert all(word in message for word in words), message
+
+
+ODD = st.one_of(
+    st.none(),
+    st.sampled_from(
+        [0, -1, 2**70, 1e400, "", "x", "1..2", "none", True, [], {}, [[]], {"name": "y"}, ["a", 1], "9..1"]
+    ),
+    st.dictionaries(
+        st.sampled_from(["name", "algorithm", "devices", "0", "server", "é.x", ""]), st.integers(), max_size=2
+    ),
+)
+
+
+@settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.tuples(st.integers(0, 30), ODD), min_size=1, max_size=3))
+def test_a_damaged_study_is_one_line_or_a_plan(tmp_path: Path, damages: list[tuple[int, Any]]) -> None:
+    """Values of the table, at any depth, replaced or (None) removed."""
+    study: Any = tomllib.loads(STUDY + 'axes = { "channel.bandwidth_hz" = [1e6], devices.phones.count = [4] }')["study"]
+    for where, value in damages:
+        places = [(study, key) for key in study]
+        for holder, key in places:
+            inner = holder[key]
+            keys = list(inner) if isinstance(inner, dict) else range(len(inner)) if isinstance(inner, list) else []
+            places += [(inner, each) for each in keys]
+        if places:
+            holder, key = places[where % len(places)]
+            if value is None:
+                del holder[key]
+            else:
+                holder[key] = copy.deepcopy(value)
+    message = "tiny.toml"
+    try:
+        found = plan(write_study(tmp_path, f"study = {toml(study)}\n{WORLD}"))
+    except ScenarioError as error:
+        message = str(error)
+    else:
+        assert len({run.file for run in found.runs}) == len(found.runs) > 0
+    assert message == one_line(message)
+    assert message.startswith("tiny.toml")
 
 
 def test_a_sweep_takes_no_arm_by_set(tmp_path: Path) -> None:
