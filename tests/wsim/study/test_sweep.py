@@ -112,8 +112,8 @@ def test_a_finished_sweep_repeats_nothing_and_gives_the_same_bytes(
 
 
 def test_a_killed_sweep_goes_on_where_it_was_and_ends_alike(reference: Path, tmp_path: Path, sweep: Sweep) -> None:
-    """Killed with two jobs and finished with two, against the reference of one job."""
-    write_study(tmp_path)
+    """Killed with two jobs and finished with two, against the reference of one job. One worker would never end by itself."""
+    write_study(tmp_path, WORLD + study(ENDLESS, *ARMS))
     folder = tmp_path / "outputs/tiny"
     process = start(tmp_path, "sweep", "tiny.toml", "--jobs", "2")
     wait_for(lambda: len(results(folder)) >= 3)
@@ -122,6 +122,7 @@ def test_a_killed_sweep_goes_on_where_it_was_and_ends_alike(reference: Path, tmp
     process.kill()
     process.communicate()
     wait_for(lambda: not any(map(alive, below)))
+    write_study(tmp_path)
     before = stamps(folder)
     assert 3 <= len(before) < len(ALL), "killed too late for this test"
     assert not (folder / "table.csv").exists()
