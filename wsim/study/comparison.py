@@ -43,14 +43,23 @@ ROUNDS = Measure("rounds", "rounds", "", lambda run, time_s: float(run.rounds))
 END = Measure("simulated_s", "ended after", "s", lambda run, time_s: run.simulated_s)
 ACCURACY_END = Measure("accuracy_end", "accuracy at the end", "accuracy", lambda run, time_s: _last(run.accuracy))
 ACCURACY = Measure(
-    "accuracy_equal_time", "accuracy at equal time", "accuracy", lambda run, time_s: run.accuracy_at(time_s)
+    "accuracy_equal_time", "accuracy at equal time", "accuracy", lambda run, time_s: run.at(run.accuracy, time_s)
 )
 WORST = Measure(
-    "accuracy_worst_equal_time", "worst device then", "accuracy", lambda run, time_s: run.accuracy_worst_at(time_s)
+    "accuracy_worst_equal_time", "worst device then", "accuracy", lambda run, time_s: run.at(run.accuracy_worst, time_s)
 )
 ON_AIR = Measure("on_air_bits", "on the air", "bit", lambda run, time_s: float(run.totals["on_air_bits"]))
 ENERGY = Measure("energy_j", "energy of all devices", "J", lambda run, time_s: float(run.totals["energy_j"]))
 MEASURES = (ROUNDS, END, ACCURACY_END, ACCURACY, WORST, ON_AIR, ENERGY)
+
+
+def of_series(name: str) -> Measure:
+    """The accuracy of one of the things that were evaluated side by side, at equal time."""
+
+    def value(run: Finished, time_s: float) -> float:
+        return run.at(run.series[name], time_s) if name in run.series else math.nan
+
+    return Measure(f"accuracy_equal_time: {name}", name, "accuracy", value)
 
 
 def to_target(target: float) -> tuple[Measure, Measure, Measure]:
@@ -91,6 +100,12 @@ class Comparison:
     @property
     def targets(self) -> list[float]:
         return sorted({target for row in self.rows for run in row.runs for target in run.targets.tolist()})
+
+    @property
+    def measures(self) -> list[Measure]:
+        """Of every run; where more was evaluated than one thing that is the same for all arms, each by itself too."""
+        series = list(dict.fromkeys(name for row in self.rows for run in row.runs for name in run.series))
+        return [*MEASURES, *(of_series(name) for name in series if len(series) > 1)]
 
     def points(self) -> list[tuple[Mapping[str, Any], list[Row]]]:
         """The rows of each point of the axes."""

@@ -41,6 +41,7 @@ class Finished:
     time_s: np.ndarray  # [E]
     accuracy: np.ndarray  # [E]
     accuracy_worst: np.ndarray  # [E]
+    series: Mapping[str, np.ndarray]  # [E] accuracies by what they are of, the headline's among them
     on_air_bits: np.ndarray  # [E]
     energy_j: np.ndarray  # [E] all devices
     totals: Mapping[str, float]  # by name of the column in table.csv
@@ -50,13 +51,9 @@ class Finished:
     target_energy_j: np.ndarray  # [G]
     wall_s: float  # how long the simulation took
 
-    def accuracy_at(self, time_s: float) -> float:
-        """At the latest evaluation by then, NaN before the first."""
-        return _at(self.time_s, self.accuracy, time_s)
-
-    def accuracy_worst_at(self, time_s: float) -> float:
-        """Of the worst device."""
-        return _at(self.time_s, self.accuracy_worst, time_s)
+    def at(self, values: np.ndarray, time_s: float) -> float:
+        """Of values [E], that of the latest evaluation by then, NaN before the first."""
+        return float(step_hold(self.time_s, values, np.array([time_s]))[0])
 
 
 def read(file: Path) -> Finished:
@@ -67,6 +64,10 @@ def read(file: Path) -> Finished:
 def finished(record: RunRecord, file: Path) -> Finished:
     selection = split([override for override in record.overrides if override.startswith("study.")])[0]
     by_use = {f"energy_{use}_j": joules for use, joules in record.energy_by_use().items()}
+    series = [
+        _named(*names, record.levels[0])
+        for names in zip(record.series_report, record.series_subject, record.series_data, strict=True)
+    ]
     totals = {
         "payload_bits": record.payload_bits,
         "coded_bits": record.coded_bits,
@@ -86,7 +87,7 @@ def finished(record: RunRecord, file: Path) -> Finished:
         point=dict(selection.point),
         seed=record.seed,
         learner=record.learner,
-        measured=_measured(record),
+        measured=series[0],
         digest=run_digest(record.resolved, record.referenced_files, record.versions.get("wsim", "")),
         resolved=record.resolved,
         scenario_text=record.scenario_text,
@@ -98,6 +99,7 @@ def finished(record: RunRecord, file: Path) -> Finished:
         time_s=record.eval_time_s,
         accuracy=record.accuracy,
         accuracy_worst=record.accuracy_worst,
+        series=dict(zip(series, record.series_accuracy, strict=True)),
         on_air_bits=record.eval_on_air_bits.astype(np.float64),
         energy_j=record.eval_energy_j.sum(axis=1),
         totals=totals,
@@ -109,11 +111,7 @@ def finished(record: RunRecord, file: Path) -> Finished:
     )
 
 
-def _measured(record: RunRecord) -> str:
-    subject, data, report = record.series_subject[0], record.series_data[0], record.series_report[0]
-    level = f" ({record.levels[0]})" if subject == "device" or data == "own_test" else ""
+def _named(report: str, subject: str, data: str, level: str) -> str:
+    """ "server, global_test", "device (mean), own_test, head"."""
+    level = f" ({level})" if subject == "device" or data == "own_test" else ""
     return f"{subject}{level}, {data}" + ("" if report == "model" else f", {report}")
-
-
-def _at(x: np.ndarray, y: np.ndarray, at: float) -> float:
-    return float(step_hold(x, y, np.array([at]))[0])

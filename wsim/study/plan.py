@@ -69,9 +69,8 @@ class Plan:
 
 def plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     """The study of a scenario file. Raises ScenarioError for the first thing that is wrong with it, at any point."""
-    path = Path(path)
     base = load(path, overrides)
-    study = base.study
+    path, study = base.path or Path(path), base.study
     if study is None:
         says = "has no [study] to sweep; give it arms, axes or seeds, or --set study.seeds=1..5"
         raise ScenarioError(f"{path.name}: {says}")

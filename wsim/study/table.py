@@ -15,7 +15,6 @@ from wsim.study.comparison import (
     ACCURACY,
     ACCURACY_END,
     END,
-    MEASURES,
     Comparison,
     Row,
     to_target,
@@ -27,7 +26,7 @@ def csv_text(comparison: Comparison) -> str:
     """Every run with its totals and what it took to the targets; empty where a number does not exist."""
     targets = [measure for target in comparison.targets for measure in to_target(target)]
     totals = list(comparison.rows[0].runs[0].totals) if comparison.rows else []
-    shared = [measure for measure in MEASURES if measure.key not in totals]
+    shared = [measure for measure in comparison.measures if measure.key not in totals]
     head = ["study", "arm", *comparison.axes, "seed", "result", "learner", "stop_reason", "measured"]
     head += ["equal_time_s", *(measure.key for measure in shared), *totals, *(measure.key for measure in targets)]
     buffer = io.StringIO()
@@ -55,7 +54,14 @@ def csv_text(comparison: Comparison) -> str:
 def markdown_text(comparison: Comparison) -> str:
     """Means and 95 % intervals over the seeds, and the differences from the baseline."""
     axes, targets = names.short_keys(comparison.axes), comparison.targets
-    head = ["arm", *axes.values(), "seeds", "equal time", *(measure.label for measure in MEASURES), "accuracy of"]
+    head = [
+        "arm",
+        *axes.values(),
+        "seeds",
+        "equal time",
+        *(measure.label for measure in comparison.measures),
+        "accuracy of",
+    ]
     head += [f"to {target:g}" for target in targets]
     lines = [f"# {comparison.name}", "", _legend(comparison), "", *_markdown([head, *_rows(comparison)])]
     differences = [
@@ -78,7 +84,7 @@ def _legend(comparison: Comparison) -> str:
 def _rows(comparison: Comparison) -> Iterable[list[str]]:
     for row in comparison.rows:
         cells = [row.arm, *point_cells(comparison, row), f"{len(row.runs)} of {comparison.num_seeds}"]
-        cells += [equal_time(row), *(amount(row.estimate(measure), measure.unit) for measure in MEASURES)]
+        cells += [equal_time(row), *(amount(row.estimate(measure), measure.unit) for measure in comparison.measures)]
         cells.append(row.measured)
         yield cells + [to_target_text(row, target) for target in comparison.targets]
 

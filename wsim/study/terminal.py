@@ -12,22 +12,23 @@ from rich.text import Text
 
 from wsim.scenario.messages import shown
 from wsim.study import names
-from wsim.study.comparison import MEASURES, Comparison, Measure, Row, to_target
+from wsim.study.comparison import Comparison, Measure, Row, to_target
 from wsim.study.statistics import Difference, Estimate
 from wsim.study.table import DIFFERENCE_HEAD, amount, difference_rows, equal_time
 
-_LABEL_WIDTH, _GAP = 24, 2
+_GAP = 2
 
 
 def comparison_table(comparison: Comparison, width: int) -> RenderableType:
     """width: characters of the terminal; as many arms stand side by side as fit."""
     parts: list[RenderableType] = []
     short = names.short_keys(comparison.axes)
+    label_width = max(map(len, _labels(comparison)))
     for point, rows in comparison.points():
         if point:
             parts += [Text(", ".join(f"{short[key]} = {shown(value)}" for key, value in point.items()), style="bold")]
         lines = [_column(comparison, row) for row in rows]
-        room = max((width - _LABEL_WIDTH) // (max(len(cell) for column in lines for cell in column) + _GAP), 1)
+        room = max((width - label_width - _GAP) // (max(len(cell) for column in lines for cell in column) + _GAP), 1)
         for first in range(0, len(rows), room):
             parts += [_side_by_side(comparison, lines[first : first + room]), Text("")]
         differences = [cells for row in rows for cells in difference_rows(comparison, row)]
@@ -57,7 +58,7 @@ def _of(differences: Sequence[Sequence[str]]) -> Table:
 
 def comparison_dict(comparison: Comparison) -> dict[str, Any]:
     """For --json: every mean with its interval and its values by seed; null where there is no number."""
-    measures = [*MEASURES, *(measure for target in comparison.targets for measure in to_target(target))]
+    measures = [*comparison.measures, *(measure for target in comparison.targets for measure in to_target(target))]
     return {
         "name": comparison.name,
         "baseline": comparison.baseline,
@@ -87,17 +88,20 @@ def _side_by_side(comparison: Comparison, columns: Sequence[Sequence[str]]) -> T
     table = _table("")
     for column in columns:
         table.add_column(Text(column[0]), justify="right", no_wrap=True)
-    labels = ["seeds", "equal time", *(measure.label for measure in MEASURES)]
-    labels += [measure.label for target in comparison.targets for measure in to_target(target)]
-    for number, label in enumerate(labels, start=1):
+    for number, label in enumerate(_labels(comparison), start=1):
         table.add_row(label, *(Text(column[number]) for column in columns))
     return table
+
+
+def _labels(comparison: Comparison) -> list[str]:
+    labels = ["seeds", "equal time", *(measure.label for measure in comparison.measures)]
+    return labels + [measure.label for target in comparison.targets for measure in to_target(target)]
 
 
 def _column(comparison: Comparison, row: Row) -> list[str]:
     """The arm and its numbers, in the order of the labels."""
     cells = [row.arm, f"{len(row.runs)} of {comparison.num_seeds}", equal_time(row)]
-    cells += [amount(row.estimate(measure), measure.unit) for measure in MEASURES]
+    cells += [amount(row.estimate(measure), measure.unit) for measure in comparison.measures]
     for target in comparison.targets:
         for measure in to_target(target):
             found = row.estimate(measure)

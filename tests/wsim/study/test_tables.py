@@ -150,6 +150,19 @@ def test_what_the_accuracies_are_of_is_said_for_each_arm() -> None:
     assert "| device (mean), own_test |" in markdown_text(both)
 
 
+def test_what_was_evaluated_side_by_side_stands_side_by_side() -> None:
+    slow, fast = make_comparison().rows
+    name = "device (mean), own_test"
+    both = {slow.runs[0].measured: slow.runs[0].accuracy, name: np.full(20, 0.25)}
+    slow = replace(slow, runs=tuple(replace(run, series=both) for run in slow.runs))
+    fast = replace(fast, runs=tuple(replace(run, series={run.measured: run.accuracy}) for run in fast.runs))
+    text = printed(compared("x", [slow, fast], "slow", 5))
+    line = next(line for line in text.splitlines() if line.startswith(name))
+    assert line.split()[-4:] == ["0.2500", "±", "0.0000", "–"]
+    alone = compared("x", [fast], "fast", 5)
+    assert fast.runs[0].measured not in [measure.label for measure in alone.measures]
+
+
 def test_tables_survive_marks_in_names() -> None:
     comparison = make_comparison(arms=("a|b [bold]", "x"))
     assert "a\\|b [bold]" in markdown_text(comparison)
