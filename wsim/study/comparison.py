@@ -103,9 +103,15 @@ class Comparison:
 
     @property
     def measures(self) -> list[Measure]:
-        """Of every run; where more was evaluated than one thing that is the same for all arms, each by itself too."""
+        """Of every run; of what else was evaluated than a headline that all arms have in common, each by itself too."""
         series = list(dict.fromkeys(name for row in self.rows for run in row.runs for name in run.series))
-        return [*MEASURES, *(of_series(name) for name in series if len(series) > 1)]
+        headlines = {run.measured for row in self.rows for run in row.runs}
+        return [*MEASURES, *(of_series(name) for name in series if headlines != {name})]
+
+    @property
+    def ends_at_once(self) -> bool:
+        """Whether all runs end at one time, so that the end is the equal time."""
+        return len({run.simulated_s for row in self.rows for run in row.runs}) <= 1
 
     def points(self) -> list[tuple[Mapping[str, Any], list[Row]]]:
         """The rows of each point of the axes."""

@@ -117,8 +117,7 @@ DIFFERENCE_HEAD = ("arm", "of", "difference", "paired s.e.", "unpaired s.e.", "r
 def difference_rows(comparison: Comparison, row: Row) -> Iterable[list[str]]:
     """One line a measure: the accuracy at equal time, at the end where the runs do not all end at once, and the times to the
     targets. No line where the two arms have no seed in common, or none that reached the target."""
-    ends = {run.simulated_s for other in comparison.rows for run in other.runs}
-    measures = [ACCURACY, *([ACCURACY_END, END] if len(ends) > 1 else [])]
+    measures = [ACCURACY, *([] if comparison.ends_at_once else [ACCURACY_END, END])]
     for measure in [*measures, *(to_target(target)[0] for target in comparison.targets)]:
         found = comparison.difference(row, measure)
         if found is not None:

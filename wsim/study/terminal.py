@@ -12,7 +12,7 @@ from rich.text import Text
 
 from wsim.scenario.messages import shown
 from wsim.study import names
-from wsim.study.comparison import Comparison, Measure, Row, to_target
+from wsim.study.comparison import ACCURACY_END, END, Comparison, Measure, Row, to_target
 from wsim.study.statistics import Difference, Estimate
 from wsim.study.table import DIFFERENCE_HEAD, amount, difference_rows, equal_time
 
@@ -93,15 +93,21 @@ def _side_by_side(comparison: Comparison, columns: Sequence[Sequence[str]]) -> T
     return table
 
 
+def _measures(comparison: Comparison) -> list[Measure]:
+    """Without what says the same twice."""
+    twice = (ACCURACY_END, END) if comparison.ends_at_once else ()
+    return [measure for measure in comparison.measures if measure not in twice]
+
+
 def _labels(comparison: Comparison) -> list[str]:
-    labels = ["seeds", "equal time", *(measure.label for measure in comparison.measures)]
+    labels = ["seeds", "equal time", *(measure.label for measure in _measures(comparison))]
     return labels + [measure.label for target in comparison.targets for measure in to_target(target)]
 
 
 def _column(comparison: Comparison, row: Row) -> list[str]:
     """The arm and its numbers, in the order of the labels."""
     cells = [row.arm, f"{len(row.runs)} of {comparison.num_seeds}", equal_time(row)]
-    cells += [amount(row.estimate(measure), measure.unit) for measure in comparison.measures]
+    cells += [amount(row.estimate(measure), measure.unit) for measure in _measures(comparison)]
     for target in comparison.targets:
         for measure in to_target(target):
             found = row.estimate(measure)
