@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -59,7 +60,7 @@ def of_series(name: str) -> Measure:
     def value(run: Finished, time_s: float) -> float:
         return run.at(run.series[name], time_s) if name in run.series else math.nan
 
-    return Measure(f"accuracy_equal_time: {name}", name, "accuracy", value)
+    return Measure("accuracy_" + re.sub(r"\W+", "_", name).strip("_"), name, "accuracy", value)
 
 
 def to_target(target: float) -> tuple[Measure, Measure, Measure]:

@@ -15,6 +15,7 @@ from wsim.study.comparison import (
     ACCURACY,
     ACCURACY_END,
     END,
+    MEASURES,
     Comparison,
     Row,
     to_target,
@@ -115,9 +116,10 @@ DIFFERENCE_HEAD = ("arm", "of", "difference", "paired s.e.", "unpaired s.e.", "r
 
 
 def difference_rows(comparison: Comparison, row: Row) -> Iterable[list[str]]:
-    """One line a measure: the accuracy at equal time, at the end where the runs do not all end at once, and the times to the
+    """One line a measure: the accuracies at equal time, at the end where the runs do not all end at once, and the times to the
     targets. No line where the two arms have no seed in common, or none that reached the target."""
-    measures = [ACCURACY, *([] if comparison.ends_at_once else [ACCURACY_END, END])]
+    measures = [ACCURACY, *(measure for measure in comparison.measures if measure not in MEASURES)]
+    measures += [] if comparison.ends_at_once else [ACCURACY_END, END]
     for measure in [*measures, *(to_target(target)[0] for target in comparison.targets)]:
         found = comparison.difference(row, measure)
         if found is not None:

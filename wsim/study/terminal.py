@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -13,7 +14,7 @@ from rich.text import Text
 from wsim.scenario.messages import shown
 from wsim.study import names
 from wsim.study.comparison import ACCURACY_END, END, Comparison, Measure, Row, to_target
-from wsim.study.statistics import Difference, Estimate
+from wsim.study.statistics import Difference
 from wsim.study.table import DIFFERENCE_HEAD, amount, difference_rows, equal_time
 
 _GAP = 2
@@ -101,7 +102,9 @@ def _measures(comparison: Comparison) -> list[Measure]:
 
 def _labels(comparison: Comparison) -> list[str]:
     labels = ["seeds", "equal time", *(measure.label for measure in _measures(comparison))]
-    return labels + [measure.label for target in comparison.targets for measure in to_target(target)]
+    for target in comparison.targets:
+        labels += [f"reached {target:g}", *(measure.label for measure in to_target(target))]
+    return labels
 
 
 def _column(comparison: Comparison, row: Row) -> list[str]:
@@ -109,12 +112,12 @@ def _column(comparison: Comparison, row: Row) -> list[str]:
     cells = [row.arm, f"{len(row.runs)} of {comparison.num_seeds}", equal_time(row)]
     cells += [amount(row.estimate(measure), measure.unit) for measure in _measures(comparison)]
     for target in comparison.targets:
-        for measure in to_target(target):
-            found = row.estimate(measure)
-            if found.num < len(row.runs):  # those that did reach it are a selection
-                found = Estimate(found.mean, math.nan, found.num)
-            reached = f" ({found.num} of {len(row.runs)})" if measure.unit == "s" else ""
-            cells.append(f"{amount(found, measure.unit)}{reached}")
+        found = [(row.estimate(measure), measure.unit) for measure in to_target(target)]
+        reached = found[0][0].num
+        cells.append(f"{reached} of {len(row.runs)}")
+        for estimate, unit in found:
+            some = replace(estimate, half_width=math.nan)  # those that did reach it are a selection
+            cells.append(amount(some if reached < len(row.runs) else estimate, unit))
     return cells
 
 
