@@ -22,7 +22,7 @@ Overrides = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Replace the scenario's seed.", show_default=False)]
 Arm = Annotated[
-    str | None, typer.Option("--arm", metavar="NAME", help="Take this arm of the [study].", show_default=False)
+    str | None, typer.Option("--arm", metavar="NAME", help="Take this arm of the study.", show_default=False)
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing result.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]

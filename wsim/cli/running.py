@@ -91,7 +91,7 @@ def estimate(
     overrides: Overrides = None,
     seed: Seed = None,
     arm: Arm = None,
-    all_arms: Annotated[bool, typer.Option("--all-arms", help="All arms and axes of the [study].")] = False,
+    all_arms: Annotated[bool, typer.Option("--all-arms", help="All arms and axes of the study.")] = False,
     json: Json = False,
 ) -> None:
     """Seconds, bits, joules and messages of a run without training anything."""

@@ -16,7 +16,7 @@ from wsim.errors import Interrupted, ResultError, StudyError
 if TYPE_CHECKING:
     from wsim.study.comparison import Comparison
 
-StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="Scenario (.toml) with a [study].", show_default=False)]
+StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="Scenario (.toml) with a study.", show_default=False)]
 Baseline = Annotated[
     str | None,
     typer.Option(
