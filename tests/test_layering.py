@@ -23,7 +23,7 @@ ALLOWED_IMPORTS = {
     "channels": {"channels", "numpy", "scipy"},
     "learners": {"learners", "torch", "numpy", "scipy", "networkx", "sklearn", "pooch", "requests"},
     "wsim": {"wsim", "channels", "learners", "simpy", "h5py", "numpy", "scipy", "networkx", "pydantic", "pydantic_core"}
-    | {"typer", "click", "rich", "matplotlib"},
+    | {"typer", "click", "rich", "matplotlib", "pandas", "xarray"},
 }
 FORBIDDEN_STANDARD_LIBRARY = {
     "pickle": "runs code when it reads",

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from wsim.record import RunRecord
     from wsim.results import read, write
     from wsim.scenario import Loaded, Scenario, load, load_text
+    from wsim.views import Results, open_results
 
 __version__ = "0.1.0"
 __all__ = [
     "DataError",
     "Loaded",
     "ResultError",
+    "Results",
     "RunRecord",
     "Scenario",
     "ScenarioError",
@@ -25,6 +27,7 @@ __all__ = [
     "__version__",
     "load",
     "load_text",
+    "open_results",
     "read",
     "simulate",
     "write",
@@ -34,6 +37,7 @@ _HOMES = {  # where each public name lives; imported on first use, so that `impo
     "DataError": "wsim.errors",
     "Loaded": "wsim.scenario",
     "ResultError": "wsim.errors",
+    "Results": "wsim.views",
     "RunRecord": "wsim.record",
     "Scenario": "wsim.scenario",
     "ScenarioError": "wsim.errors",
@@ -41,6 +45,7 @@ _HOMES = {  # where each public name lives; imported on first use, so that `impo
     "WsimError": "wsim.errors",
     "load": "wsim.scenario",
     "load_text": "wsim.scenario",
+    "open_results": "wsim.views",
     "read": "wsim.results",
     "simulate": "wsim.engine",
     "write": "wsim.results",

@@ -14,7 +14,7 @@ from learners.federated.fedavg import FedAvg
 from learners.protocol import SERVER, Compute, Report, Sleep
 from tests.contract.worlds import calm
 from wsim.engine import Run, simulate
-from wsim.errors import ScenarioError, SimulationError
+from wsim.errors import DataError, ScenarioError, SimulationError
 from wsim.evaluation import first_sustained
 from wsim.record import RunRecord
 from wsim.scenario import Loaded, load_text
@@ -404,3 +404,54 @@ def test_measuring_more_changes_nothing_else() -> None:
     np.testing.assert_array_equal(full.accuracy, plain.accuracy)
     np.testing.assert_array_equal(full.accuracy_by_device, plain.accuracy_by_device)
     np.testing.assert_array_equal(full.energy_j, plain.energy_j)
+
+
+# -- what cannot be measured is refused when the scenario is loaded -------------------------------------------------------
+
+VARIANTS = 'model.variants=[{name="mlp", hidden=[8]}, {name="mlp", hidden=[4]}]'
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (['evaluation.subjects=["server"]'], r'subjects\.0 = "server": needs a \[server\], which is missing'),
+        (['evaluation.subjects=["device", "device"]'], r'subjects\.1 = "device": is listed twice'),
+        (["evaluation.subjects=[]"], r"subjects = \[\]: is empty; name what to measure"),
+        (['evaluation.subjects=["divice"]'], r'accepted are "device", "server", "mean_model" \(device\?\)'),
+        (['evaluation.data=["own_test"]'], r'data\.0 = "own_test": needs \[data\] local_test_fraction, such as 0.2'),
+        (['evaluation.over_devices=["std"]'], r"over_devices = .*: holds no accuracy; at least one of"),
+        (
+            ['evaluation.subjects=["mean_model"]', 'evaluation.over_devices=["mean", "disagreement"]'],
+            r'over_devices\.1 = "disagreement": is of the devices\' models; add "device" to subjects',
+        ),
+        (["evaluation.charge_time=true"], r"charge_time = true: evaluation costs no simulated time in this version"),
+        (["evaluation.inference=head"], r'inference = "head": dpsgd reports "model", .*not "head"'),
+        (["evaluation.model_time=before"], r'model_time = "before": dpsgd reports "model", .*not "before"'),
+        (
+            ['evaluation.targets={accuracy=[0.5], subject="mean_model"}'],
+            r'subject = "mean_model": is not measured; \[evaluation\] subjects = \["device"\]',
+        ),
+        (['evaluation.targets={accuracy=[0.5], data="own_test"}'], r'\[evaluation\] data = \["global_test"\]'),
+        (['evaluation.targets={accuracy=[0.5], over_devices="best"}'], r"\[evaluation\] over_devices = "),
+        (["evaluation.targets={cross_subspace_accuracy=[0.8]}"], r"\[evaluation.targets\] cross_subspace_accuracy .*unknown key, known"),
+        (['evaluation.metrics=["consensus_gap"]'], r"unknown key metrics in \[evaluation\], known: by_group, charge_time"),
+        (["data.local_test_fraction=1.0"], r"local_test_fraction = 1: fractions are between 0 and 1"),
+    ],
+)  # fmt: skip
+def test_impossible_requests_are_refused_in_one_line(overrides: list[str], words: str) -> None:
+    with pytest.raises(ScenarioError, match=words) as error:
+        calm("dpsgd", *overrides)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ['subjects=["device", "mean_model"]', 'over_devices=["mean", "disagreement"]'])
+def test_a_mean_over_architectures_is_refused(key: str) -> None:
+    with pytest.raises(
+        ScenarioError, match="needs one architecture at all devices, and .* variants gives them several"
+    ):
+        calm("local_only", VARIANTS, f"evaluation.{key}")
+
+
+def test_one_sample_everywhere_leaves_nothing_to_test() -> None:
+    with pytest.raises(DataError, match=r"calm \[data\]: local_test_fraction = 0.2: no device has two samples"):
+        simulate(calm("dpsgd", "data.samples_per_device=1", "data.local_test_fraction=0.2"), executor="null")

@@ -105,6 +105,11 @@ def _lists(scenario: Scenario, source: str) -> None:
     if subjects is not None and "server" in subjects and scenario.server is None:
         says = 'needs a [server], which is missing; "device" or "mean_model"'
         raise problem(source, ("evaluation", "subjects", subjects.index("server")), says, value="server")
+    for key in ("subjects", "over_devices"):
+        for number, value in enumerate(getattr(evaluation, key) or ()):
+            if value in ("mean_model", "disagreement") and scenario.model.variants:
+                says = "needs one architecture at all devices, and [model] variants gives them several; leave it out"
+                raise problem(source, ("evaluation", key, number), says, value=value)
     if "own_test" in evaluation.data and scenario.data.local_test_fraction is None:
         says = "needs [data] local_test_fraction, such as 0.2: the part of its samples that each device tests on"
         raise problem(source, ("evaluation", "data", evaluation.data.index("own_test")), says, value="own_test")
