@@ -53,7 +53,7 @@ def sweep(
 
     study = plan(file, overrides or [])
     folder = out or Path("outputs") / study.name
-    jobs = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    jobs = jobs or num_cores()
     console = stderr()
     with Display(console, jobs) as display:
         try:
@@ -120,6 +120,13 @@ def compare(
         raise ResultError(f"{picture}: is a result; choose another name for the picture")
     plot_comparison(comparison, picture)
     stderr().print(f"{picture} written", **PLAIN)
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _print(comparison: Comparison) -> None:

@@ -108,7 +108,7 @@ def _load_text(
         overrides.append(f"scenario.seed={seed}")
     selection, others = arms.split(overrides)
     changed = {changes.apply(document, override): override for override in others if _of_study(override)}
-    study = definition(document["study"], name) if "study" in document else None
+    study = definition(document["study"], name) if document.get("study", "none") != "none" else None
     source = name
     if selection.chosen:
         arms.select(document, study, selection, name)

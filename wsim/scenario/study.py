@@ -130,18 +130,24 @@ def _axes(table: dict[str, Any], source: str, above: str = "") -> Iterator[tuple
         if not values:
             raise ScenarioError(f"{source} {where} = []: is empty; give the values that the key takes")
         for number, value in enumerate(values):
-            if _has_dates(value):
-                raise ScenarioError(f"{source} {where}: no key takes dates or times of day")
+            for item in _leaves(value):
+                if not isinstance(item, (bool, int, float, str)):
+                    raise ScenarioError(f"{source} {where}: no key takes dates or times of day")
+                if isinstance(item, float) and not math.isfinite(item):
+                    says = 'has to be finite; "none" takes away a key that may be left out'
+                    raise ScenarioError(f"{source} {where} = {shown(value)}: {says}")
             if any(_same(value, other) for other in values[:number]):
                 raise ScenarioError(f"{source} {where}: {shown(value)} is there twice")
         yield key, values
 
 
-def _has_dates(value: Any) -> bool:
-    """Whether a value of a TOML file holds something that JSON does not know."""
+def _leaves(value: Any) -> Iterator[Any]:
+    """All that is neither a table nor an array."""
     if isinstance(value, (dict, list)):
-        return any(_has_dates(item) for item in (value.values() if isinstance(value, dict) else value))
-    return not isinstance(value, (bool, int, float, str))
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(item)
+    else:
+        yield value
 
 
 def _same(a: Any, b: Any) -> bool:

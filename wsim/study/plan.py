@@ -2,7 +2,8 @@
 
 A run is recognized by a hash of all that determines it: the resolved scenario, the text of the files that it refers to and
 the version of wsim. A result holds all three, so that whether a run is finished is read from its own file: nothing beside it
-can be lost or contradict it. Adding a seed, an arm or a comment repeats nothing.
+can be lost or contradict it. Adding a seed, an arm or a comment repeats nothing. Not looked at: the content of data files
+(a changed .npz under its old name), and changes of the code between versions.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Any
 from wsim.errors import one_line
 from wsim.packages import HOME
 from wsim.study.plan import Plan, PlannedRun
+from wsim.study.worker import last_line, scratch
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _HEARTBEAT_S = 0.5
@@ -138,7 +138,7 @@ class _Server:
         }
         self._folder = folder.absolute()
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._errors = tempfile.TemporaryFile()
+        self._errors = scratch()
         data_sets = sorted({cell.loaded.scenario.data.name for cell in plan.cells})
         self._process = subprocess.Popen(
             [sys.executable, "-c", _SERVER, str(HOME), *data_sets],
@@ -166,9 +166,7 @@ class _Server:
         code = self._process.poll()
         if code is None or not self._messages.empty():
             return None
-        self._errors.seek(0)
-        lines = self._errors.read()[-4000:].decode(errors="replace").strip().splitlines()
-        return {"gone": _ended_by_itself(code, lines[-1] if lines else "")}
+        return {"gone": _ended_by_itself(code, last_line(self._errors))}
 
     def _listen(self) -> None:
         assert self._process.stdout is not None

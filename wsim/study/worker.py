@@ -65,9 +65,27 @@ def serve(data_sets: Collection[str]) -> None:
                 _fork(json.loads(line), workers)
 
 
+def scratch() -> IO[bytes]:
+    """A nameless file, in memory where the system can: it takes what a process says on standard error, on a full disk too."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("wsim"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+def last_line(errors: IO[bytes]) -> str:
+    """The last line of a scratch file."""
+    errors.seek(0)
+    lines = errors.read()[-_LONGEST:].decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
 def _fork(task: dict[str, Any], workers: dict[int, tuple[int, IO[bytes]]]) -> None:
-    errors = tempfile.TemporaryFile()
-    process = os.fork()
+    errors = scratch()
+    try:
+        process = os.fork()
+    except OSError as error:
+        _tell(run=task["run"], exit=1, words=f"no process could be started for it: {error.strerror}")
+        return
     if process:
         workers[process] = task["run"], errors
         return
@@ -92,9 +110,7 @@ def _reap(workers: dict[int, tuple[int, IO[bytes]]]) -> None:
             return
         run, errors = workers.pop(process)
         with errors:
-            errors.seek(0)
-            lines = errors.read()[-_LONGEST:].decode(errors="replace").strip().splitlines()
-        _tell(run=run, exit=os.waitstatus_to_exitcode(status), words=lines[-1] if lines else "")
+            _tell(run=run, exit=os.waitstatus_to_exitcode(status), words=last_line(errors))
 
 
 def _tell(**message: Any) -> None:
