@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Literal
 
 from learners.compression.codec import Codec
 from learners.fields import check_choice, check_count, check_local_work, check_number
-from learners.local_step import Objective, Rule, cross_entropy, local_step
+from learners.local_step import Rule, local_step
 from learners.protocol import Batches, Compute, Node, Value
 from learners.schedules import ScheduleName, learning_rate_at
-from learners.task import Task
+from learners.task import Objective, Task
 
 DEFAULT_CROP_PADDING = 4
 DEFAULT_DECAY_FACTOR = 0.1
@@ -138,16 +138,16 @@ class LocalSgd:
         return node.tensor(rate)
 
     def train(
-        self, node: Node, x: Value, k: int, batches: Batches, objective: Objective = cross_entropy, *args: Any
+        self, node: Node, x: Value, k: int, batches: Batches, objective: Objective | None = None, *args: Any
     ) -> Generator[Compute, Any, Value]:
         """x [num_params] after one step on each of the batches, at the rate of round k. `yield from` it.
 
-        objective, args: what is minimized instead of the cross-entropy, see `learners.local_step`
+        objective, args: what is minimized instead of the task's own objective, see `learners.local_step`
         """
         task, rule, rate = node.task, self.rule, self.rate(node, k)
-        if rule == Rule() and objective is cross_entropy:
+        if rule == Rule() and objective is None:
             return (yield Compute(task.sgd_step.scan, (x, batches.steps, rate), work=batches.work))
-        step = local_step(task, objective, rule).scan
+        step = local_step(task, objective or task.objective, rule).scan
         if not rule.momentum:
             return (yield Compute(step, (x, batches.steps, rate, *args), work=batches.work))
         v = node.state.get("momentum", task.zero_parameters) if self.keeps_momentum else task.zero_parameters

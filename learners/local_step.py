@@ -13,7 +13,6 @@ the augmentation of the images are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +22,7 @@ from torch import Tensor
 from learners import augmentation
 from learners.deferred import Op
 from learners.models.flat import flatten, unflatten
-from learners.task import Task, weighted_cross_entropy
-
-Objective = Callable[..., Tensor]
-"""(model, parameters, inputs, labels, weights, *args) -> scalar, with parameters in the model's shapes; a function of a
-module, so that it names the op."""
+from learners.task import Objective, Task
 
 
 @dataclass(frozen=True)
@@ -38,11 +33,6 @@ class Rule:
     nesterov: bool = False
     weight_decay: float = 0.0
     crop_padding: int | None = None
-
-
-def cross_entropy(model: Any, parameters: Any, inputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """The objective of plain training."""
-    return weighted_cross_entropy(model.forward(parameters, inputs), labels, weights)
 
 
 def local_step(task: Task, objective: Objective, rule: Rule) -> Op:

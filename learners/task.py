@@ -26,80 +26,9 @@ from learners.models.flat import Model, flatten, num_params, unflatten
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-class Task:
-    """Classification of `dataset` by `model`. dtype: "float32" or "float64". Devices of one architecture share one task, and
-    with it the ops, so that their jobs run together.
-
-    sgd_step: (x, indices [B], weights [B], learning_rate) -> x, one plain SGD step
-    gradient: (x, indices [B], weights [B]) -> g, the gradient of the weighted mean loss
-    metric: (x, inputs [n, *input_shape], labels [n]) -> (correct [n] bool, losses [n]), the cross-entropy of each
-        sample
-    with x and g [num_params] and samples in the data set's shape, as stored or prepared (see `Samples`); samples: its
-    tensors, None to make them. Charged are the multiplications of matrices and convolutions, forward and backward; the
-    elementwise rest, the scaling of images among it, is left out, as is usual for counts of training work.
-    """
-
-    def __init__(self, dataset: Dataset, model: Model, dtype: str = "float32", samples: Samples | None = None) -> None:
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype = {dtype!r}: one of {', '.join(DTYPES)}")
-        if model.num_classes != dataset.num_classes:
-            raise ValueError(f"model has {model.num_classes} classes, data set {dataset.name} {dataset.num_classes}")
-        self.dataset = dataset
-        self.model = model
-        self.dtype = DTYPES[dtype]
-        self.num_params = num_params(model.shapes)
-        self.num_classes = dataset.num_classes
-        self.train_labels = dataset.train_labels
-        self.samples = samples or Samples(dataset, self.dtype)
-        self.test_inputs = self.samples.test_inputs
-        self.test_labels = self.samples.test_labels
-        self.zero_parameters = torch.zeros(self.num_params, dtype=self.dtype)
-        self._ops: dict[Any, Op] = {}
-        prepared = self.samples.prepared
-
-        def gradient(x: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
-            inputs, labels = self.training_samples(indices)
-
-            def loss(parameters: tuple[Tensor, ...]) -> Tensor:
-                return weighted_cross_entropy(model.forward(parameters, inputs), labels, weights)
-
-            return flatten(torch.func.grad(loss)(unflatten(x, model.shapes)))
-
-        def sgd_step(x: Tensor, indices: Tensor, weights: Tensor, learning_rate: float | Tensor) -> Tensor:
-            return x - learning_rate * gradient(x, indices, weights)
-
-        def metric(x: Tensor, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            inputs = prepared(inputs).reshape(-1, *model.input_shape)
-            logits = model.forward(unflatten(x, model.shapes), inputs)
-            return hits(logits, labels), sample_losses(logits, labels)
-
-        self.gradient = Op(gradient, name="gradient", loop=model.has_convolution)
-        self.sgd_step = Op(sgd_step, name="sgd_step", loop=model.has_convolution)
-        self.metric = Op(metric, name="metric", loop=model.has_convolution)
-
-    def with_model(self, model: Model) -> Task:
-        """The same task for another architecture; the samples are shared."""
-        dtype = next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
-        return Task(self.dataset, model, dtype, self.samples)
-
-    def training_samples(
-        self, indices: Tensor, change: Callable[[Tensor], Tensor] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Inputs [B, *model.input_shape] and labels [B] of training samples `indices` [B], inside an op. change: of the
-        inputs in the data set's shape, before anything else is done to them."""
-        inputs, labels = self.samples.train(indices, change)
-        return inputs.reshape(-1, *self.model.input_shape), labels
-
-    def op(self, key: Any, make: Callable[[], Op]) -> Op:
-        """The op that `make` returned when it was called for this key first: one for all devices of the task."""
-        found = self._ops.get(key)
-        if found is None:
-            found = self._ops[key] = make()
-        return found
-
-    def initial_parameters(self, rng: np.random.Generator) -> Tensor:
-        """Flat parameters [num_params]; drawn in float64, so that both dtypes start from the same model."""
-        return torch.tensor(self.model.initial(rng), dtype=self.dtype)
+Objective = Callable[..., Tensor]
+"""(model, parameters, inputs, labels, weights, *args) -> scalar, with parameters in the model's shapes, inputs [B,
+*model.input_shape], labels and weights [B]; a function of a module, so that it names the op. A weight of 0 is padding."""
 
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:
@@ -119,3 +48,100 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> T
     losses = logits.logsumexp(-1) - logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     total = weights.sum()
     return (losses * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))
+
+
+def hits_and_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """What a classification is scored by."""
+    return hits(logits, labels), sample_losses(logits, labels)
+
+
+def cross_entropy(model: Any, parameters: Any, inputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """The objective of plain training."""
+    return weighted_cross_entropy(model.forward(parameters, inputs), labels, weights)
+
+
+class Task:
+    """Classification of `dataset` by `model`. dtype: "float32" or "float64". Devices of one architecture share one task, and
+    with it the ops, so that their jobs run together.
+
+    sgd_step: (x, indices [B], weights [B], learning_rate) -> x, one plain SGD step
+    gradient: (x, indices [B], weights [B]) -> g, the gradient of the weighted mean loss
+    metric: (x, inputs [n, *input_shape], labels [n]) -> (correct [n] bool, losses [n]), the cross-entropy of each
+        sample
+    objective: what is minimized, see `Objective`; score: (logits [n, num_classes], labels [n]) -> (correct [n] bool,
+        losses [n]), what `metric` says of a model's answers
+    with x and g [num_params] and samples in the data set's shape, as stored or prepared (see `Samples`); samples: its
+    tensors, None to make them. Charged are the multiplications of matrices and convolutions, forward and backward; the
+    elementwise rest, the scaling of images among it, is left out, as is usual for counts of training work.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        model: Model,
+        dtype: str = "float32",
+        samples: Samples | None = None,
+        objective: Objective = cross_entropy,
+        score: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = hits_and_losses,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype = {dtype!r}: one of {', '.join(DTYPES)}")
+        if model.num_classes != dataset.num_classes:
+            raise ValueError(f"model has {model.num_classes} classes, data set {dataset.name} {dataset.num_classes}")
+        self.dataset = dataset
+        self.model = model
+        self.objective = objective
+        self.score = score
+        self.dtype = DTYPES[dtype]
+        self.num_params = num_params(model.shapes)
+        self.num_classes = dataset.num_classes
+        self.train_labels = dataset.train_labels
+        self.samples = samples or Samples(dataset, self.dtype)
+        self.test_inputs = self.samples.test_inputs
+        self.test_labels = self.samples.test_labels
+        self.zero_parameters = torch.zeros(self.num_params, dtype=self.dtype)
+        self._ops: dict[Any, Op] = {}
+        prepared = self.samples.prepared
+
+        def gradient(x: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
+            inputs, labels = self.training_samples(indices)
+
+            def loss(parameters: tuple[Tensor, ...]) -> Tensor:
+                return objective(model, parameters, inputs, labels, weights)
+
+            return flatten(torch.func.grad(loss)(unflatten(x, model.shapes)))
+
+        def sgd_step(x: Tensor, indices: Tensor, weights: Tensor, learning_rate: float | Tensor) -> Tensor:
+            return x - learning_rate * gradient(x, indices, weights)
+
+        def metric(x: Tensor, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            inputs = prepared(inputs).reshape(-1, *model.input_shape)
+            return score(model.forward(unflatten(x, model.shapes), inputs), labels)
+
+        self.gradient = Op(gradient, name="gradient", loop=model.has_convolution)
+        self.sgd_step = Op(sgd_step, name="sgd_step", loop=model.has_convolution)
+        self.metric = Op(metric, name="metric", loop=model.has_convolution)
+
+    def with_model(self, model: Model) -> Task:
+        """The same task for another architecture; the samples are shared."""
+        dtype = next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
+        return Task(self.dataset, model, dtype, self.samples, self.objective, self.score)
+
+    def training_samples(
+        self, indices: Tensor, change: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Inputs [B, *model.input_shape] and labels [B] of training samples `indices` [B], inside an op. change: of the
+        inputs in the data set's shape, before anything else is done to them."""
+        inputs, labels = self.samples.train(indices, change)
+        return inputs.reshape(-1, *self.model.input_shape), labels
+
+    def op(self, key: Any, make: Callable[[], Op]) -> Op:
+        """The op that `make` returned when it was called for this key first: one for all devices of the task."""
+        found = self._ops.get(key)
+        if found is None:
+            found = self._ops[key] = make()
+        return found
+
+    def initial_parameters(self, rng: np.random.Generator) -> Tensor:
+        """Flat parameters [num_params]; drawn in float64, so that both dtypes start from the same model."""
+        return torch.tensor(self.model.initial(rng), dtype=self.dtype)

@@ -36,6 +36,7 @@ from wsim.transport import Transport, TransportConfig
 from wsim.world import build_world
 
 if TYPE_CHECKING:
+    from learners.own_task import OwnTask
     from wsim.scenario import Loaded, Scenario
 
 _PROGRESS_EVERY_S = 0.2
@@ -48,6 +49,7 @@ def simulate(
     progress: Callable[[Progress], None] | None = None,
     learner: Any = None,
     trace: list[tuple[Any, ...]] | None = None,
+    task: OwnTask | None = None,
 ) -> RunRecord:
     """Run a scenario to its end.
 
@@ -56,13 +58,16 @@ def simulate(
     learner: your own instead of the registered one: a class (it takes the keys of [algorithm]; give it to `load` too, which
         checks them), a function (task, codec, num_rounds) -> learner, or a learner
     trace: a list that receives every request of every program, in order of simulated time
+    task: what is learned, instead of [data] and [model]: a `learners.task.Task` of your own data set, model, objective and
+        score, or anything with the interface of `learners.own_task.OwnTask`; give it to `load` too. [data] partition deals
+        its training samples.
 
     Raises ScenarioError for what only shows when the world is built, SimulationError where nothing can happen any more.
     """
     started = time.perf_counter(), time.process_time()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        run = Run(loaded, executor, window, progress, learner, trace)
+        run = Run(loaded, executor, window, progress, learner, trace, task)
         run.go()
         record = run.record()
     record.notes = sorted({str(warning.message).splitlines()[0] for warning in caught}) + record.notes
@@ -92,6 +97,7 @@ class Run:
         progress: Callable[[Progress], None] | None,
         learner: Any,
         trace: list[tuple[Any, ...]] | None,
+        task: OwnTask | None = None,
     ) -> None:
         scenario = self.scenario = loaded.scenario
         self.loaded = loaded
@@ -106,7 +112,7 @@ class Run:
             self.topology = build_topology(scenario, self.mac, loaded.files, world, self.streams)
             self.hearing = build_hearing(scenario, self.mac, world)
         world.links.expect(self.topology.edges())
-        self.learning = Learning(scenario, self.streams, executor, window, learner, loaded.directory)
+        self.learning = Learning(scenario, self.streams, executor, window, learner, loaded.directory, task)
         self.ledger = Ledger(world.num_nodes)
         self.processors = Processors(world.num_nodes)
         self.radios = Radios(world.full_duplex, world.tx_w)

@@ -12,6 +12,7 @@ import numpy as np
 from learners import executors, tensors
 from learners.batching import BatchStream
 from learners.data.holdout import hold_out
+from learners.own_task import OwnTask
 from learners.protocol import SERVER
 from learners.scoring import Examples, Scorer
 from learners.task import Task
@@ -27,9 +28,9 @@ EXECUTORS = ("batched", "eager", "null")
 
 class Learning:
     """`parts`, `own_tests`: [num_devices] arrays of indices into the training set, what a device trains on and what it tests on.
-    `learner`: instead of the scenario's own, a class that takes the keys
-    of [algorithm], a function (task, codec, num_rounds) -> learner, or a learner. `directory`: where relative names of data
-    files start."""
+    `learner`: instead of the scenario's own, a class that takes the keys of [algorithm], a function (task, codec, num_rounds)
+    -> learner, or a learner. `directory`: where relative names of data files start. `task`: instead of that of [data] and
+    [model], of which the partition remains."""
 
     def __init__(
         self,
@@ -39,18 +40,24 @@ class Learning:
         window: int | None,
         learner: Any = None,
         directory: Path = Path(),
+        task: OwnTask | None = None,
     ) -> None:
         tensors.set_threads(1)
         self._streams = streams
         self.estimates = executor == "null"
         try:
-            dataset = _dataset(scenario, streams, directory)
-            dealt = _parts(scenario, dataset.train_labels, streams)
-            self.parts, self.own_tests = _held_out(scenario, dealt, dataset.train_labels, streams)
+            dataset = _dataset(scenario, streams, directory) if task is None else task
+            labels = dataset.train_labels
+            dealt = _parts(scenario, labels, streams)
+            self.parts, self.own_tests = _held_out(scenario, dealt, labels, streams)
         except ValueError as error:
             raise DataError(f"{scenario.scenario.name} [data]: {error}") from None
-        self.task = Task(dataset, _model(scenario.model, dataset, scenario), scenario.dtype)
-        self._tasks = _tasks_of_devices(scenario, self.task)
+        if task is None:
+            self.task: Any = Task(dataset, _model(scenario.model, dataset, scenario), scenario.dtype)
+            self._tasks = _tasks_of_devices(scenario, self.task)
+        else:
+            self.task = _own_task(scenario, task)
+            self._tasks = [self.task] * scenario.num_devices
         codec = find("codec", scenario.codec.name)(**scenario.codec.own)
         if learner is None:
             make = find("learner", scenario.algorithm.name)
@@ -91,7 +98,7 @@ class Learning:
     def num_jobs(self) -> int:
         return int(self.executor.num_jobs)
 
-    def task_of(self, id: int) -> Task:
+    def task_of(self, id: int) -> Any:
         """The task of a node's own architecture: [model] itself at the server."""
         return self.task if id == SERVER else self._tasks[id]
 
@@ -135,7 +142,7 @@ class Learning:
                 f"{source} [model] variants: {scenario.algorithm.name} needs one architecture at all nodes"
             )
         check = getattr(self.learner, "check_models", None)
-        if check is not None:
+        if check is not None and all(hasattr(task, "model") for task in tasks):
             try:
                 check([task.model for task in tasks])
             except ValueError as error:
@@ -209,6 +216,18 @@ def _model(table: Model | Variant, dataset: Any, scenario: Scenario) -> Any:
         return find("model", table.name)(dataset.input_shape, dataset.num_classes, **table.own)
     except ValueError as error:
         raise DataError(f"{scenario.scenario.name} [model]: {error}") from None
+
+
+def _own_task(scenario: Scenario, task: OwnTask) -> OwnTask:
+    """The task that was handed in. Warns that the result's [data] and [model] are not what was learned."""
+    if scenario.model.variants:
+        raise ScenarioError(f"{scenario.scenario.name} [model] variants: an own task has one architecture")
+    dtype = str(task.dtype).removeprefix("torch.")
+    if dtype != scenario.dtype:
+        raise ScenarioError(f'{scenario.scenario.name} dtype = "{scenario.dtype}": the task\'s is {dtype}')
+    says = f"own task {type(task).__name__}: of [data] and [model] only partition and same_initial_weights were used"
+    warnings.warn(says, stacklevel=2)
+    return task
 
 
 def _parts(scenario: Scenario, labels: np.ndarray, streams: Streams) -> list[np.ndarray]:

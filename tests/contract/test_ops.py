@@ -27,8 +27,8 @@ from learners.data.digits import digits
 from learners.deferred import Op
 from learners.executors import BatchedExecutor
 from learners.federated import prototypes
-from learners.local_step import Rule, cross_entropy, local_step
-from learners.task import Task
+from learners.local_step import Rule, local_step
+from learners.task import Task, cross_entropy
 
 NUM_JOBS = 100
 GROUP_SIZES = (4, 7, 100)

@@ -17,12 +17,12 @@ from learners.deferred import Op
 from learners.executors import BatchedExecutor
 from learners.federated.fedavg import FedAvg
 from learners.local_sgd import LocalSgd
-from learners.local_step import Rule, cross_entropy, local_step
+from learners.local_step import Rule, local_step
 from learners.loopback import LoopbackNode
 from learners.models.lenet import LeNet
 from learners.models.mlp import Mlp
 from learners.protocol import Compute, Node, Value
-from learners.task import Task
+from learners.task import Task, cross_entropy
 from tests.learners.test_augmentation import cropped
 
 RULES = {

@@ -43,10 +43,13 @@ class Item:
         return {key: values[key] for key in self.keys}
 
 
-def check(scenario: Scenario, source: str, learner: type[Any] | None = None) -> tuple[Scenario, type[Any]]:
+def check(
+    scenario: Scenario, source: str, learner: type[Any] | None = None, task: Any = None
+) -> tuple[Scenario, type[Any]]:
     """The scenario with complete own keys, and the learner's class. Raises ScenarioError.
 
     learner: a class that is not registered, instead of the one that [algorithm] names.
+    task: instead of what [data] and [model] name.
     """
     codec_item, codec_table = complete(scenario.codec, ("codec",), source)
     codec = made(codec_item[0], ("codec",), source, codec_table)
@@ -54,8 +57,10 @@ def check(scenario: Scenario, source: str, learner: type[Any] | None = None) -> 
         bits = room_bits(scenario.transport.mtu_bytes, scenario.transport.header_bytes)
         made(codec_item[0], ("codec",), source, codec_table, make=lambda **_: codec.check_packets(bits))
     (dataset, partition), data = complete(scenario.data, ("data",), source)
-    shape = _described(scenario, dataset, partition, data, source)
-    model = _models(scenario.model, source, shape, data.name)
+    shape = _shape_of(task) if task is not None else _described(dataset, data, source)
+    if shape is not None:
+        _check_partition(scenario, partition, shape, data, source)
+    model = _models(scenario.model, source, shape if task is None else None, data.name)
     channel = scenario.channel
     (path_loss,), path_loss_table = complete(channel.path_loss, ("channel", "path_loss"), source)
     made(path_loss, ("channel", "path_loss"), source, path_loss_table, taken(path_loss.make, los=channel.los))
@@ -169,21 +174,24 @@ def _belongs_elsewhere(
     raise problem(source, (*path, name), says, value=value)
 
 
-def _described(scenario: Scenario, dataset: Item, partition: Item, data: ItemTable, source: str) -> DataShape | None:
-    """The shape of the data where it is known before loading, and whether the partition suits it."""
+def _described(dataset: Item, data: ItemTable, source: str) -> DataShape | None:
+    """The shape of the data where it is known before loading."""
     describe = getattr(dataset.make, "describe", None)
-    if describe is None:
-        return None
-    shape: DataShape | None = made(dataset, ("data",), source, data, make=describe)
-    check = getattr(partition.make, "check", None)
-    if shape is not None and check is not None:
-        sizes = {
-            "num_train": shape.num_train,
-            "num_classes": shape.num_classes,
-            "num_devices": scenario.num_devices,
-        }
-        made(partition, ("data",), source, data, sizes, f" with {dataset.name}", make=check)
+    shape: DataShape | None = None if describe is None else made(dataset, ("data",), source, data, make=describe)
     return shape
+
+
+def _shape_of(task: Any) -> DataShape:
+    labels = task.train_labels
+    return DataShape(len(labels), 0, len(set(labels.tolist())), ())
+
+
+def _check_partition(scenario: Scenario, partition: Item, shape: DataShape, data: ItemTable, source: str) -> None:
+    check = getattr(partition.make, "check", None)
+    if check is None:
+        return
+    sizes = {"num_train": shape.num_train, "num_classes": shape.num_classes, "num_devices": scenario.num_devices}
+    made(partition, ("data",), source, data, sizes, make=check)
 
 
 def _algorithm(scenario: Scenario, learner: type[Any] | None, codec: Any, source: str) -> tuple[Scenario, type[Any]]:

@@ -53,6 +53,7 @@ def load(
     *,
     arm: str | None = None,
     learner: type[Any] | None = None,
+    task: Any = None,
 ) -> Loaded:
     """Read, change and check a scenario file.
 
@@ -61,11 +62,12 @@ def load(
     seed: replaces scenario.seed, after the overrides.
     arm: of the scenario's [study], applied before the overrides; None: the scenario as it stands.
     learner: a learner class that is not registered; [algorithm] is checked against it.
+    task: your own, which `simulate` will be given too; [data] partition is checked against it, and [model] not at all.
     Raises ScenarioError, one line, for everything that is wrong with the input.
     """
     path = find(path)
     text = files.read(path, str(path))
-    return load_text(text, overrides, seed, name=path.name, path=path, arm=arm, learner=learner)
+    return load_text(text, overrides, seed, name=path.name, path=path, arm=arm, learner=learner, task=task)
 
 
 def load_text(
@@ -79,6 +81,7 @@ def load_text(
     referenced: Mapping[str, str] | None = None,
     arm: str | None = None,
     learner: type[Any] | None = None,
+    task: Any = None,
 ) -> Loaded:
     """As `load`, from a text.
 
@@ -88,7 +91,7 @@ def load_text(
     """
     overrides = [*overrides, *Selection(arm).overrides()]
     try:
-        return _load_text(text, overrides, seed, name, path, directory, dict(referenced or {}), learner)
+        return _load_text(text, overrides, seed, name, path, directory, dict(referenced or {}), learner, task)
     except RecursionError:
         raise ScenarioError(f"{name}: nested too deeply") from None
 
@@ -102,6 +105,7 @@ def _load_text(
     directory: Path | None,
     referenced: dict[str, str],
     learner: type[Any] | None,
+    task: Any,
 ) -> Loaded:
     document = parse(text, name)
     if seed is not None:
@@ -119,14 +123,19 @@ def _load_text(
         identity.setdefault("name", _name_from(name))
     directory = directory or (path.parent if path else Path())
     try:
-        scenario, texts = _checked(document, source, directory, referenced, learner)
+        scenario, texts = _checked(document, source, directory, referenced, learner, task)
     except ScenarioError as error:
         raise _blame(error, changed, source) from None
     return Loaded(scenario, text, overrides, path, texts, directory, study)
 
 
 def _checked(
-    document: dict[str, Any], name: str, directory: Path, known: dict[str, str], learner: type[Any] | None
+    document: dict[str, Any],
+    name: str,
+    directory: Path,
+    known: dict[str, str],
+    learner: type[Any] | None,
+    task: Any,
 ) -> tuple[Scenario, dict[str, str]]:
     """The scenario of a document whose overrides are applied, and the texts of the files that it refers to."""
     for where, value in _numbers(document):
@@ -138,7 +147,7 @@ def _checked(
         scenario = Scenario.model_validate(as_tuples(document))
     except ValidationError as error:
         raise from_validation(error, Scenario, name) from None
-    scenario, learner_class = items.check(scenario, name, learner)
+    scenario, learner_class = items.check(scenario, name, learner, task)
     texts = files.referenced(scenario, name, directory, known)
     checks.check(scenario, learner_class, name, texts)
     return scenario, texts
