@@ -160,6 +160,7 @@ def test_defaults_are_completed_in_the_resolved_scenario() -> None:
     assert resolved["data"] == {
         "name": "digits",
         "partition": "dirichlet",
+        "local_test_fraction": None,
         "test_fraction": 0.2,
         "alpha": 1.0,
         "min_samples": 1,
@@ -186,7 +187,7 @@ def test_keys_of_other_items_are_left_aside_so_that_one_override_switches() -> N
         (("data.alpah=1",), "[data] alpah = 1: unknown key of digits with iid"),
         (
             ("data.partition=dirichlet", "data.alpah=1"),
-            "unknown key of digits with dirichlet (alpha?), known: alpha, min",
+            "unknown key of digits with dirichlet (alpha?), known: alpha, ",
         ),
         (("data.alpha=high",), '[data] alpha = "high": has to be a number'),  # not even of the partition that is named
         (("data.partition=dirichlet",), "[data] alpha: this key is missing; dirichlet needs a number"),
@@ -200,7 +201,7 @@ def test_keys_of_other_items_are_left_aside_so_that_one_override_switches() -> N
             ("model.hiden=[64]",),
             "[model] hiden = [64]: unknown key of mlp (hidden?), known: hidden, name, same_initial",
         ),
-        (("codec.bits=3",), "[codec] bits = 3: unknown key of float32, known: name"),
+        (("codec.bitss=3",), "[codec] bitss = 3: unknown key of float32, known: name"),
         (("algorithm.clients_per_round=3",), "[algorithm] clients_per_round = 3: unknown key of dpsgd"),  # FedAvg's
         (("data.name=gaussian_mixture", "data.num_samples=12"), "[data] num_samples = 12: num_classes = 10 need"),
         (
