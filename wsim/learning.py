@@ -46,7 +46,7 @@ class Learning:
         self._streams = streams
         self.estimates = executor == "null"
         try:
-            dataset = _dataset(scenario, streams, directory) if task is None else task
+            dataset: Any = _dataset(scenario, streams, directory) if task is None else task
             labels = dataset.train_labels
             dealt = _parts(scenario, labels, streams)
             self.parts, self.own_tests = _held_out(scenario, dealt, labels, streams)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -57,3 +63,26 @@ def test_the_first_line_of_the_comment_is_the_summary(tmp_path: Path) -> None:
     assert packaged.summary(path) == "What it shows."
     path.write_text("[stop]\n# not at the top\n")
     assert packaged.summary(path) == ""
+
+
+def test_a_wheel_holds_the_scenarios_and_runs_them_by_name(tmp_path: Path) -> None:
+    """Built from a copy, without a network, and used from the unpacked wheel alone."""
+    source = tmp_path / "source"
+    for name in ("wsim", "channels", "learners", "scenarios"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    options = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, "-w", tmp_path / "wheel", source], check=True)
+    (wheel,) = (tmp_path / "wheel").iterdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    inside = tmp_path / "site" / "wsim" / "packaged_scenarios"
+    files = sorted(path.relative_to(ROOT / "scenarios") for path in (ROOT / "scenarios").rglob("*.toml"))
+    assert sorted(path.relative_to(inside) for path in inside.rglob("*.toml")) == files
+    shutil.rmtree(source)
+    command = [sys.executable, "-m", "wsim", "estimate", "quickstart", "--json", "--set", "stop.rounds=1"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["name"] == "quickstart"
