@@ -50,6 +50,7 @@ WORLDS: dict[str, list[str]] = {
     "neighbors in range": ["topology.kind=radio", "topology.update_every_s=0.2"],
     "ideal": ["mac.kind=ideal", "mac.latency_s=0.01"],
     "epochs": ["algorithm.local_epochs=1", "evaluation.every_s=0.3"],
+    "momentum": ["algorithm.momentum=0.9", "algorithm.learning_rate_schedule=cosine", "algorithm.warmup_rounds=2"],
 }
 
 

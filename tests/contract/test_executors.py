@@ -148,3 +148,14 @@ def test_models_are_bit_equal_whatever_the_window_with_convolutions() -> None:
     )
     models = [record(loaded, window=window)[1].models() for window in (1, 4096)]
     assert all(torch.equal(a, b) for a, b in zip(*models, strict=True))
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_models_are_bit_equal_whatever_the_window_with_momentum_schedule_and_augmentation(learner: str) -> None:
+    """Two values in a carry, rates that differ between devices and rounds, drawn crops: on digits, where images are."""
+    keys = ["data.name=digits", "data.samples_per_device=40", "stop.rounds=3", "algorithm.momentum=0.9"]
+    keys += ["algorithm.learning_rate_schedule=cosine", "algorithm.augmentation=crop_flip", "algorithm.crop_padding=1"]
+    models = [record(harsh(learner, *keys), window=window)[1].models() for window in (1, 7, 4096)]
+    assert len(models[0]) > 0
+    for other in models[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(models[0], other, strict=True))

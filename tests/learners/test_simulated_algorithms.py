@@ -151,6 +151,21 @@ def test_dpsgd_with_several_steps_equals_its_matrix_form() -> None:
         assert float((models[:, k] - x).abs().max()) < 1e-12, f"round {k}"
 
 
+def test_dpsgd_keeps_its_momentum_and_follows_its_schedule() -> None:
+    """V <- 0.9 V + G, X <- W X - lr_k V: buffers stay where they are while the models are mixed; lr_k: a rise of two rounds."""
+    keys = ["topology.kind=erdos_renyi", "topology.probability=0.5", "algorithm.local_steps=1"]
+    keys += ["algorithm.momentum=0.9", "algorithm.warmup_rounds=2"]
+    _, recording = record(calm("dpsgd", *KEYS, *keys))
+    models = by_device(recording)
+    twin, w = graph_twin()
+    x = twin.start.repeat(NUM_DEVICES, 1)
+    v = torch.zeros_like(x)
+    for k in range(NUM_ROUNDS):
+        v = 0.9 * v + torch.stack([twin.gradient(x[i], draws.steps(1)[0]) for i, draws in enumerate(twin.draws)])
+        x = w @ x - LEARNING_RATE * min(1.0, (k + 1) / 3) * v
+        assert float((models[:, k] - x).abs().max()) < 1e-12, f"round {k}"
+
+
 def graph_twin() -> tuple[Twin, Tensor]:
     """The twin and W [num_devices, num_devices] of the run's graph, which is irregular: W_ij = 1 / (1 + max(d_i, d_j))."""
     twin = Twin()
