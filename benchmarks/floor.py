@@ -74,14 +74,14 @@ def make_problem(partition: str = "iid", seed: int = 1) -> Problem:
 class Minibatches:
     """Full batches from reshuffled passes over one device's shard."""
 
-    def __init__(self, shard: np.ndarray, rng: np.random.Generator) -> None:
-        self.shard, self.rng = shard, rng
+    def __init__(self, shard: np.ndarray, rng: np.random.Generator, size: int = BATCH_SIZE) -> None:
+        self.shard, self.rng, self.size = shard, rng, size
         self.queue = shard[:0]
 
     def draw(self) -> np.ndarray:
-        while len(self.queue) < BATCH_SIZE:
+        while len(self.queue) < self.size:
             self.queue = np.concatenate([self.queue, self.rng.permutation(self.shard)])
-        batch, self.queue = self.queue[:BATCH_SIZE], self.queue[BATCH_SIZE:]
+        batch, self.queue = self.queue[: self.size], self.queue[self.size :]
         return batch
 
 

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 
@@ -27,15 +28,21 @@ WARM_UP = ["stop.rounds=1", "devices.0.count=20"]
 
 @dataclass(frozen=True)
 class Training:
-    """A scenario that trains, and the name of the same training in benchmarks/floor.py ("" where there is none)."""
+    """A scenario that trains, and the name of the same training in benchmarks/floor.py ("" where there is none).
+
+    loops: the same training without a network, by variant, in `module`. needs_data: in the folder of WSIM_DATA.
+    """
 
     scenario: str
     floor: str = ""
     overrides: tuple[str, ...] = ()
+    module: str = "floor"
+    loops: tuple[str, ...] = ("plain", "stacked")
+    needs_data: bool = False
 
     @property
     def variants(self) -> tuple[str, ...]:
-        return ("plain", "stacked", "wsim") if self.floor else ("wsim",)
+        return (*self.loops, "wsim") if self.floor else ("wsim",)
 
 
 TRAINING = {
@@ -45,6 +52,9 @@ TRAINING = {
     "gossip": Training("gossip_100.toml"),
     "dpsgd_shared": Training("dpsgd_100.toml", "", ('mac.kind="shared"',)),
     "gossip_shared": Training("gossip_100.toml", "", ('mac.kind="shared"',)),
+    "mnist_fedavg": Training(
+        "../scenarios/mnist_fedavg.toml", "mnist_fedavg", module="mnist", loops=("plain",), needs_data=True
+    ),
 }
 ESTIMATES = ("estimate_ideal_100", "estimate_ideal_5000", "estimate_fluid_100", "estimate_fluid_5000")
 
@@ -110,6 +120,20 @@ GOALS = [
         Goal(f"{a} / {b}, CPU", (f"{a} wsim", f"{b} wsim"), cpu_ratio(f"{a} wsim", f"{b} wsim"), 2.0, False)
         for a, b in (("gossip", "dpsgd"), ("gossip_shared", "dpsgd_shared"))
     ),
+    Goal(
+        "mnist_fedavg: wsim / plain, CPU",
+        ("mnist_fedavg plain", "mnist_fedavg wsim"),
+        cpu_ratio("mnist_fedavg wsim", "mnist_fedavg plain"),
+        1.1,
+        False,
+    ),
+    Goal(
+        "mnist_fedavg: accuracy, wsim against plain",
+        ("mnist_fedavg plain", "mnist_fedavg wsim"),
+        accuracy_gap("mnist_fedavg plain", "mnist_fedavg wsim"),
+        0.01,
+        False,
+    ),
     *(
         Goal(f"{name}: messages a CPU second", (f"{name} wsim",), rate(name), bound, True)
         for name, bound in zip(ESTIMATES, (20_000, 10_000, 5_000, 1_000), strict=True)
@@ -146,9 +170,7 @@ def measure(workload: str, variant: str) -> dict[str, float]:
     training = TRAINING[workload]
     if variant == "wsim":
         return measure_wsim(training.scenario, training.overrides, "batched")
-    from benchmarks import floor
-
-    cpu_s, accuracy = floor.measure(training.floor, variant)
+    cpu_s, accuracy = import_module(f"benchmarks.{training.module}").measure(training.floor, variant)
     return {"cpu_s": cpu_s, "accuracy": accuracy}
 
 
@@ -214,6 +236,9 @@ def main() -> None:
         return
     medians: Medians = {}
     for workload in arguments.only or [*TRAINING, *ESTIMATES, "help"]:
+        if workload in TRAINING and TRAINING[workload].needs_data and not os.environ.get("WSIM_DATA"):
+            print(f"{workload:26} left out: WSIM_DATA names no folder with the data", flush=True)
+            continue
         variants = TRAINING[workload].variants if workload in TRAINING else ("wsim",)
         found = medians_of(workload, variants, arguments.repeats)
         for name, values in found.items():

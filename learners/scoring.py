@@ -22,7 +22,7 @@ from learners.deferred import Op
 from learners.executors import Executor
 from learners.protocol import Value
 
-PIECE_BYTES = 64 << 20
+PIECE_BYTES = 16 << 20
 """Memory that one model's call may take; a test set that needs more is cut. Pieces depend on shapes alone, so that a score
 does not depend on what else is scored."""
 

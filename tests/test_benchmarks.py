@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import floor, run
+from benchmarks import floor, mnist, run
+from tests.learners import data_files
+from wsim.engine import simulate
 from wsim.scenario import load
 
 
@@ -28,13 +30,28 @@ def test_benchmark_scenario_loads(path: Path) -> None:
 
 def test_floor_and_scenario_describe_the_same_training() -> None:
     for training in run.TRAINING.values():
+        module = mnist if training.module == "mnist" else floor
         scenario = load(run.FOLDER / training.scenario, training.overrides).scenario
         chosen = scenario.algorithm.hyperparameters
-        assert scenario.num_devices == floor.NUM_DEVICES
-        assert (chosen["batch_size"], chosen["learning_rate"]) == (floor.BATCH_SIZE, floor.LEARNING_RATE)
-        if training.floor:
+        assert scenario.num_devices == module.NUM_DEVICES
+        assert (chosen["batch_size"], chosen["learning_rate"]) == (module.BATCH_SIZE, module.LEARNING_RATE)
+        if module is mnist:
+            assert (scenario.stop.rounds, chosen["local_steps"]) == (mnist.NUM_ROUNDS, mnist.NUM_STEPS)
+            assert (scenario.data.partition, scenario.data.own["alpha"]) == ("dirichlet", mnist.ALPHA)
+        elif training.floor:
             rounds, steps, _ = floor.WORKLOADS[training.floor]
             assert (scenario.stop.rounds, chosen["local_steps"]) == (rounds, steps)
+
+
+def test_the_loop_on_mnist_trains_what_the_scenario_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 40 random images: after a round and after two, the same answers on 20 more but for one near-tie."""
+    data_files.shrink(monkeypatch)
+    monkeypatch.setenv("WSIM_DATA", str(data_files.put(tmp_path, data_files.mnist_files())))
+    for rounds, steps in ((1, 4), (2, 3)):
+        changes = [f"stop.rounds={rounds}", f"algorithm.local_steps={steps}"]
+        record = simulate(load(run.FOLDER / run.TRAINING["mnist_fedavg"].scenario, changes))
+        found = mnist.plain_fedavg(mnist.make_problem(), rounds, steps)
+        assert record.accuracy[-1] == pytest.approx(found, abs=1 / data_files.NUM_TEST + 1e-6)
 
 
 def test_goals_name_what_is_measured() -> None:
