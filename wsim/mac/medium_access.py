@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from wsim.world import World
 
 
+Channels = Annotated[int, q.Quantity(1, 1000, "channels are whole numbers")]
+
+
 @dataclass(frozen=True)
 class Air:
     """What a medium is built from.
@@ -81,9 +84,18 @@ class MediumAccess:
 
 @dataclass(frozen=True)
 class Ideal(MediumAccess):
-    """No medium access at all: every link has the whole band for itself."""
+    """No medium access at all: every link has the whole band for itself.
+
+    channels: carriers to choose from; who listens to another hears nothing
+    """
+
+    channels: Channels = 1
 
     full_duplex: ClassVar[bool] = True
+
+    @property
+    def num_channels(self) -> int:
+        return self.channels
 
     def media(self, air: Air) -> Media:
         medium = IdealMedium(air.clock, air.world.links, air.radios, air.bandwidth_hz, air.done)
@@ -122,7 +134,7 @@ class Shared(MediumAccess):
 
     sensing_snr_db: q.SnrDb = 0.0
     orthogonal_links: bool = False
-    channels: Annotated[int, q.Quantity(1, 1000, "channels are whole numbers")] = 1
+    channels: Channels = 1
 
     needs_server: ClassVar[bool | None] = False
     listens: ClassVar[bool] = True
