@@ -14,6 +14,17 @@ from learners.compression.codec import Codec
 from learners.fields import check_choice, check_count, check_local_work, check_number
 from learners.local_step import Rule, local_step
 from learners.protocol import Batches, Compute, Node, Value
+from learners.quantities import (
+    Count,
+    LearningRate,
+    LearningRateOrZero,
+    Momentum,
+    Pixels,
+    Positive,
+    PositiveOrZero,
+    Rounds,
+    RoundsOrZero,
+)
 from learners.schedules import ScheduleName, learning_rate_at
 from learners.task import Objective, Task
 
@@ -23,31 +34,32 @@ DEFAULT_DECAY_FACTOR = 0.1
 
 @dataclass(frozen=True)
 class LocalSgd:
-    """local_steps, local_epochs: exactly one, a number of minibatches or of passes over the device's own samples.
+    """learning_rate: of every step. batch_size: samples a minibatch.
+    local_steps, local_epochs: exactly one, a number of minibatches or of passes over the device's own samples.
     momentum, nesterov, weight_decay: as in torch.optim.SGD; the buffer is the device's own and never travels.
-    learning_rate_schedule: "constant", "step" or "cosine", after a linear rise over warmup_rounds (see
-    `learners.schedules`); decay_rounds: of "step" from one drop by decay_factor (0.1) to the next, of "cosine" until
-    final_learning_rate (0) is reached (the rounds of the run, where it has a number of them).
-    augmentation: "none" or "crop_flip" (images only) after padding by crop_padding (4) pixels.
+    learning_rate_schedule: "constant", "step" or "cosine", see `learners.schedules`. warmup_rounds: of a linear rise before it.
+    decay_rounds: of "step" from one drop to the next, of "cosine" until the final rate (the rounds of the run, where it has a
+    number of them). decay_factor: of "step" at each drop (0.1). final_learning_rate: of "cosine" (0).
+    augmentation: "none" or "crop_flip" (images only). crop_padding: pixels around an image before it is cropped (4).
     """
 
     task: Task
     codec: Codec
     num_rounds: int | None
-    learning_rate: float = 0.1
-    batch_size: int = 16
-    local_steps: int | None = None
-    local_epochs: int | None = None
-    momentum: float = 0.0
+    learning_rate: LearningRate = 0.1
+    batch_size: Count = 16
+    local_steps: Count | None = None
+    local_epochs: Count | None = None
+    momentum: Momentum = 0.0
     nesterov: bool = False
-    weight_decay: float = 0.0
+    weight_decay: PositiveOrZero = 0.0
     learning_rate_schedule: ScheduleName = "constant"
-    warmup_rounds: int = 0
-    decay_rounds: int | None = None
-    decay_factor: float | None = None
-    final_learning_rate: float | None = None
+    warmup_rounds: RoundsOrZero = 0
+    decay_rounds: Rounds | None = None
+    decay_factor: Positive | None = None
+    final_learning_rate: LearningRateOrZero | None = None
     augmentation: Literal["none", "crop_flip"] = "none"
-    crop_padding: int | None = None
+    crop_padding: Pixels | None = None
 
     default_local_steps: ClassVar[int | None] = None
     """Where neither local_steps nor local_epochs is given; None: one of them has to be."""

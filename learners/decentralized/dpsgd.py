@@ -22,7 +22,7 @@ change from round to round: a round is with those who were present when it began
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from learners.averaging import full_masks, mix, mix_masked
 from learners.compression.codec import check_for_models
@@ -30,18 +30,20 @@ from learners.fields import check_choice, check_number
 from learners.local_sgd import LocalSgd
 from learners.mixing import MIXING_WEIGHTS
 from learners.protocol import Compute, Node, Program, Receive, Received, Report, Send, Value, rounds
+from learners.quantities import Seconds
 
 
 @dataclass(frozen=True)
 class Dpsgd(LocalSgd):
     """Local training as in `LocalSgd`; one step (the paper's) if neither local_steps nor local_epochs is given. Every device
     keeps its momentum buffer.
-    deadline_s: of a round, from the device's own send; None waits for all neighbors.
+    deadline_s: of a round, from the device's own send; None waits for all neighbors. exchange: one transmission to all
+    neighbors, or one to each.
     mixing_weights: "metropolis" or "uniform", see `learners.mixing`."""
 
-    deadline_s: float | None = None
-    exchange: str = "broadcast"
-    mixing_weights: str = "metropolis"
+    deadline_s: Seconds | None = None
+    exchange: Literal["broadcast", "unicast"] = "broadcast"
+    mixing_weights: Literal["metropolis", "uniform"] = "metropolis"
 
     uses_server: ClassVar[bool] = False
     synchronous: ClassVar[bool] = True

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -50,6 +50,7 @@ from learners.protocol import (
     Value,
     rounds,
 )
+from learners.quantities import SecondsOrZero
 
 AGE_BITS = 32
 
@@ -62,8 +63,8 @@ class Gossip(LocalSgd):
     period_s: a cycle starts at the next multiple of it (from a random start within the first) and takes as many as it
     needs; 0 starts the next cycle at once. merge: "mean" or "age"."""
 
-    period_s: float = 0.0
-    merge: str = "mean"
+    period_s: SecondsOrZero = 0.0
+    merge: Literal["mean", "age"] = "mean"
 
     uses_server: ClassVar[bool] = False
     synchronous: ClassVar[bool] = False

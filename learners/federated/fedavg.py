@@ -34,6 +34,7 @@ from learners.federated.participation import sample_clients
 from learners.fields import check_choice, check_count, check_number
 from learners.local_sgd import LocalSgd
 from learners.protocol import SERVER, Compute, Node, Program, Receive, Received, Report, Send, Service, Value, rounds
+from learners.quantities import Count, Seconds
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,10 @@ class FedAvg(LocalSgd):
     update: what a client sends, its "model", the "difference" to the one that it got, or "auto", the model unless the codec is
     for differences or has error feedback."""
 
-    clients_per_round: int | None = None
-    deadline_s: float | None = None
-    server_weights: str = "samples"
-    downlink: str = "unicast"
+    clients_per_round: Count | None = None
+    deadline_s: Seconds | None = None
+    server_weights: Literal["samples", "uniform"] = "samples"
+    downlink: Literal["unicast", "broadcast"] = "unicast"
     update: Literal["auto", "model", "difference"] = "auto"
 
     uses_server: ClassVar[bool] = True

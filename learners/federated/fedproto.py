@@ -65,6 +65,7 @@ from learners.protocol import (
     Value,
     rounds,
 )
+from learners.quantities import Count, PositiveOrZero, Seconds
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,9 @@ class FedProto(LocalSgd):
     for everyone. server_weights: "samples" (by counts) or "uniform". downlink: "unicast" or "broadcast".
     inference_classes: "all" with a prototype, or the device's "own"."""
 
-    prototype_weight: float = 1.0
-    clients_per_round: int | None = None
-    deadline_s: float | None = None
+    prototype_weight: PositiveOrZero = 1.0
+    clients_per_round: Count | None = None
+    deadline_s: Seconds | None = None
     server_weights: Literal["samples", "uniform"] = "samples"
     downlink: Literal["unicast", "broadcast"] = "unicast"
     inference_classes: Literal["all", "own"] = "all"
