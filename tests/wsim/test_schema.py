@@ -70,7 +70,7 @@ def test_groups_like_others_and_shorthands_are_valid(validator: jsonschema.Draft
         ("stop =", "data = { alpha = -1 }\nstop ="),
         ("stop =", "model = { hidden = [0] }\nstop ="),
         ("stop =", 'codec = "float17"\nstop ='),
-        ("stop =", "codec = { bits = 3 }\nstop ="),
+        ("stop =", "codec = { bitz = 3 }\nstop ="),
         ("stop =", "topolgy = 3\nstop ="),
     ],
 )
