@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from learners.protocol import SERVER, Receive, Service, Sleep
+from learners.protocol import SERVER, Receive, Report, Service, Sleep
 from wsim.engine import simulate
 from wsim.errors import SimulationError
 from wsim.record import RADIO_STATES
@@ -56,6 +56,25 @@ def test_a_service_may_wait_for_ever():
 
     record = estimate(programs={SERVER: main})
     assert (record.simulated_s, record.stop_reason) == (0.5, "finished")
+
+
+@pytest.mark.parametrize(("with_server", "expected_s"), [(True, [0.05, 0.1]), (False, [0.25, 0.5])])
+def test_the_server_closes_the_rounds_else_all_who_take_part(with_server, expected_s):
+    """The server reports after 0.05 s and 0.1 s; devices 0 and 1 after 0.1 s and 0.2 s, and 0.25 s and 0.5 s."""
+
+    def reports_every(period_s):
+        def main(node):
+            for _ in range(2):
+                yield Sleep(period_s)
+                yield Report("model", None)
+
+        return main
+
+    programs = {0: reports_every(0.1), 1: reports_every(0.25)} | {i: lambda node: () for i in range(2, 6)}
+    programs[SERVER] = reports_every(0.05) if with_server else lambda node: ()
+    record = estimate("stop.rounds=2", "evaluation.every_rounds=1", programs=programs)
+    assert record.eval_round.tolist() == [1, 2]
+    assert record.eval_time_s == pytest.approx(expected_s)
 
 
 def test_a_program_that_takes_no_time_is_stopped(monkeypatch):
