@@ -18,6 +18,7 @@ import pytest
 
 from tests.wsim.study.studies import ARMS, GOSSIP, STUDY, WORLD, results, start, study, write_study, wsim
 from wsim import cli
+from wsim.results import content_digest
 from wsim.study.finished import read
 from wsim.study.plan import PlannedRun
 
@@ -99,6 +100,13 @@ def test_a_sweep_writes_every_run_two_tables_and_a_picture(reference: Path) -> N
     assert "not reached (0 of 3)" in table
     assert "unpaired s.e." in table
     assert (reference / "study.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_of_a_sweep_is_bit_for_bit_the_run_of_its_arm(reference: Path, tmp_path: Path, sweep: Sweep) -> None:
+    write_study(tmp_path)
+    out = ["--out", "one.h5", "--quiet"]
+    assert cli.execute(["run", "tiny.toml", "--arm", "gossip", "--seed", "2", *out]) == 0
+    assert content_digest("one.h5") == content_digest(reference / "gossip-s2.h5")
 
 
 def test_a_finished_sweep_repeats_nothing_and_gives_the_same_bytes(
