@@ -45,8 +45,8 @@ def locate(name: str, folder: str | None, layouts: Sequence[Layout], downloads: 
             return found
     advice = f"name the folder that holds {_files(layouts)} by the key folder or the environment variable {VARIABLE}"
     if not downloads:
-        place = f"not in {VARIABLE} = {variable!r}, and " if variable else ""
-        raise ValueError(f"{name} is {place}not to be had by download: {advice}")
+        place = f"is not in {VARIABLE} = {variable!r} and " if variable else ""
+        raise ValueError(f"{name} {place}cannot be downloaded: {advice}")
     try:
         return [fetch(name, download) for download in downloads]
     except ValueError as error:

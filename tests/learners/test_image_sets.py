@@ -170,12 +170,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_set_that_is_nowhere_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "cifar100_subset"
-    with pytest.raises(
-        ValueError, match="not to be had by download: name the folder .* by the key folder or .* WSIM_DATA"
-    ):
+    with pytest.raises(ValueError, match="cannot be downloaded: name the folder .* by the key folder or .* WSIM_DATA"):
         load(name)
     monkeypatch.setenv("WSIM_DATA", str(tmp_path))
-    with pytest.raises(ValueError, match="cifar100_subset is not in WSIM_DATA = '.*', and not to be had by download"):
+    with pytest.raises(ValueError, match="cifar100_subset is not in WSIM_DATA = '.*' and cannot be downloaded"):
         load(name)
     monkeypatch.setenv("WSIM_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="WSIM_DATA = '.*nowhere': there is no such folder"):
