@@ -1,22 +1,19 @@
 """Signatures: which calls of an op can be executed together, the shapes they return and the FLOPs they take.
 
 A call's key is made of the structure of its arguments, the shapes and dtypes of its tensors and the values of everything
-else. Shapes and FLOPs are found once a key, by running the op on fake tensors, which have shapes and no numbers.
+else. Shapes and FLOPs are found once a key, by a trial run of the op.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch._dynamo  # torch.func loads it at its first use, for a second: an import, no part of a run's time
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
+from learners.trial import num_bytes, trial
 from learners.values import Deferred, TensorKey
 
 if TYPE_CHECKING:
@@ -230,36 +227,15 @@ def stack_ragged(op: Op, arg: Any, first: Any) -> Tensor:
 # -- inference --------------------------------------------------------------------------------------------------------
 
 
-class _ByteCounter(TorchDispatchMode):
-    """Counts kernels, and adds up the sizes of all tensors that they make."""
-
-    num_bytes = num_kernels = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        self.num_kernels += 1
-        for tensor in result if isinstance(result, (tuple, list)) else (result,):
-            if isinstance(tensor, Tensor):
-                self.num_bytes += tensor.nbytes
-        return result
-
-
 def infer(op: Op, args: Sequence[Any], num_xs: int = 0, num_carry: int = 0) -> Signature:
     """The signature of a call, with the shapes of its results. Raises RuntimeError, naming op and shapes, if it fails."""
     signature = Signature(op, args, num_xs, num_carry)
     try:
-        with (
-            FakeTensorMode(allow_non_fake_inputs=True),
-            FlopCounterMode(display=False) as flop_counter,
-            _ByteCounter() as counter,
-            torch.no_grad(),
-        ):
-            leaves = [torch.empty(shape, dtype=dtype) for shape, dtype in signature.leaf_keys]
-            result = op.fn(*signature.arguments(leaves))
+        result, counter = trial(lambda *leaves: op.fn(*signature.arguments(leaves)), signature.leaf_keys)
     except Exception as error:
         raise RuntimeError(f"op {op.name} fails on arguments {signature.describe()}: {error}") from error
     if not op.ragged and op.formula is None:  # else the count is of exact lengths, or not all there is
-        signature.flops = int(flop_counter.get_total_flops())
+        signature.flops = counter.flops
     signature.single = isinstance(result, Tensor)
     results = (result,) if signature.single else result
     if not isinstance(results, (tuple, list)) or not all(isinstance(part, Tensor) for part in results):
@@ -270,10 +246,10 @@ def infer(op: Op, args: Sequence[Any], num_xs: int = 0, num_carry: int = 0) -> S
             f"op {op.name}: a scan needs results like the carry, {signature.outputs} against "
             f"{signature.leaf_keys[:num_carry]}"
         )
-    sizes = [prod(shape) * dtype.itemsize for shape, dtype in signature.leaf_keys]
+    sizes = [num_bytes(key) for key in signature.leaf_keys]
     signature.step_bytes = sum(sizes[num_carry : num_carry + num_xs])
     signature.num_bytes = sum(sizes) - signature.step_bytes
-    signature.num_bytes += sum(prod(shape) * dtype.itemsize for shape, dtype in signature.outputs)
+    signature.num_bytes += sum(num_bytes(key) for key in signature.outputs)
     signature.peak_bytes = sum(sizes) + counter.num_bytes
     rows = KERNEL_BYTES * counter.num_kernels // max(1, signature.peak_bytes)
     signature.rows_per_call = max(MIN_ROWS_PER_CALL, rows - rows % MIN_ROWS_PER_CALL)
@@ -295,10 +271,8 @@ def count_flops(op: Op, args: Sequence[Any], num_xs: int = 0) -> int:
             structure.append(len(keys) - 1)
         else:
             structure.append(_structure(arg, keys, 0 < position <= num_xs))
-    with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter, torch.no_grad():
-        fakes = [torch.empty(shape, dtype=dtype) for shape, dtype in keys]
-        op.fn(*(_assemble(part, fakes) for part in structure))
-    flops = counter.get_total_flops()
+    _, counter = trial(lambda *leaves: op.fn(*(_assemble(part, leaves) for part in structure)), keys)
+    flops = counter.flops
     if op.formula is not None:
         metas = [torch.empty(shape, dtype=dtype, device="meta") for shape, dtype in keys]
         flops += op.formula(*(_assemble(part, metas) for part in structure))
