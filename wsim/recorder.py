@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from wsim.clock import NS_PER_S
 from wsim.evaluation import Scores, first_sustained
 from wsim.progress import Progress
 from wsim.record import ENERGY_USES, RunRecord
+from wsim.series import Plan, Series
 from wsim.series_arrays import series_arrays, target_accuracy
+from wsim.series_report import series_name
 
 if TYPE_CHECKING:
     from wsim.engine import Run
@@ -163,9 +166,18 @@ class Recorder:
             radio_provenance=world.links.channel.provenance(),
             versions={name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy", "simpy")}
             | {"wsim": _version()},
-            notes=self._run.media.notes() + self._run.learning.notes,
+            notes=_not_heard(plan, heard) + self._run.media.notes() + self._run.learning.notes,
             event_digest=ledger.event_digest,
         )
+
+
+def _not_heard(plan: Plan, heard: Sequence[Series]) -> list[str]:
+    """A note where the headline was of nobody's model."""
+    headline = plan.headline
+    if headline in heard or (plan.falls_back and heard):
+        return []
+    name = series_name(headline.report, headline.subject, headline.data)
+    return [f"accuracies are of {name}, and nobody has reported such a model; see [evaluation] subjects"]
 
 
 def _version() -> str:

@@ -48,6 +48,7 @@ class Dpsgd(LocalSgd):
     uses_server: ClassVar[bool] = False
     synchronous: ClassVar[bool] = True
     value_dependent: ClassVar[bool] = False
+    reports: ClassVar[tuple[str, ...]] = ("after_local_training",)
     default_local_steps: ClassVar[int | None] = 1
     keeps_momentum: ClassVar[bool] = True
 
@@ -69,6 +70,7 @@ class Dpsgd(LocalSgd):
             else:
                 x = trained = yield from train
                 yield from self._send(node, neighbors, k, x)
+            yield Report("after_local_training", trained)
             received = Received(())
             if neighbors:
                 received = yield Receive(neighbors, "model", k, timeout_s=self.deadline_s)

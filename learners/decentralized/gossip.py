@@ -69,6 +69,7 @@ class Gossip(LocalSgd):
     uses_server: ClassVar[bool] = False
     synchronous: ClassVar[bool] = False
     value_dependent: ClassVar[bool] = False
+    reports: ClassVar[tuple[str, ...]] = ("after_local_training",)
     default_local_steps: ClassVar[int | None] = 1
     keeps_momentum: ClassVar[bool] = True
 
@@ -85,6 +86,7 @@ class Gossip(LocalSgd):
         for k in rounds(self.num_rounds):
             batches = self.batches(node)
             x = yield from self.train(node, x, k, batches)
+            yield Report("after_local_training", x)
             age += batches.num_steps
             if sent is not None:
                 yield Outcome(sent)

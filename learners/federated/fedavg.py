@@ -54,6 +54,7 @@ class FedAvg(LocalSgd):
     uses_server: ClassVar[bool] = True
     synchronous: ClassVar[bool] = True
     value_dependent: ClassVar[bool] = False
+    reports: ClassVar[tuple[str, ...]] = ("after_local_training",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,6 +108,7 @@ class FedAvg(LocalSgd):
             w = model.data if model.mask is None else (yield Compute(fill, (model.data, model.mask, w)))
             yield Report("model", w)
             trained = yield from self.train(node, w, model.round, self.batches(node))
+            yield Report("after_local_training", trained)
             update = (yield Compute(minus, (trained, w))) if self.sends_differences else trained
             if error_feedback(self.codec):
                 yield from feedback.send(SERVER, "update", model.round, update, self.deadline_s)

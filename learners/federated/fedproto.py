@@ -86,7 +86,7 @@ class FedProto(LocalSgd):
     synchronous: ClassVar[bool] = True
     value_dependent: ClassVar[bool] = False
     heterogeneous: ClassVar[bool] = True
-    reports: ClassVar[tuple[str, ...]] = ("head",)
+    reports: ClassVar[tuple[str, ...]] = ("head", "after_local_training", "head/after_local_training")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -165,8 +165,11 @@ class FedProto(LocalSgd):
             sums = yield Compute(prototype_sums(task).scan, (zeros, samples.steps, x), work=samples.work)
             own = yield Compute(class_means, (sums, counts))
             usable = counts if self.inference_classes == "own" else counts + known
-            yield Report("model", (x, preferred(table, known, own), usable), nearest_prototype(task))
-            yield Report("head", x)
+            classifier = (x, preferred(table, known, own), usable)
+            for name in ("model", "after_local_training"):  # the same: what comes from outside are prototypes
+                yield Report(name, classifier, nearest_prototype(task))
+            for name in ("head", "head/after_local_training"):
+                yield Report(name, x)
             payload = prototype_message.payload(
                 own, counts, self.codec, node, with_counts=self.server_weights == "samples"
             )

@@ -22,6 +22,7 @@ class LocalOnly(LocalSgd):
     uses_server: ClassVar[bool | None] = None
     synchronous: ClassVar[bool] = False
     value_dependent: ClassVar[bool] = False
+    reports: ClassVar[tuple[str, ...]] = ("after_local_training",)
     heterogeneous: ClassVar[bool] = True
     keeps_momentum: ClassVar[bool] = True
     sends: ClassVar[bool] = False
@@ -34,3 +35,4 @@ class LocalOnly(LocalSgd):
         for k in rounds(self.num_rounds):
             x = yield from self.train(node, x, k, self.batches(node))
             yield Report("model", x)
+            yield Report("after_local_training", x)  # the same: there is nothing to do afterwards

@@ -331,6 +331,33 @@ def test_a_server_without_a_model_leaves_the_headline_to_the_devices() -> None:
     assert (record.target_subject, record.target_time_s[0]) == ("device", record.eval_time_s[0])
 
 
+def test_a_headline_that_nobody_reports_is_a_note() -> None:
+    _, record = played(calm("fedavg", 'evaluation.subjects=["server"]'), Silent)
+    assert np.isnan(record.accuracy).all()
+    line = "accuracies are of server · global test, and nobody has reported such a model; see [evaluation] subjects"
+    assert record.notes[0] == line
+
+
+@pytest.mark.parametrize("learner", ["fedavg", "dpsgd", "gossip", "local_only", "fedproto"])
+def test_what_devices_hold_after_local_training(learner: str) -> None:
+    """Averaging over devices takes the edge off a device's own training: on its own samples it is better before it."""
+    chosen = "evaluation.model_time=after_local_training", 'evaluation.data=["own_test", "global_test"]'
+    overrides = "data.local_test_fraction=0.2", "data.partition=dirichlet", "data.alpha=0.2", "stop.rounds=8"
+    overrides = (*overrides, "algorithm.local_steps=10", "algorithm.learning_rate=0.3", *chosen)
+    run, record = played(calm(learner, *overrides))
+    assert record.series_report[0] == "after_local_training"
+    after = record.series_accuracy[series(record, "device", "own_test", "after_local_training"), -1]
+    before = record.series_accuracy[series(record, "device", "own_test", "model"), -1]
+    assert record.accuracy[-1] == after
+    if learner in ("local_only", "fedproto"):
+        assert after == before
+        assert [id(value) for value in held(run).values()] == [
+            id(value) for value in held(run, "after_local_training").values()
+        ]
+    else:
+        assert after > before + 0.01
+
+
 @dataclass(frozen=True)
 class OwnMetric(TwoHeads):
     def program(self, node: Any) -> Any:
@@ -368,6 +395,37 @@ def test_targets_are_of_the_series_that_they_name() -> None:
     assert record.target_on_air_bits[0] == record.eval_on_air_bits[reached[0]]
     assert np.isnan(record.target_time_s[1])
     assert np.isnan(record.target_energy_j[1])
+
+
+# -- tables that users would like to write ----------------------------------------------------------------------------
+
+DECENTRALIZED = """evaluation = { every_s = 20.0, charge_time = false, subjects = ["device", "mean_model"],
+  data = ["global_test", "own_test"], over_devices = ["mean", "worst", "p10", "std", "disagreement"],
+  targets = { accuracy = [0.70, 0.75, 0.80], subject = "device", data = "global_test", over_devices = "mean",
+    sustained_evaluations = 3 } }"""
+PERSONALIZED = """evaluation = { every_s = 30.0, subjects = ["device"], data = ["own_test"],
+  model_time = "after_local_training", inference = "method_default", over_devices = ["mean", "worst", "p10"],
+  by_group = true, targets = { accuracy = [0.75, 0.80, 0.85], over_devices = "mean", sustained_evaluations = 3 } }"""
+
+
+@pytest.mark.parametrize("learner", ["dpsgd", "gossip", "local_only"])
+def test_a_decentralized_comparison(learner: str) -> None:
+    table = " ".join(DECENTRALIZED.split())
+    _, record = played(calm(learner, table.replace("20.0", "0.01"), "data.local_test_fraction=0.2"))
+    assert record.series_subject == ["device", "device", "mean_model", "mean_model"]
+    assert np.isfinite(record.series_accuracy[:, -1]).all()
+    assert (record.sustained_evaluations, record.target_level) == (3, "mean")
+
+
+@pytest.mark.parametrize("learner", ["fedavg", "fedproto", "local_only"])
+def test_a_personalized_comparison(learner: str) -> None:
+    table = " ".join(PERSONALIZED.split())
+    _, record = played(calm(learner, table.replace("30.0", "0.01"), "data.local_test_fraction=0.2"))
+    assert (record.series_report[0], record.series_subject[0], record.series_data[0]) == (
+        "after_local_training", "device", "own_test",
+    )  # fmt: skip
+    assert record.by_group
+    assert np.isfinite(record.accuracy[-1])
 
 
 # -- cost ---------------------------------------------------------------------------------------------------------------
