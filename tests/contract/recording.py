@@ -21,7 +21,7 @@ class Recording:
     """Stands in for `learner`; the lists grow while its programs run.
 
     traces: node -> its requests and receptions in order, as lines without values or times
-    reported: (node, name, value); sent: payloads; received: messages; nodes: by id
+    reported: (node, name, value), but for models after local training, which are the others' beginnings; sent: payloads; received: messages; nodes: by id
     """
 
     learner: Any
@@ -57,7 +57,8 @@ class Recording:
                 return
             trace.append(describe(request))
             if isinstance(request, Report):
-                self.reported.append((id, request.name, request.value))
+                if not request.name.endswith("after_local_training"):
+                    self.reported.append((id, request.name, request.value))
             elif isinstance(request, Send):
                 self.sent.append(request.payload)
             answer = yield request

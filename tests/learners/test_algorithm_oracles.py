@@ -74,7 +74,7 @@ def run(
         server = LoopbackNode(SERVER, devices, executor.lift(initial[0].clone()), np.random.default_rng(99))
         server.devices, server.samples_of, server.dtype = devices, [len(part) for part in parts], torch.float64
         nodes.append(server)
-    reports = loopback(learner.program, nodes).reports
+    reports = [report for report in loopback(learner.program, nodes).reports if report.name == "model"]
     values = executor.materialize([report.value for report in reports])
     models: dict[int, list[np.ndarray]] = {}
     for report, value in zip(reports, values, strict=True):

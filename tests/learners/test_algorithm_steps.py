@@ -117,7 +117,8 @@ class Hand:
                         self.sent.append(request)
                         answer = Ticket(len(self.sent))
                     case Report():
-                        self.reports.append(request.value)
+                        if not request.name.endswith("after_local_training"):
+                            self.reports.append(request.value)
                     case Observe("time"):
                         answer = 7.0
                     case Outcome() | Sleep():

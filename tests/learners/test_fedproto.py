@@ -229,7 +229,8 @@ def test_client_trains_alone_first_and_sends_what_it_holds_in_the_same_round() -
     client.answer(prototypes(5, torch.zeros(4, 0, dtype=F64), [0, 0, 0, 0]))
     kinds = [request.op.name for request in client.requests if isinstance(request, Compute)]
     assert kinds == ["sgd_step.scan", "prototype_sums.scan", "class_means"]
-    assert [request.name for request in client.requests if type(request).__name__ == "Report"] == ["model", "head"]
+    names = [request.name for request in client.requests if type(request).__name__ == "Report"]
+    assert names == ["model", "after_local_training", "head", "head/after_local_training"]
     sent = client.sent[0]
     assert (sent.to, sent.kind, sent.round) == ([SERVER], "update", 5)
     table, counts = sent.payload.data
