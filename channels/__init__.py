@@ -5,6 +5,7 @@
     shadowing        Shadowing, LosShadowing, PlaneWaveField; UMI_SHADOWING
     fading           Rayleigh, Rician (block or Doppler)
     mobility         Static, RandomWaypoint, Trace, Positions; MOBILITY
+    sites            Sites: hexagonal layouts of base stations, sectors, wrap-around
     noise            noise_w_per_hz
     link_adaptation  RateMap
     counter          hash draws: uniform, exponential, normal, complex_normal
@@ -26,5 +27,6 @@ __all__ = [
     "path_loss",
     "registry",
     "shadowing",
+    "sites",
     "units",
 ]
