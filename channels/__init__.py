@@ -4,12 +4,12 @@
     path_loss        FreeSpace, LogDistance, UmiStreetCanyon
     shadowing        Shadowing, LosShadowing, PlaneWaveField; UMI_SHADOWING
     fading           Rayleigh, Rician (block or Doppler)
-    mobility         Static, RandomWaypoint, Trace, Positions; MOBILITY
+    mobility         Static, RandomWaypoint, GaussMarkov, Manhattan, TraceFile, Positions
     sites            Sites: hexagonal layouts of base stations, sectors, wrap-around
     noise            noise_w_per_hz
     link_adaptation  RateMap
     counter          hash draws: uniform, exponential, normal, complex_normal
-    registry         names of what a scenario's [channel] may hold
+    registry         names of what a scenario may name of these
     units            conversions; the only place that makes them
 
 Names are found in their modules, which are imported when they are needed.

@@ -31,3 +31,6 @@ class Bounds:
 DistanceM = Annotated[float, Bounds(0.0, 1e6, "distances are in m", typical=(0.5, 1e5), above=True)]
 LossDb = Annotated[float, Bounds(-50.0, 250.0, "losses are in dB", decibel=True)]
 PathLossExponent = Annotated[float, Bounds(0.5, 10.0, "path loss exponents have no unit; free space is 2")]
+SpeedMps = Annotated[float, Bounds(0.0, 1e3, "speeds are in m/s", typical=(0.1, 100.0))]
+DurationS = Annotated[float, Bounds(0.0, 1e9, "times are in s", above=True)]
+DurationOrZeroS = Annotated[float, Bounds(0.0, 1e9, "times are in s")]

@@ -1,4 +1,4 @@
-"""A path as a sequence of straight legs at constant speed, and the path that never moves.
+"""A path as a sequence of straight legs at constant speed, and a path of legs drawn one by one.
 
 A query finds its leg and evaluates
 
@@ -10,8 +10,13 @@ so that the answer is the same bits whether one time or a thousand are asked for
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
+
+import numpy as np
+
+KEPT_LEGS = 8
 
 
 class Leg(NamedTuple):
@@ -48,15 +53,36 @@ class Path(Protocol):
         """The leg with start_s <= t_s < end_s, for t_s >= 0."""
 
 
-class Static:
-    """A node that stays where it is."""
+class ForwardPath:
+    """A path whose legs are drawn one after the other, when asked for.
 
-    max_speed_mps = 0.0
+    The last ones are kept, and the path is replayed from the generator's initial state if an earlier time is asked for: the
+    answer does not depend on who asks, and memory does not grow with simulated time.
+    """
 
-    def __init__(self, position_m: Sequence[float]) -> None:
-        """position_m: x, y, z."""
-        x, y, z = (float(v) for v in position_m)
-        self._leg = Leg(0.0, math.inf, x, y, z, 0.0, 0.0, 0.0, 0.0, 0.0)
+    def __init__(self, legs: Callable[[], Iterator[Leg]], rng: np.random.Generator, max_speed_mps: float) -> None:
+        """legs: begins the endless sequence of legs anew, drawing from `rng`, which is the path's own."""
+        self.max_speed_mps = max_speed_mps
+        self._legs = legs
+        self._rng = rng
+        self._initial_state = rng.bit_generator.state
+        self._restart()
+
+    def _restart(self) -> None:
+        self._rng.bit_generator.state = self._initial_state
+        self._source = self._legs()
+        self._kept: list[Leg] = [next(self._source)]
+        self._starts = [0.0]
 
     def leg_at(self, t_s: float) -> Leg:
-        return self._leg
+        if t_s < self._starts[0]:
+            if t_s < 0:
+                raise ValueError(f"position asked for at t = {t_s} s: time starts at 0")
+            self._restart()
+        while t_s >= self._kept[-1].end_s:
+            leg = next(self._source)
+            self._kept.append(leg)
+            self._starts.append(leg.start_s)
+            if len(self._kept) > 2 * KEPT_LEGS:
+                del self._kept[:KEPT_LEGS], self._starts[:KEPT_LEGS]
+        return self._kept[bisect_right(self._starts, t_s) - 1]

@@ -1,4 +1,4 @@
-"""What a scenario's [channel] may name: visible lists, "module:attribute", so that listing imports nothing."""
+"""What a scenario may name of the air and of movement: visible lists, "module:attribute", so that listing imports nothing."""
 
 PATH_LOSSES = {
     "free_space": "channels.path_loss:FreeSpace",
@@ -14,4 +14,12 @@ SHADOWINGS = {
 FADINGS = {
     "rayleigh": "channels.fading:Rayleigh",
     "rician": "channels.fading:Rician",
+}
+
+MOBILITIES = {
+    "static": "channels.static:Static",
+    "random_waypoint": "channels.random_waypoint:RandomWaypoint",
+    "gauss_markov": "channels.gauss_markov:GaussMarkov",
+    "manhattan": "channels.manhattan:Manhattan",
+    "trace": "channels.trace_file:TraceFile",
 }

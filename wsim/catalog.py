@@ -18,7 +18,7 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from channels.registry import FADINGS, PATH_LOSSES, SHADOWINGS
+from channels.registry import FADINGS, MOBILITIES, PATH_LOSSES, SHADOWINGS
 from learners import registry
 from wsim.mac.registry import MACS
 from wsim.summaries import summary
@@ -42,6 +42,7 @@ KINDS = {
     "path_loss": Kind("path loss", "wsim.path_losses", PATH_LOSSES),
     "shadowing": Kind("shadowing", None, SHADOWINGS),
     "fading": Kind("fading", None, FADINGS),
+    "mobility": Kind("mobility", None, MOBILITIES),
     "mac": Kind("medium access", "wsim.macs", MACS),
 }
 
@@ -49,6 +50,7 @@ KINDS = {
 LISTED = {  # the kinds behind each word of `wsim list`
     "learners": ("learner",),
     "channels": ("path_loss", "shadowing", "fading"),
+    "mobilities": ("mobility",),
     "macs": ("mac",),
     "codecs": ("codec",),
     "data": ("dataset",),

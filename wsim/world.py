@@ -9,7 +9,7 @@ import numpy as np
 
 from channels.channel import Channel
 from channels.link_adaptation import RateMap
-from channels.mobility import Area, Positions, RandomWaypoint, RandomWaypointPath, Static, Trace
+from channels.mobility import Path, Positions, Static, TraceFile
 from channels.noise import noise_w_per_hz
 from channels.shadowing import UMI_SHADOWING, Shadowing
 from channels.units import dbm_to_w
@@ -18,8 +18,8 @@ from wsim.catalog import find
 from wsim.links import Links
 from wsim.mac.medium_access import MediumAccess
 from wsim.scenario import Scenario
-from wsim.scenario import files as scenario_files
 from wsim.scenario.keys import own_keys, taken
+from wsim.scenario.mobility import mobility_model, read_traces
 from wsim.scenario.world import DeviceGroup, Energy, Radio, Server
 from wsim.streams import Streams
 
@@ -52,13 +52,11 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
     """files: texts of the trace files that the scenario names."""
     members: list[DeviceGroup | Server] = []
     group_of: list[int] = []
-    paths: list[Static | Trace | RandomWaypointPath] = []
+    paths: list[Path] = []
     for g, group in enumerate(scenario.devices):
-        traces = _traces(group, files)
-        for i in range(group.count):
-            paths.append(traces[i] if traces else _path(scenario, group, i, len(members), streams))
-            members.append(group)
-            group_of.append(g)
+        paths += _paths(scenario, group, len(members), files, streams)
+        members += [group] * group.count
+        group_of += [g] * group.count
     num_devices = len(members)
     if scenario.server is not None:
         members.append(scenario.server)
@@ -132,30 +130,28 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
     )
 
 
-def _traces(group: DeviceGroup, files: Mapping[str, str]) -> list[Trace]:
-    """The paths of a group that moves by a trace, else none. Before its first point a device stands there."""
-    mobility = group.mobility
-    if mobility.kind != "trace" or mobility.file is None:
-        return []
-    points = scenario_files.trace(files[mobility.file], mobility.file, group.count, group.position.height_m)
-    traces = []
-    for i in range(group.count):
-        own = points[i] if points[i][0][0] == 0.0 else [(0.0, *points[i][0][1:]), *points[i]]
-        traces.append(Trace([point[0] for point in own], [point[1:] for point in own]))
-    return traces
+def _paths(
+    scenario: Scenario, group: DeviceGroup, first: int, files: Mapping[str, str], streams: Streams
+) -> list[Path]:
+    """The paths of a group whose devices are first, first + 1, ..."""
+    devices = range(first, first + group.count)
+    if group.mobility.kind == "static":
+        return [Static(_place(scenario, group, i, device, streams)) for i, device in enumerate(devices)]
+    model = mobility_model(scenario, group)
+    if isinstance(model, TraceFile):
+        return list(read_traces(model, files, group))
+    if model.chooses_start:
+        return [model.path(streams("mobility", device)) for device in devices]
+    places = [_place(scenario, group, i, device, streams) for i, device in enumerate(devices)]
+    return [model.path(streams("mobility", device), place) for device, place in zip(devices, places)]
 
 
-def _path(scenario: Scenario, group: DeviceGroup, i: int, device: int, streams: Streams) -> Static | RandomWaypointPath:
-    """Where device `device`, the i-th of its group, is at what time."""
-    area, mobility = scenario.area, group.mobility
-    height_m = group.position.height_m
-    if mobility.kind == "random_waypoint" and mobility.speed_mps is not None and mobility.speed_mps[1] > 0.0:
-        size_m = area.radius_m if area.shape == "disc" else area.side_m
-        walk = RandomWaypoint(Area(area.shape, size_m or 0.0), mobility.speed_mps, mobility.pause_s, height_m)
-        return walk.path(streams("mobility", device))
+def _place(scenario: Scenario, group: DeviceGroup, i: int, device: int, streams: Streams) -> tuple[float, float, float]:
+    """Where device `device`, the i-th of its group, is put: x, y, z."""
+    area, height_m = scenario.area, group.position.height_m
     if group.positions_m is not None:
         place = group.positions_m[i]
-        return Static((place[0], place[1], place[2] if len(place) > 2 else height_m))
+        return place[0], place[1], place[2] if len(place) > 2 else height_m
     rng = streams("placement", device)
     if group.position.ring_m is not None:
         low, high = group.position.ring_m
@@ -168,7 +164,7 @@ def _path(scenario: Scenario, group: DeviceGroup, i: int, device: int, streams: 
                 x, y = ((rng.random(2) - 0.5) * (area.side_m or 0.0)).tolist()
             if np.hypot(x, y) >= area.min_distance_m:
                 break
-    return Static((x, y, height_m))
+    return x, y, height_m
 
 
 def _on_ring(rng: np.random.Generator, low_m: float, high_m: float) -> tuple[float, float]:

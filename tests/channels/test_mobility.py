@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from channels.mobility import Area, Positions, RandomWaypoint, Static, Trace, read_traces
-from channels.random_waypoint import KEPT_LEGS
+from channels.legs import KEPT_LEGS
+from channels.mobility import Area, GaussMarkov, Manhattan, Positions, RandomWaypoint, Static, Trace
 
 NUM_NODES = 3000
 SPEEDS = (0.5, 4.0)
@@ -44,6 +44,40 @@ def test_random_waypoint_density_does_not_drift(walkers):
     error = np.sqrt(sum(s.var() for s in squared) / NUM_NODES)
     assert abs(squared[0].mean() - squared[1].mean()) < 4.5 * error
     assert squared[0].mean() < AREA.size_m**2 / 2 - 4.5 * error  # denser in the center than the uniform law
+
+
+def density_of_waypoint(r):
+    """Density of a walking node at distance r from the center of the unit disc, without pauses.
+
+        f(r) = 45 (1 - r^2) / (64 pi) * int_0^pi sqrt(1 - r^2 cos^2 phi) d phi
+
+    Hyytia, Lassila, Virtamo, "Spatial node distribution of the random waypoint mobility model with applications", IEEE Trans.
+    Mobile Computing 2006.
+    """
+    phi = (np.arange(2000) + 0.5) * np.pi / 2000
+    return 45 * (1 - r**2) / 64 * np.sqrt(1 - np.multiply.outer(r**2, np.cos(phi) ** 2)).mean(axis=-1)
+
+
+@pytest.mark.parametrize("t_s", [0.0, 600.0])
+def test_random_waypoint_has_its_stationary_density(walkers, t_s):
+    """Who pauses (a share of 0.42647, above) is uniform over the disc, who walks has the density above. 4.5 standard errors."""
+    edges = np.linspace(0, 1, 2001)
+    middle = (edges[1:] + edges[:-1]) / 2
+    mass = np.cumsum(2 * np.pi * middle * density_of_waypoint(middle) / 2000)
+    assert abs(mass[-1] - 1) < 1e-5
+    radius = np.hypot(*walkers.at(np.arange(NUM_NODES), t_s)[:, :2].T) / AREA.size_m
+    for r in (0.2, 0.4, 0.6, 0.8, 0.9):
+        expected = 0.42647 * r**2 + 0.57353 * mass[round(r * 2000) - 1]
+        assert abs((radius < r).mean() - expected) < 4.5 * np.sqrt(expected * (1 - expected) / NUM_NODES)
+
+
+def test_random_waypoint_starts_on_legs_as_long_as_time_sees_them():
+    """A leg is met with a probability proportional to its length, at a uniform point of it: what remains of it has the mean
+    E[D^2]/(2 E[D]) = R^2/(2 * 0.90541 R) = 0.55223 R. (Legs as they are drawn would have E[D]/2 = 0.45271 R.)"""
+    model = RandomWaypoint(AREA, SPEEDS)
+    legs = [model.path(np.random.default_rng([7, i])).leg_at(0.0) for i in range(2000)]
+    remaining = np.array([leg.speed_mps * leg.end_s for leg in legs]) / AREA.size_m
+    assert abs(remaining.mean() - 0.55223) < 4.5 * remaining.std() / np.sqrt(2000)
 
 
 @pytest.mark.parametrize("area", [Area("disc", 20.0), Area("square", 30.0)])
@@ -104,43 +138,6 @@ def test_a_node_does_not_change_when_others_are_added():
     np.testing.assert_array_equal(_walkers(3).at(np.arange(3), 77.0), _walkers(9).at(np.arange(3), 77.0))
 
 
-def test_trace_is_piecewise_linear_and_stays_at_its_end():
-    text = "node,time_s,x_m,y_m\n0,0,0,0\n1,0,5,5\n0,10,30,40\n0,20,30,40\n1,4,5,9\n"
-    positions = Positions(read_traces(text, 2, height_m=2.0))
-    np.testing.assert_allclose(
-        positions.at(np.array([0, 1]), np.array([0.0, 5.0, 15.0, 99.0])),
-        [[[0, 0, 2], [15, 20, 2], [30, 40, 2], [30, 40, 2]], [[5, 5, 2], [5, 9, 2], [5, 9, 2], [5, 9, 2]]],
-    )
-    np.testing.assert_allclose(positions.travelled_m(np.array([0, 1]), 15.0), [50.0, 4.0])
-    assert positions.max_speeds_mps.tolist() == [5.0, 1.0]
-
-
-def test_trace_with_heights():
-    positions = Positions(read_traces("node,time_s,x_m,y_m,z_m\n0,0,0,0,1\n0,2,0,0,3\n", 1))
-    assert positions.at(np.array([0]), 1.0).tolist() == [[0.0, 0.0, 2.0]]
-
-
-@pytest.mark.parametrize(
-    ("text", "match"),
-    [
-        ("", "line 1.*header"),
-        ("node,time,x,y\n", "line 1.*header"),
-        ("node,time_s,x_m,y_m\n0,0,1,1\n", "node 1 has no points"),
-        ("node,time_s,x_m,y_m\n0,0,1,1\n1,5,1,1\n", "line 3: node 1 starts at 5.0 s"),
-        ("node,time_s,x_m,y_m\n0,0,1,1\n1,0,1,1\n0,4,1,1\n0,3,1,1\n", "line 5: node 0 at 3.0 s follows 4.0 s"),
-        ("node,time_s,x_m,y_m\n0,0,1,1\n0,0,2,1\n1,0,1,1\n", "line 3: node 0 at 0.0 s follows"),
-        ("node,time_s,x_m,y_m\n2,0,1,1\n", "line 2: node 2; nodes are 0 to 1"),
-        ("node,time_s,x_m,y_m\n0,0,1\n", "line 2: 3 values where 4"),
-        ("node,time_s,x_m,y_m\n0,0,1,north\n", "line 2: y_m = 'north' is not a number"),
-        ("node,time_s,x_m,y_m\n0,0,1,nan\n", "line 2: y_m = 'nan' is not finite"),
-        ("node,time_s,x_m,y_m\n0.5,0,1,1\n", "line 2: node = '0.5' is not a number"),
-    ],
-)
-def test_a_bad_trace_names_its_line(text, match):
-    with pytest.raises(ValueError, match=match):
-        read_traces(text, 2)
-
-
 @pytest.mark.parametrize(
     "build",
     [
@@ -148,12 +145,19 @@ def test_a_bad_trace_names_its_line(text, match):
         lambda: Area("disc", 0.0),
         lambda: RandomWaypoint(AREA, (0.0, 2.0)),
         lambda: RandomWaypoint(AREA, (3.0, 2.0)),
+        lambda: GaussMarkov(AREA, memory=1.0),
+        lambda: GaussMarkov(AREA, update_s=0.0),
+        lambda: GaussMarkov(AREA, spread_mps=-1.0),
+        lambda: Manhattan(AREA, 10.0, (1.0, 2.0)),
+        lambda: Manhattan(Area("square", 100.0), 30.0, (1.0, 2.0)),
+        lambda: Manhattan(Area("square", 100.0), 10.0, (0.0, 2.0)),
+        lambda: Manhattan(Area("square", 100.0), 10.0, (1.0, 2.0), turn_probability=1.5),
         lambda: RandomWaypoint(AREA, (1.0, 2.0), (-1.0, 2.0)),
         lambda: Trace([0.0, 1.0, 1.0], [(0, 0, 0)] * 3),
     ],
 )
 def test_bad_parameters_are_refused(build):
-    with pytest.raises(ValueError, match="needed|increase"):
+    with pytest.raises(ValueError, match="need|increase|whole number of blocks"):
         build()
 
 

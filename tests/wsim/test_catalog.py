@@ -109,7 +109,7 @@ def test_an_entry_point_has_to_name_something_that_can_be_called(install: Instal
 
 # -- wsim list --------------------------------------------------------------------------------------------------------
 
-KINDS = ["learners", "channels", "macs", "codecs", "data", "models", "partitions", "scenarios"]
+KINDS = ["learners", "channels", "mobilities", "macs", "codecs", "data", "models", "partitions", "scenarios"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

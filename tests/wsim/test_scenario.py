@@ -109,8 +109,8 @@ def test_like_copies_a_group_table_by_table() -> None:
 def test_like_with_another_kind_replaces_the_whole_table() -> None:
     walking = RING.replace("count = 4", 'count = 4\nmobility = { kind = "random_waypoint", speed_mps = [1.0, 2.0] }')
     standing = walking.replace("count = 2", 'count = 2\nmobility = { kind = "static" }')
-    assert loaded(text=walking).scenario.devices[1].mobility.speed_mps == (1.0, 2.0)
-    assert loaded(text=standing).scenario.devices[1].mobility.speed_mps is None
+    assert loaded(text=walking).scenario.devices[1].mobility.own["speed_mps"] == (1.0, 2.0)
+    assert loaded(text=standing).scenario.devices[1].mobility.own == {}
 
 
 def test_a_string_stands_for_a_table_with_that_kind() -> None:
@@ -232,6 +232,22 @@ def test_the_carrier_of_3_5_hz() -> None:
         ("count = 4", "count = 4\npositions_m = [[0, 0]]", ["count = 4", "1 places"]),
         ("count = 4", "count = 4\nmobility = { kind = 'random_waypoint' }", ["[devices.0.mobility] speed_mps", "m/s"]),
         ("count = 4", "count = 4\nmobility = { kind = 'trace', file = 'no.csv' }", ["no.csv", "no such file"]),
+        ("count = 4", "count = 4\nmobility = { kind = 'trace' }", ["[devices.0.mobility] file", "missing"]),
+        (
+            "count = 4",
+            "count = 4\nmobility = { kind = 'random_waypoint', speed_mps = [0, 2] }",
+            ["[devices.0.mobility] speed_mps = [0, 2]", "above 0, or [0, 0]"],
+        ),
+        (
+            "count = 4",
+            "count = 4\nmobility = { kind = 'manhattan', speed_mps = [9.0, 15.0], block_m = 7.0 }",
+            ["[devices.0.mobility] kind", '[area] shape = "square"'],
+        ),
+        (
+            "count = 4",
+            "count = 4\nposition = { ring_m = [10, 50] }\nmobility = { kind = 'random_waypoint', speed_mps = [1, 2] }",
+            ["[devices.0] position", "leave this out"],
+        ),
         ('{ kind = "ring" }', '{ kind = "random_regular", degree = 6 }', ["degree = 6", "less than the 6 devices"]),
         ('{ kind = "ring" }', '{ kind = "random_regular" }', ["degree", "missing"]),
         ('{ kind = "ring" }', '{ kind = "torus" }', ['kind = "torus"', "9 devices"]),

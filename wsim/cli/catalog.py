@@ -14,6 +14,7 @@ from wsim.cli.output import print_json
 class ListKind(StrEnum):
     learners = "learners"
     channels = "channels"
+    mobilities = "mobilities"
     macs = "macs"
     codecs = "codecs"
     data = "data"

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from channels.mobility import TraceFile
 from wsim.catalog import find, importable
 from wsim.scenario import evaluation, files
+from wsim.scenario.items import made, named
 from wsim.scenario.losses import broadcasts, loses_for_good
 from wsim.scenario.messages import problem, shown
+from wsim.scenario.mobility import mobility_arguments, read_traces
 from wsim.scenario.root import Scenario
 
 
@@ -87,22 +90,19 @@ def _devices(scenario: Scenario, source: str, texts: Mapping[str, str]) -> None:
 
 
 def _mobility(scenario: Scenario, index: int, source: str, texts: Mapping[str, str]) -> None:
+    """The model can be made for the area, it agrees with the placement, and its trace suits the group."""
     group = scenario.devices[index]
     mobility, path = group.mobility, ("devices", index, "mobility")
-    if mobility.kind == "random_waypoint":
+    item = named("mobility", "kind", mobility.kind, path, source)
+    model = made(item, path, source, mobility, mobility_arguments(scenario, group))
+    if isinstance(model, TraceFile):
+        read_traces(model, texts, group)
+    elif model.chooses_start:
         for key in ("position", "positions_m"):
             placed = group.positions_m is not None if key == "positions_m" else group.position.ring_m is not None
             if placed:
-                says = "a random_waypoint walker starts where its walk takes it, anywhere in the area: leave this out"
+                says = f"{mobility.kind} itself says where a device starts and goes: leave this out"
                 raise problem(source, ("devices", index, key), says)
-        if mobility.speed_mps is None:
-            says = "this key is missing; random_waypoint needs [lowest, highest] in m/s"
-            raise problem(source, (*path, "speed_mps"), says)
-        if mobility.speed_mps[0] == 0 < mobility.speed_mps[1]:
-            says = "a lowest speed of 0 makes more and more walkers stand still for ever; above 0, or [0, 0]"
-            raise problem(source, (*path, "speed_mps"), says, value=mobility.speed_mps)
-    if mobility.kind == "trace" and mobility.file is not None:
-        files.trace(texts[mobility.file], mobility.file, group.count, group.position.height_m)
 
 
 def _channel(scenario: Scenario, source: str) -> None:

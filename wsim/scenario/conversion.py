@@ -75,6 +75,14 @@ def quantities(kind: Any) -> list[Quantity]:
     return [quantity for part in parts if (quantity := Quantity.of(part)) is not None]
 
 
+def ranges_in_words(hint: Any) -> list[str]:
+    """What the bounds of a type, or of an array's entries, say; each once."""
+    kinds = [hint]
+    if (typing.get_origin(bare_type(hint)) or hint) in ARRAYS:
+        kinds += [part for part in typing.get_args(bare_type(hint)) if part is not Ellipsis]
+    return list(dict.fromkeys(quantity.accepted() for kind in kinds for quantity in quantities(kind)))
+
+
 def entry_types(kind: Any, length: int) -> Sequence[Any]:
     """The types of the entries of an array of this length."""
     origin, parts = typing.get_origin(kind) or kind, typing.get_args(kind)

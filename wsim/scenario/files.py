@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,10 +47,7 @@ def referenced(scenario: Scenario, source: str, directory: Path, known: dict[str
         )
     for index, group in enumerate(scenario.devices):
         if group.mobility.kind == "trace":
-            path = ("devices", index, "mobility", "file")
-            name = group.mobility.file
-            if name is None:
-                raise problem(source, path, 'this key is missing; kind = "trace" needs the name of a trace')
+            name = group.mobility.own["file"]
             label = f"{source} [devices.{index}.mobility] file = {shown(name)}"
             texts[name] = known[name] if name in known else read(directory / name, label)
     return texts
@@ -88,32 +84,6 @@ def unreached(pairs: list[tuple[int, int]], num_devices: int) -> int | None:
                 reached.add(other)
                 todo.append(other)
     return next((node for node in range(num_devices) if node not in reached), None)
-
-
-def trace(text: str, name: str, count: int, height_m: float) -> dict[int, list[tuple[float, float, float, float]]]:
-    """Way points of a trace file: "node t_s x_m y_m [z_m]" a line, comma or blank between; # starts a comment.
-
-    node counts from 0 within its group; count: devices in the group, each of which needs a point; height_m: z where it
-    is left out. Returns {node: [(t_s, x_m, y_m, z_m), ...]} in increasing time. Raises ScenarioError naming file and line.
-    """
-    points: dict[int, list[tuple[float, float, float, float]]] = {}
-    for line, fields in _lines(text):
-        try:
-            node, values = int(fields[0]), [float(item) for item in fields[1:]]
-        except ValueError:
-            raise ScenarioError(f"{name} line {line}: has to be numbers, node t_s x_m y_m [z_m]") from None
-        if len(values) not in (3, 4) or not all(math.isfinite(value) and abs(value) <= 1e9 for value in values):
-            raise ScenarioError(f"{name} line {line}: has to be node t_s x_m y_m [z_m], finite numbers")
-        if not 0 <= node < count:
-            raise ScenarioError(f"{name} line {line}: node {node} does not exist, the group has 0 to {count - 1}")
-        own = points.setdefault(node, [])
-        if values[0] < 0 or (own and values[0] <= own[-1][0]):
-            raise ScenarioError(f"{name} line {line}: times of node {node} have to start at 0 or later and increase")
-        own.append((values[0], values[1], values[2], values[3] if len(values) == 4 else height_m))
-    missing = next((node for node in range(count) if node not in points), None)
-    if missing is not None:
-        raise ScenarioError(f"{name}: node {missing} has no point; the group has 0 to {count - 1}")
-    return points
 
 
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:

@@ -16,7 +16,7 @@ from learners.data.shape import DataShape
 from wsim.catalog import find, importable
 from wsim.errors import ScenarioError
 from wsim.packets import room_bits
-from wsim.scenario.conversion import convert, quantities, words
+from wsim.scenario.conversion import convert, ranges_in_words, words
 from wsim.scenario.keys import REQUIRED, Key, keys_of, taken
 from wsim.scenario.learning import Model
 from wsim.scenario.messages import Path, nearest, problem, shown
@@ -65,9 +65,20 @@ def check(
     (path_loss,), path_loss_table = complete(channel.path_loss, ("channel", "path_loss"), source)
     made(path_loss, ("channel", "path_loss"), source, path_loss_table, taken(path_loss.make, los=channel.los))
     channel = channel.model_copy(update={"path_loss": path_loss_table})
+    devices = tuple(
+        group.model_copy(update={"mobility": complete(group.mobility, ("devices", i, "mobility"), source)[1]})
+        for i, group in enumerate(scenario.devices)
+    )
     (mac,), mac_table = complete(scenario.mac, ("mac",), source)
     made(mac, ("mac",), source, mac_table)
-    tables = {"channel": channel, "mac": mac_table, "codec": codec_table, "data": data, "model": model}
+    tables = {
+        "devices": devices,
+        "channel": channel,
+        "mac": mac_table,
+        "codec": codec_table,
+        "data": data,
+        "model": model,
+    }
     scenario = scenario.model_copy(update=tables)
     return _algorithm(scenario, learner, codec, source)
 
@@ -122,7 +133,7 @@ def completed(
             values[name] = key.default
         else:
             owner = next(item for item in items if name in item.keys)
-            wants = [words(key.hint), *(quantity.accepted() for quantity in quantities(key.hint))]
+            wants = [words(key.hint), *ranges_in_words(key.hint)]
             raise problem(source, (*path, name), f"this key is missing; {owner.name} needs {'; '.join(wants)}")
     return values
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from wsim.scenario import quantities as q
-from wsim.scenario.table import Table
+from wsim.scenario.table import ItemTable, Table
 
 Place = Annotated[tuple[q.CoordinateM, ...], Field(min_length=2, max_length=3)]  # x, y and perhaps height
 
@@ -33,14 +34,12 @@ class Position(Table):
     height_m: q.HeightM = 1.5
 
 
-class Mobility(Table):
-    """How devices move. A random-waypoint walker draws a speed and a pause anew for every leg."""
+class Mobility(ItemTable):
+    """How devices move; the own keys are those of the model."""
 
     shorthand: ClassVar[str | None] = "kind"
-    kind: Literal["static", "random_waypoint", "trace"] = "static"
-    speed_mps: q.SpeedRange | None = None  # random_waypoint
-    pause_s: q.PauseRange = (0.0, 0.0)  # random_waypoint
-    file: str | None = None  # trace: lines of "node, t_s, x_m, y_m[, z_m]"
+    items: ClassVar[Mapping[str, str]] = {"kind": "mobility"}
+    kind: str = "static"
 
 
 class Compute(Table):
