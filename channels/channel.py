@@ -12,7 +12,7 @@ How the simulator builds one:
         fading=Rayleigh(correlation="block"),       # or Rician, or None
         antenna_gain_dbi=[0.0, 0.0, 8.0], rx_antennas=[1, 1, 2],
         key=key,                                    # 64 bits from the run's radio seed and the carrier
-        base_station=2,                             # index of the server, the last node; None without one
+        base_station=2,                             # index of the server; a list of several stations; None without any
         reciprocal=False,                           # False in FDD: the two directions of a pair fade apart
     )
     snr = power_w * channel.gain(tx, rx, first_cell, num_cells) / (noise_w_per_hz(7.0) * bandwidth_hz)
@@ -41,6 +41,7 @@ from .local_mean import CELLS_PER_STEP, LinkMeans, LocalMean
 from .path_loss import PathLoss
 from .positions import Positions
 from .shadowing import NUM_WAVES, LosShadowing, Shadowing
+from .sites import Sites
 from .units import db_to_linear, wavelength_m
 
 Floats = NDArray[np.float64]
@@ -88,10 +89,12 @@ class Channel:
         antenna_gain_dbi: Sequence[float] | Floats,
         rx_antennas: Sequence[int] | Ints,
         key: int,
-        base_station: int | None = None,
+        base_station: int | Sequence[int] | None = None,
         reciprocal: bool = True,
+        layout: Sites | None = None,
     ) -> None:
-        """antenna_gain_dbi, rx_antennas: [num_nodes]; the rest in the module. Raises ValueError for values out of range."""
+        """antenna_gain_dbi, rx_antennas: [num_nodes]; layout: the sectors of the base stations, in their order, and the copies of
+        the whole layout; the rest in the module. Raises ValueError for values out of range."""
         num_nodes = positions.num_nodes
         self._antenna_gain_dbi = np.asarray(antenna_gain_dbi, dtype=np.float64)
         self._rx_antennas = np.asarray(rx_antennas, dtype=np.int64)
@@ -104,7 +107,9 @@ class Channel:
                 )
         if num_nodes and self._rx_antennas.min() < 1:
             raise ValueError(f"rx_antennas = {self._rx_antennas.min()}: every node needs at least one")
-        if base_station is not None and not 0 <= base_station < num_nodes:
+        listed = [base_station] if isinstance(base_station, int | np.integer) else list(base_station or ())
+        stations = np.array(listed, dtype=np.int64)
+        if any(not 0 <= station < num_nodes for station in listed):
             raise ValueError(f"base_station = {base_station}: an index from 0 to {num_nodes - 1} is needed")
         self._positions = positions
         self._carrier_hz = carrier_hz
@@ -113,10 +118,11 @@ class Channel:
         self._config = fading
         self._reciprocal = reciprocal
         self._ids = np.arange(num_nodes, dtype=np.int64)
-        if base_station is not None:
-            self._ids[base_station] = STATION_ID
+        self._ids[stations] = STATION_ID + np.arange(stations.size)
+        self._num_stations = stations.size
+        mean_key = hash_int(key, _MEAN_TAG)
         self._mean = LocalMean(
-            positions, carrier_hz, path_loss, shadowing, self._antenna_gain_dbi, hash_int(key, _MEAN_TAG), base_station
+            positions, carrier_hz, path_loss, shadowing, self._antenna_gain_dbi, mean_key, stations, layout
         )
         self.large_scale_s = self._mean.step_s
         self._block: BlockFading | None = None
@@ -126,7 +132,7 @@ class Channel:
             self._block = BlockFading(fading, hash_int(key, _FADING_TAG))
             self.cell_s = self._block.cell_s
         elif fading is not None:
-            speed_sum = self._largest_speed_sum(base_station)
+            speed_sum = self._largest_speed_sum(stations)
             self._doppler = DopplerFading(
                 fading, hash_int(key, _FADING_TAG), wavelength_m(carrier_hz), speed_sum, positions
             )
@@ -234,7 +240,8 @@ class Channel:
             generator = "independent blocks, counter-based"
         else:
             generator = f"sum of {fading.num_sinusoids} sinusoids over travelled distance (Xiao-Zheng-Beaulieu)"
-        return {
+        several = {"base_stations": str(self._num_stations)} if self._num_stations > 1 else {}
+        return several | {
             "carrier_hz": repr(float(self._carrier_hz)),
             "path_loss": repr(self._path_loss),
             "shadowing": "none" if shadowing is None else repr(shadowing),
@@ -299,9 +306,9 @@ class Channel:
             constant.flags.writeable = False
         return _LinkSet(means, ends, None, constant, tx.size + _SET_OVERHEAD_LINKS)
 
-    def _largest_speed_sum(self, base_station: int | None) -> float:
+    def _largest_speed_sum(self, stations: Ints) -> float:
         """Largest sum of the speeds of the two ends of a link."""
         speeds = self._positions.max_speeds_mps
-        if base_station is not None and self._path_loss.needs_station:
-            return float(np.delete(speeds, base_station).max(initial=0.0) + speeds[base_station])
+        if stations.size and self._path_loss.needs_station:
+            return float(np.delete(speeds, stations).max(initial=0.0) + speeds[stations].max())
         return float(np.sort(speeds)[-2:].sum())

@@ -23,6 +23,7 @@ from .counter import hash_int
 from .path_loss import PathLoss
 from .positions import Positions
 from .shadowing import UMI_LOS_STATE_CORRELATION_M, LosShadowing, PlaneWaveField, Shadowing, pair_scale
+from .sites import Sites
 from .units import whole_ns
 
 Floats = NDArray[np.float64]
@@ -43,7 +44,7 @@ class LinkMeans:
 
     near: Ints
     far: Ints
-    to_station: NDArray[np.bool_]  # [L]
+    station: Ints  # [L] which base station a link goes to, in the order of the list; -1 between devices
     antennas_db: Floats  # [L] sum of both ends' antenna gains
     never_moves: bool
     columns: dict[int, Floats] = field(default_factory=dict)  # grid point -> [L] dB
@@ -74,7 +75,8 @@ class LocalMean:
         shadowing: Shadowing | LosShadowing | None,
         antenna_gain_dbi: Floats,
         key: int,
-        base_station: int | None,
+        stations: Ints,
+        layout: Sites | None = None,
     ) -> None:
         if isinstance(shadowing, LosShadowing) and not path_loss.has_los:
             raise ValueError(
@@ -85,7 +87,11 @@ class LocalMean:
         self._path_loss = path_loss
         self._antenna_gain_dbi = antenna_gain_dbi
         self._key = key
-        self._base_station = base_station
+        self._stations = stations
+        self._layout = layout
+        self._ordinal = np.full(positions.num_nodes, -1, dtype=np.int64)
+        self._ordinal[stations] = np.arange(stations.size)
+        self._sites = self._sites_of(stations)
         los, nlos = (shadowing.los, shadowing.nlos) if isinstance(shadowing, LosShadowing) else (shadowing, shadowing)
         self._los = los if los is not None and los.sigma_db > 0 else None
         self._nlos = nlos if nlos is not None and nlos.sigma_db > 0 else None
@@ -96,22 +102,21 @@ class LocalMean:
         self.step_s = math.inf
         if positions.max_speed_mps > 0:
             self.step_s = CELLS_PER_STEP * whole_ns(self.step_m / positions.max_speed_mps / CELLS_PER_STEP)
-        self._columns: dict[tuple[bool, int], _NodeColumn] = {}
-        self._static = {kind: _NodeColumn(positions.num_nodes) for kind in (False, True)}
+        self._columns: dict[tuple[int, int], _NodeColumn] = {}
+        self._static = {kind: _NodeColumn(positions.num_nodes) for kind in range(-1, stations.size)}
 
     def links(self, near: Ints, far: Ints) -> LinkMeans:
         """What is needed for `mean_db` of links [L]; raises ValueError for links that the path loss model does not cover."""
-        station = self._base_station
-        to_station = far == station if station is not None else np.zeros(near.size, dtype=bool)
-        if self._path_loss.needs_station and not to_station.all():
-            i = int(np.argmin(to_station))
+        station = np.where(self._ordinal[near] < 0, self._ordinal[far], -1)
+        if self._path_loss.needs_station and (station < 0).any():
+            i = int(np.argmin(station))
             raise ValueError(
                 f"tr38901_umi holds between a base station and a device only; nodes {near[i]} and {far[i]} are both devices "
                 "(log_distance or free_space for device-to-device links)"
             )
         antennas_db = self._antenna_gain_dbi[near] + self._antenna_gain_dbi[far]
         never_moves = bool(self._positions.is_static[near].all() and self._positions.is_static[far].all())
-        return LinkMeans(near, far, to_station, antennas_db, never_moves)
+        return LinkMeans(near, far, station, antennas_db, never_moves)
 
     def mean_db(self, links: LinkMeans, t_s: Floats) -> Floats:
         """Local mean gain in dB at times t_s [k]: [L, k], or [L, 1] where no link ever changes."""
@@ -149,12 +154,12 @@ class LocalMean:
         """Means at grid points [G]: [L, G]. keep: by way of the kept columns of node values, for one point."""
         times = np.asarray(points, dtype=np.float64) * (0.0 if links.never_moves else self.step_s)
         table = np.empty((links.near.size, times.size))
-        for kind in (True, False):
-            rows = np.flatnonzero(links.to_station == kind)
+        for kind in range(self._stations.size - 1, -2, -1):
+            rows = np.flatnonzero(links.station == kind)
             if rows.size == 0:
                 continue
             near, far = links.near[rows], links.far[rows]
-            if kind:
+            if kind >= 0:
                 if keep:
                     column = self._node_column(kind, int(points[0]), near)
                     table[rows] = column.value[near][:, None]
@@ -172,11 +177,11 @@ class LocalMean:
                 table[rows] = self._pair_db(place[a], place[b], value[a], value[b])
         return table + links.antennas_db[:, None]
 
-    def _node_column(self, kind: bool, point: int, nodes: Ints) -> _NodeColumn:
+    def _node_column(self, kind: int, point: int, nodes: Ints) -> _NodeColumn:
         column = self._columns.get((kind, point))
         if column is None:
             column = self._columns[kind, point] = _NodeColumn(self._positions.num_nodes)
-            if len(self._columns) > KEPT_COLUMNS:
+            if len(self._columns) > KEPT_COLUMNS * max(1, self._stations.size):
                 del self._columns[next(iter(self._columns))]
         missing = ~column.filled[nodes]
         if missing.any():
@@ -197,32 +202,56 @@ class LocalMean:
 
     # -- values --------------------------------------------------------------------------------------------------------
 
-    def _node_values(self, kind: bool, nodes: Ints, times: Floats) -> tuple[Floats, Floats]:
-        """Places [n, G, 3] and, for kind True, the gain to the base station in dB, else the pair field, in dB [n, G]."""
+    def _node_values(self, kind: int, nodes: Ints, times: Floats) -> tuple[Floats, Floats]:
+        """Places [n, G, 3] and, for kind 0 or more, the gain to that base station in dB, else the pair field, in dB [n, G]."""
         place = self._positions.at(nodes, times)
-        if not kind:
+        if kind < 0:
             if self._los is None:
                 return place, np.zeros(place.shape[:2])
             return place, self._los.sigma_db * self._field(_PAIR, 0, self._los.correlation_m, place)
-        assert self._base_station is not None
-        station = np.broadcast_to(self._positions.at(np.array([self._base_station]), times), place.shape)
+        site, true_place = self._sites[kind], place
+        station = np.broadcast_to(self._positions.at(self._stations[kind : kind + 1], times), place.shape)
+        sector_db: Floats | float = 0.0
+        if self._layout is not None:
+            place, sector_db = self._seen_from(kind, station, place)
         los = None
         if self._path_loss.has_los:
             ground_m = np.hypot(place[..., 0] - station[..., 0], place[..., 1] - station[..., 1])
             probability = self._path_loss.los_probability(ground_m)
-            los = ndtr(self._field(_LOS_STATE, 0, UMI_LOS_STATE_CORRELATION_M, place)) < probability
-        gain = -self._path_loss.loss_db(place, station, self._carrier_hz, los)
+            los = ndtr(self._field(_LOS_STATE, site, UMI_LOS_STATE_CORRELATION_M, place)) < probability
+        gain = sector_db - self._path_loss.loss_db(place, station, self._carrier_hz, los)
         if self._los is None and self._nlos is None:
-            return place, gain
-        shadow = self._shadow_db(self._los, _LOS_SHADOW, place)
+            return true_place, gain
+        shadow = self._shadow_db(self._los, _LOS_SHADOW, site, place, true_place)
         if los is not None:
-            shadow = np.where(los, shadow, self._shadow_db(self._nlos, _NLOS_SHADOW, place))
-        return place, gain - shadow
+            shadow = np.where(los, shadow, self._shadow_db(self._nlos, _NLOS_SHADOW, site, place, true_place))
+        return true_place, gain - shadow
 
-    def _shadow_db(self, law: Shadowing | None, which: int, place: Floats) -> Floats:
+    def _seen_from(self, station: int, station_m: Floats, place: Floats) -> tuple[Floats, Floats]:
+        """The copies of places [..., 3] that are nearest to a base station (wrap-around), and its sector's gain to them in dB."""
+        assert self._layout is not None
+        offsets = self._layout.shortest(place[..., :2] - station_m[..., :2])
+        nearest = place.copy()
+        nearest[..., :2] = station_m[..., :2] + offsets
+        return nearest, self._layout.gain_db(np.array(station), offsets)
+
+    def _shadow_db(self, law: Shadowing | None, which: int, site: int, place: Floats, true_place: Floats) -> Floats:
+        """With several sites half of the variance is common to all; it depends on where a device is, the rest on how a site
+        sees it."""
         if law is None:
             return np.zeros(place.shape[:-1])
-        return law.sigma_db * self._field(which, 0, law.correlation_m, place)
+        own = self._field(which, site, law.correlation_m, place)
+        if site == 0:
+            return law.sigma_db * own
+        return law.sigma_db * math.sqrt(0.5) * (self._field(which, 0, law.correlation_m, true_place) + own)
+
+    def _sites_of(self, stations: Ints) -> list[int]:
+        """The site of each base station: 0 where there is one station only, else 1, 2, ... in the order of the list."""
+        if stations.size < 2:
+            return [0] * int(stations.size)
+        sites: dict[tuple[float, float], int] = {}
+        places = self._positions.at(stations, 0.0)[:, :2].tolist()
+        return [sites.setdefault((x, y), len(sites) + 1) for x, y in places]
 
     def _field(self, which: int, site: int, correlation_m: float, place: Floats) -> Floats:
         """One field per purpose and site (base station), made when first asked for."""

@@ -256,7 +256,11 @@ class Driver:
 
     def _put_on_air(self, node: SimNode, to: Sequence[int], request: Send) -> Ticket:
         degree = len(node.neighbors)
-        groups = [node.indices_of(to)] if request.broadcast else [(node.index_of(receiver),) for receiver in to]
+        groups = (
+            self.transport.audiences(node.index, node.indices_of(to))
+            if request.broadcast
+            else [(node.index_of(receiver),) for receiver in to]
+        )
         flights = [
             self.transport.send(
                 node.index,

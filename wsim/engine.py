@@ -15,6 +15,7 @@ import numpy as np
 
 from learners.protocol import SERVER
 from wsim.accounts import Processors, Radios
+from wsim.cells import Cells, CellTopology
 from wsim.clock import EVALUATE, Call, Clock, to_ns
 from wsim.driver import Driver
 from wsim.errors import ScenarioError
@@ -109,7 +110,9 @@ class Run:
         with self._blaming_the_scenario():
             self.mac = medium_access(scenario)
             world = self.world = build_world(scenario, self.mac, loaded.files, self.streams)
-            self.topology = build_topology(scenario, self.mac, loaded.files, world, self.streams)
+            self.cells = self._build_cells()
+            star = None if self.cells is None else CellTopology(self.cells)
+            self.topology = build_topology(scenario, self.mac, loaded.files, world, self.streams, star)
             self.hearing = build_hearing(scenario, self.mac, world)
         world.links.expect(self.topology.edges())
         self.learning = Learning(scenario, self.streams, executor, window, learner, loaded.directory, task)
@@ -120,7 +123,10 @@ class Run:
         self.channel_of = [0] * world.num_nodes
         heard_by = self.hearing.heard_by if self.hearing is not None else nobody
         bandwidth_hz, done = scenario.channel.bandwidth_hz, self._attempt_done
-        air = Air(bandwidth_hz, scenario.phy, world, self.clock, self.radios, done, heard_by, self.channel_of)
+        several_cells = self.cells is not None
+        air = Air(
+            bandwidth_hz, scenario.phy, world, self.clock, self.radios, done, heard_by, self.channel_of, several_cells
+        )
         self.media = self.mac.media(air)
         reports = getattr(self.learning.learner, "reports", ())
         self.evaluator = Evaluator(
@@ -154,6 +160,7 @@ class Run:
             self.channel_of,
             self.driver.deliver,
             self.driver.resolved,
+            self.cells,
         )
         self.driver.transport = self.transport
         self._add_nodes()
@@ -206,6 +213,21 @@ class Run:
         main = {runner.node.index for runner in self.driver.runners if not runner.is_service}
         self.evaluator.leaders = frozenset(main & {world.server_index} or main)
 
+    def _build_cells(self) -> Cells | None:
+        """Who is served by which station, where there are several."""
+        config, world = self.scenario.cells, self.world
+        if config is None:
+            return None
+        return Cells(
+            world.links,
+            world.num_devices,
+            world.num_stations,
+            config.hysteresis_db,
+            config.update_every_s,
+            config.handover == "lose",
+            to_ns(config.backhaul_latency_s),
+        )
+
     def _jitter(self, index: int) -> Callable[[], float]:
         sigma = float(self.world.jitter_sigma_ln[index])
         if sigma == 0.0:
@@ -226,6 +248,8 @@ class Run:
         if self.topology.update_every_s is not None or (self.hearing is not None and not self.world.links.static):
             every_s = scenario.topology.update_every_s
             clock.after(to_ns(every_s), self._topology_tick, None, 0)
+        if self.cells is not None and self.world.positions.max_speed_mps > 0.0:
+            clock.after(to_ns(self.cells.update_every_s), self._association_tick, None, 0)
         if isinstance(self.topology, BeaconTopology):
             for i in range(self.world.num_devices):
                 phase = self.streams("beacon", i).random()
@@ -294,6 +318,14 @@ class Run:
             self.media.topology_changed()
         self.limits.check_stuck()
         self.clock.after(to_ns(self.scenario.topology.update_every_s), self._topology_tick, None, 0)
+
+    def _association_tick(self, call: Call) -> None:
+        assert self.cells is not None
+        changes = self.cells.update(self.clock.now_s)
+        if changes:
+            self.transport.change_stations(dict(changes))
+        self.limits.check_stuck()
+        self.clock.after(to_ns(self.cells.update_every_s), self._association_tick, None, 0)
 
     def _beacon_tick(self, call: Call) -> None:
         sender, config, topology = call.data, self.scenario.topology, self.topology

@@ -18,7 +18,7 @@ ENERGY_USES = ("compute", "transmit", "receive", "listen", "idle", "observe")
 class RunRecord:
     """Everything outside `provenance` is equal for equal seeds.
 
-    Nodes are the devices 0 .. num_devices - 1, then the server where there is one (`node_names`).
+    Nodes are the devices 0 .. num_devices - 1, then the server where there is one and further base stations (`node_names`).
     """
 
     name: str

@@ -120,7 +120,7 @@ class Recorder:
             estimated=self._run.learning.estimates,
             stop_reason=stop_reason,
             num_devices=world.num_devices,
-            node_names=[str(i) for i in range(world.num_devices)] + ["server"] * (world.server_index >= 0),
+            node_names=[str(i) for i in range(world.num_devices)] + self._station_names(),
             group=world.group,
             group_names=world.group_names,
             num_samples=np.array([len(part) for part in self._run.learning.parts], dtype=np.int64),
@@ -166,9 +166,21 @@ class Recorder:
             radio_provenance=world.links.channel.provenance(),
             versions={name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy", "simpy")}
             | {"wsim": _version()},
-            notes=_not_heard(plan, heard) + self._run.media.notes() + self._run.learning.notes,
+            notes=_not_heard(plan, heard) + self._run.media.notes() + self._cell_notes() + self._run.learning.notes,
             event_digest=ledger.event_digest,
         )
+
+    def _station_names(self) -> list[str]:
+        """The server stands at the first of the base stations."""
+        return ["server", *(f"station {i}" for i in range(1, self._run.world.num_stations))][
+            : self._run.world.num_stations
+        ]
+
+    def _cell_notes(self) -> list[str]:
+        cells = self._run.cells
+        if cells is None:
+            return []
+        return [f"{cells.num_stations} cells, {cells.num_handovers:,} hand-overs"]
 
 
 def _not_heard(plan: Plan, heard: Sequence[Series]) -> list[str]:

@@ -49,7 +49,7 @@ def check_values(record: RunRecord) -> None:
         index = getattr(record, name)
         if np.min(index, initial=0) < 0 or np.max(index, initial=-1) >= size:
             raise ValueError(f"{name} points to something that is not there")
-    if not record.num_devices <= num_nodes <= record.num_devices + 1:
+    if record.num_devices > num_nodes or any(name.isdigit() for name in record.node_names[record.num_devices :]):
         raise ValueError("num_devices and the names of the nodes do not agree")
     for name, choices in _CHOICES.items():
         values = getattr(record, name)

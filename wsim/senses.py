@@ -36,17 +36,26 @@ class Senses:
         elif request.what in ("gain", "rate"):
             if request.peer is None:
                 raise SimulationError(f"node {node.id}: Observe({request.what!r}) needs a peer")
-            tx, rx = np.array([node.index]), np.array([node.index_of(request.peer)])
+            tx, rx = (np.array([end]) for end in self._ends(node, node.index_of(request.peer)))
             cn0 = links.cn0(tx, rx, links.cell_at(self._run.clock.now_ns), 1)
             if request.what == "rate":
                 bandwidth_hz = self._run.scenario.channel.bandwidth_hz
                 value = float(links.efficiency(cn0 / bandwidth_hz)[0, 0] * bandwidth_hz)
             else:
-                value = float(10 * np.log10(cn0[0, 0] * links.noise_w_per_hz[rx][0] / links.tx_power_w[node.index]))
+                value = float(10 * np.log10(cn0[0, 0] * links.noise_w_per_hz[rx][0] / links.tx_power_w[tx][0]))
         else:
             known = "position, battery, gain, rate, time, membership"
             raise SimulationError(f"node {node.id}: Observe({request.what!r}): what can be observed is {known}")
         return value, cost.delay_s
+
+    def _ends(self, node: SimNode, peer: int) -> tuple[int, int]:
+        """The nodes of the air for a link: in cells, the station that serves the device in the place of the server."""
+        cells = self._run.cells
+        if cells is None:
+            return node.index, peer
+        if peer >= cells.first_station:
+            return node.index, cells.serving[node.index]
+        return cells.serving[peer], peer
 
     def actuate(self, node: SimNode, request: Actuate) -> None:
         """Set the transmit power or the channel of a node from now on."""

@@ -250,11 +250,20 @@ class Hearing:
 
 
 def build_topology(
-    scenario: Scenario, mac: MediumAccess, files: Mapping[str, str], world: World, streams: Streams
+    scenario: Scenario,
+    mac: MediumAccess,
+    files: Mapping[str, str],
+    world: World,
+    streams: Streams,
+    cells: FixedTopology | None,
 ) -> FixedTopology | RadioTopology:
-    """The scenario's topology. files: texts of the files that it names. Raises ValueError where there is no such graph, or
+    """The scenario's topology. files: texts of the files that it names. cells: the star of
+    several cells. Raises ValueError where there is no such graph, or
     where an edge of a fixed one can never carry anything."""
     config, num_devices = scenario.topology, world.num_devices
+    if cells is not None:
+        _refuse_unreachable(scenario, mac, world, cells.edges())
+        return cells
     if config.kind == "radio":
         radio = RadioTopology(
             world.links,
@@ -296,13 +305,19 @@ def _refuse_unreachable(scenario: Scenario, mac: MediumAccess, world: World, edg
     for tx, rx in ((edges[:, 0], edges[:, 1]), (edges[:, 1], edges[:, 0])):
         band_hz = np.full(len(tx), scenario.channel.bandwidth_hz)
         if mac.divides_band:  # a power-limited uplink may narrow its band down to its share
-            band_hz[tx != world.server_index] /= world.num_devices
+            band_hz[tx < world.num_devices] /= world.num_devices
         snr_db = 10 * np.log10(world.links.mean_cn0(tx, rx, 0.0) / band_hz)
         i = int(snr_db.argmin())
         if snr_db[i] < least_db:
-            ends = ["the server" if end == world.server_index else f"device {end}" for end in (int(tx[i]), int(rx[i]))]
+            ends = [_name(world, int(end)) for end in (tx[i], rx[i])]
             raise ValueError(
                 f"[topology] kind = {scenario.topology.kind!r}: the link from {ends[0]} to {ends[1]} has a mean SNR of "
                 f"{snr_db[i]:.1f} dB, [phy] min_snr_db is {scenario.phy.min_snr_db}, and nobody moves: place the devices "
                 "closer, raise tx_power_dbm or lower min_snr_db"
             )
+
+
+def _name(world: World, index: int) -> str:
+    if index < world.num_devices:
+        return f"device {index}"
+    return "the server" if world.num_stations == 1 else f"base station {index - world.num_devices}"

@@ -19,13 +19,14 @@ cause `channel` (both looked at when the attempt ends).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
 
 from learners.protocol import Message, Payload
 from wsim.accounts import Radios
+from wsim.cells import Cells
 from wsim.clock import DEADLINE, Call, Clock, to_ns
 from wsim.errors import SimulationError
 from wsim.ledger import Ledger
@@ -60,8 +61,8 @@ class Flight:
 
     __slots__ = (
         "arrived", "attempts", "broadcast", "cause", "certain", "coefficients", "degree", "efficiency",
-        "expiry", "heard", "kind", "message", "number", "payload", "pending",
-        "receivers", "reliability", "round", "segmentation", "sender", "sending", "transfer",
+        "expiry", "gone", "heard", "kind", "message", "number", "payload", "pending",
+        "receivers", "reliability", "round", "segmentation", "sender", "sending", "station", "transfer",
     )  # fmt: skip
 
     def __init__(
@@ -95,7 +96,16 @@ class Flight:
         self.expiry: Call | None = None
         self.efficiency: float | None = None  # of a beacon, which is sent at a rate of its own
         self.message: Message | None = None  # what a receiver gets who gets all of it, kept by the driver
+        self.station = -1  # the base station that a broadcast of the server goes by, where there are several
+        self.gone: dict[
+            int, int
+        ] = {}  # receivers of a broadcast that were handed over: packets that were through by then
         self.heard: Callable[[int], None] | None = None  # a beacon: told which receiver (index) has it
+
+    @property
+    def packets(self) -> np.ndarray:
+        """Indices of the packets in the present attempt."""
+        return np.arange(self.segmentation.num_packets) if self.sending is None else self.sending
 
     def coefficient(self, i: int) -> float | None:
         return None if self.coefficients is None else float(self.coefficients[i])
@@ -117,6 +127,7 @@ class Transport:
         channel_of: list[int],
         deliver: Deliver,
         resolved: Callable[[Flight, bool], None],
+        cells: Cells | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -128,6 +139,7 @@ class Transport:
         self._channel_of = channel_of  # [num_nodes] the channel that each node is tuned to
         self._deliver = deliver
         self._resolved = resolved
+        self._cells = cells
         self._forced_streams: dict[tuple[int, int], np.random.Generator] = {}
         self._number = 0
         self._in_latency = 0  # through the medium, not yet handed over
@@ -157,6 +169,12 @@ class Transport:
     def gives_feedback(self, flight: Flight) -> bool:
         return flight.reliability in ("arq", "fountain")
 
+    def audiences(self, sender: int, receivers: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """The receivers of a broadcast by the radio that it goes out from."""
+        if self._cells is None or sender < self._cells.first_station:
+            return [receivers]
+        return self._cells.audiences(receivers)
+
     # -- sending -------------------------------------------------------------------------------------------------------
 
     def send(
@@ -176,6 +194,8 @@ class Transport:
         flight = Flight(self._number, sender, receivers, kind, round, payload, broadcast)
         flight.degree = degree
         if analog:
+            if self._cells is not None:
+                raise SimulationError("analog sends need one cell, this scenario has [cells]")
             return self._send_analog(flight)
         flight.reliability = config.broadcast_reliability if broadcast else config.unicast_reliability
         flight.certain = not broadcast and not config.fixed_rate and config.forced_loss is None
@@ -249,16 +269,31 @@ class Transport:
             bits += self._config.feedback_bits * self._num_complaints(flight)
         if packets is not None:
             self._ledger.packets_sent += len(packets) * sum(flight.pending)
-        transfer = Transfer(flight, flight.sender, flight.receivers, bits, self._efficiency(flight))
-        flight.transfer = transfer
+        tx, receivers = self._ends(flight)
+        transfer = flight.transfer = Transfer(flight, tx, receivers, bits, self._efficiency(flight, tx))
         self._medium_of(flight.sender).submit(transfer, flight.attempts > 1)
+
+    def _ends(self, flight: Flight) -> tuple[int, tuple[int, ...]]:
+        """The nodes between which a flight is on the air: in cells, the base station in the place of the server."""
+        cells = self._cells
+        if cells is None:
+            return flight.sender, flight.receivers
+        if flight.sender < cells.first_station:
+            if flight.receivers != (cells.first_station,):
+                raise SimulationError(f"device {flight.sender} sends to {flight.receivers}: in cells only the server")
+            return flight.sender, (cells.serving[flight.sender],)
+        if not flight.broadcast:
+            return cells.serving[flight.receivers[0]], flight.receivers
+        if flight.station < 0:
+            flight.station = cells.serving[flight.receivers[0]]
+        return flight.station, flight.receivers
 
     def _num_complaints(self, flight: Flight) -> int:
         """Receivers that miss something and hold something: who got nothing cannot complain."""
         arrived = flight.arrived
         return 0 if arrived is None else sum(p and bool(some.any()) for p, some in zip(flight.pending, arrived))
 
-    def _efficiency(self, flight: Flight) -> float | None:
+    def _efficiency(self, flight: Flight, tx: int) -> float | None:
         """None: follow the channel. A broadcast never adapts to one receiver."""
         config = self._config
         if flight.efficiency is not None:
@@ -268,7 +303,7 @@ class Transport:
         if config.broadcast_rate_bps is not None:
             return config.broadcast_rate_bps / config.bandwidth_hz
         return self._links.broadcast_efficiency(
-            flight.sender, flight.receivers, config.broadcast_reach, config.bandwidth_hz, self._clock.now_s
+            tx, flight.receivers, config.broadcast_reach, config.bandwidth_hz, self._clock.now_s
         )
 
     # -- what became of an attempt -------------------------------------------------------------------------------------
@@ -291,7 +326,7 @@ class Transport:
         flight, channel_of = transfer.flight, self._channel_of
         if flight.certain:
             return channel_of[flight.receivers[0]] == channel_of[flight.sender]
-        if self._config.forced_loss is not None or flight.attempts > 1:
+        if self._config.forced_loss is not None or flight.arrived is not None or flight.gone:
             return False
         channel = channel_of[flight.sender]
         return all(channel_of[receiver] == channel for receiver in flight.receivers) and self._clear(transfer)
@@ -313,8 +348,7 @@ class Transport:
         total = flight.segmentation.num_packets
         if flight.arrived is None:
             flight.arrived = np.zeros((len(flight.receivers), total), dtype=bool)
-        packets = np.arange(total) if flight.sending is None else flight.sending
-        packets = packets[:num_sent]
+        packets = flight.packets[:num_sent]
         if not len(packets):
             return
         radio = self._radio_fates(transfer, end_ns, packets)
@@ -322,7 +356,9 @@ class Transport:
             if not flight.pending[i]:
                 continue
             ok = radio[i]
-            if self._channel_of[receiver] != self._channel_of[flight.sender]:
+            if i in flight.gone and flight.gone[i] < len(packets):
+                ok, flight.cause[i] = ok & (np.arange(len(packets)) < flight.gone[i]), "departure"
+            elif self._channel_of[receiver] != self._channel_of[flight.sender]:
                 ok, flight.cause[i] = np.zeros_like(ok), "channel"
             elif not ok.all():
                 flight.cause[i] = "outage"
@@ -351,7 +387,7 @@ class Transport:
         if transfer.efficiency is None:
             return np.ones((len(flight.receivers), len(packets)), dtype=bool)
         times, drained, bands = np.array(transfer.history, dtype=np.float64).T
-        tx, rx = np.full(len(flight.receivers), flight.sender), np.array(flight.receivers)
+        tx, rx = np.full(len(transfer.receivers), transfer.tx), np.array(transfer.receivers)
         if links.static:  # pieces in which the decision cannot change: between two changes of the band ...
             starts = times
             cn0 = links.cn0(tx, rx, 0, 1)
@@ -414,11 +450,16 @@ class Transport:
         """Receiver i has the message (part: which packets of it; None for all)."""
         if flight.heard is not None:
             flight.heard(flight.receivers[i])
-        elif self._config.latency_ns:
-            self._clock.after(self._config.latency_ns, self._late_arrival, (flight, i, part))
-            self._in_latency += 1
         else:
-            self._hand_over(flight, i, part)
+            latency_ns = self._config.latency_ns
+            if self._cells is not None:
+                tx, receivers = self._ends(flight)
+                latency_ns += self._cells.latency_ns(max(tx, receivers[0]))
+            if latency_ns:
+                self._clock.after(latency_ns, self._late_arrival, (flight, i, part))
+                self._in_latency += 1
+            else:
+                self._hand_over(flight, i, part)
         flight.pending[i] = False
 
     def _late_arrival(self, call: Call) -> None:
@@ -444,6 +485,62 @@ class Transport:
         del self.live[flight.number]
         self._resolved(flight, delivered)
 
+    # -- hand-over between cells ---------------------------------------------------------------------------------------
+
+    def change_stations(self, devices: Collection[int]) -> None:
+        """These devices are served by other base stations from now on; see `wsim.cells`."""
+        cells = self._cells
+        assert cells is not None
+        for flight in list(self.live.values()):
+            transfer = flight.transfer
+            if transfer is None:
+                continue
+            if flight.sender >= cells.first_station and flight.broadcast:
+                if cells.loses and transfer.started_ns >= 0:
+                    gone = [i for i, receiver in enumerate(flight.receivers) if receiver in devices]
+                    through = (
+                        self._num_through(flight, self._medium_of(flight.sender).drained_of(transfer)) if gone else 0
+                    )
+                    flight.gone.update({i: through for i in gone if flight.gone.get(i, through) >= through})
+            elif (flight.sender if flight.sender < cells.first_station else flight.receivers[0]) in devices:
+                self._change_station(flight, transfer, cells.loses)
+
+    def _change_station(self, flight: Flight, transfer: Transfer, loses: bool) -> None:
+        tx, receivers = self._ends(flight)
+        if transfer.started_ns < 0:  # it waits for its turn
+            transfer.tx, transfer.receivers = tx, receivers
+            return
+        medium = self._medium_of(flight.sender)
+        drained = int(medium.drained_of(transfer))
+        if drained >= transfer.bits:  # through at this very instant
+            return
+        num_through = self._num_through(flight, drained)
+        packets, packet_bits = flight.packets, flight.segmentation.packet_bits()
+        rest = packets[num_through:]
+        left = transfer.bits - drained
+        if not loses:
+            if transfer.efficiency is not None and len(rest):  # the cut packet anew, the others, and the feedback
+                left = transfer.bits - int(packet_bits[packets[:num_through]].sum())
+            flight.transfer = Transfer(flight, tx, receivers, left, transfer.efficiency)
+            medium.submit(flight.transfer, True)
+        medium.cancel(transfer)
+        self._book(transfer, drained)
+        if transfer.efficiency is None and not loses:
+            return
+        if transfer.history:
+            transfer.history.append((self._clock.now_ns, float(drained), transfer.history[-1][2]))
+        self._fates(transfer, self._clock.now_ns, num_through)
+        if not loses:
+            flight.sending = rest
+            return
+        flight.transfer, flight.cause[0] = None, "departure"
+        self._ledger.packets_lost += len(rest)
+        self._decide(flight)
+
+    def _num_through(self, flight: Flight, drained: float) -> int:
+        """Packets of the present attempt that are in the first `drained` bits of it."""
+        return int((np.cumsum(flight.segmentation.packet_bits()[flight.packets]) <= drained).sum())
+
     def _expired(self, call: Call) -> None:
         """Whatever is queued or on the air now is dropped, cause `deadline`; packets that were through stay through."""
         flight: Flight = call.data
@@ -455,10 +552,10 @@ class Transport:
             if transfer.history:  # of a fixed rate: it was cut short here
                 transfer.history.append((self._clock.now_ns, drained, transfer.history[-1][2]))
             if drained > 0:
-                packets = np.arange(flight.segmentation.num_packets) if flight.sending is None else flight.sending
-                ends_bits = np.cumsum(flight.segmentation.packet_bits()[packets])
-                num_sent = int((ends_bits <= drained).sum())
-                if num_sent == len(packets) or (num_sent and self._config.partial_use):  # only the feedback was cut off
+                num_sent = self._num_through(flight, drained)
+                if num_sent == len(flight.packets) or (
+                    num_sent and self._config.partial_use
+                ):  # only the feedback was cut off
                     self._fates(transfer, self._clock.now_ns, num_sent)
         if flight.arrived is not None:
             self._hand_over_whole(flight, flight.arrived)

@@ -26,10 +26,11 @@ from wsim.streams import Streams
 
 @dataclass
 class World:
-    """Arrays are [num_nodes]: the devices, then the server where there is one."""
+    """Arrays are [num_nodes]: the devices, then the base stations where there is a server; it stands at the first of them."""
 
     num_devices: int
     server_index: int  # num_devices with a server, -1 without
+    num_stations: int
     positions: Positions
     links: Links
     power: Power
@@ -58,9 +59,10 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
         members += [group] * group.count
         group_of += [g] * group.count
     num_devices = len(members)
-    if scenario.server is not None:
-        members.append(scenario.server)
-        paths.append(Static(scenario.server.position_m))
+    stations_m = _stations_m(scenario)
+    for place in stations_m:
+        members.append(scenario.server)  # type: ignore[arg-type]  # there is one
+        paths.append(Static(place))
     server_index = num_devices if scenario.server is not None else -1
     positions = Positions(paths)
     radios = [member.radio for member in members]
@@ -74,8 +76,9 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
         antenna_gain_dbi=[radio.antenna_gain_dbi for radio in radios],
         rx_antennas=[radio.rx_antennas for radio in radios],
         key=streams.key("channel"),
-        base_station=server_index if scenario.server is not None else None,
+        base_station=range(num_devices, len(members)),
         reciprocal=not fdd_cell,
+        layout=None if scenario.cells is None else scenario.cells.hexagons,
     )
     bandwidth_hz = scenario.channel.bandwidth_hz
     power_dbm = np.array([_power_dbm(radio, bandwidth_hz) for radio in radios])
@@ -106,6 +109,7 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
     return World(
         num_devices=num_devices,
         server_index=server_index,
+        num_stations=len(stations_m),
         positions=positions,
         links=links,
         power=Power(
@@ -128,6 +132,14 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
         group=np.array(group_of),
         group_names=[group.name for group in scenario.devices],
     )
+
+
+def _stations_m(scenario: Scenario) -> list[tuple[float, float, float]]:
+    """Where base stations stand: none without a server."""
+    if scenario.server is None:
+        return []
+    center_m = scenario.server.position_m
+    return [center_m] if scenario.cells is None else scenario.cells.places_m(center_m)
 
 
 def _paths(
@@ -153,7 +165,9 @@ def _place(scenario: Scenario, group: DeviceGroup, i: int, device: int, streams:
         place = group.positions_m[i]
         return place[0], place[1], place[2] if len(place) > 2 else height_m
     rng = streams("placement", device)
-    if group.position.ring_m is not None:
+    if area.shape == "cells":
+        x, y = _in_cells(scenario, rng)
+    elif group.position.ring_m is not None:
         low, high = group.position.ring_m
         x, y = _on_ring(rng, low, high)
     else:
@@ -179,6 +193,19 @@ def _power_dbm(radio: Radio, bandwidth_hz: float) -> float:
     if radio.tx_power_reference_hz is None:
         return radio.tx_power_dbm
     return radio.tx_power_dbm + 10.0 * float(np.log10(bandwidth_hz / radio.tx_power_reference_hz))
+
+
+def _in_cells(scenario: Scenario, rng: np.random.Generator) -> tuple[float, float]:
+    """Uniform over the hexagons of all sites, [area] min_distance_m away from each."""
+    assert scenario.cells is not None
+    assert scenario.server is not None
+    hexagons = scenario.cells.hexagons
+    assert hexagons is not None
+    while True:
+        point = hexagons.draw(rng, 1)[0]
+        if np.hypot(*(point - hexagons.sites_m).T).min() >= scenario.area.min_distance_m:
+            center_m = scenario.server.position_m
+            return center_m[0] + float(point[0]), center_m[1] + float(point[1])
 
 
 def _effective_flops(members: list[DeviceGroup | Server], streams: Streams) -> np.ndarray:

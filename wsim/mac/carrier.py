@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,17 +29,20 @@ _STATIC_SPAN_NS = float(1 << 60)
 
 
 class Allotment:
-    """What each active transfer holds until the set changes.
+    """What each active transfer holds until the set changes; each number is one for all, or [num_active].
 
-    time_share: share of time on the air, one for all or [num_active]; band_hz: band held while on the air; power_band_hz:
-    band its power is spread over. For the rates, as arrays: power_band, rate_per_efficiency (bit/ns for each bit/s/Hz).
+    time_share: share of time on the air; band_hz: band held while on the air; power_band_hz: band its power is spread over.
+    For the rates, as arrays: power_band, rate_per_efficiency (bit/ns for each bit/s/Hz). uniform: one for all.
     """
 
-    __slots__ = ("band_hz", "power_band", "power_band_hz", "rate_per_efficiency", "time_share")
+    __slots__ = ("band_hz", "power_band", "power_band_hz", "rate_per_efficiency", "time_share", "uniform")
 
-    def __init__(self, time_share: float | np.ndarray, band_hz: float, power_band_hz: float) -> None:
+    def __init__(
+        self, time_share: float | np.ndarray, band_hz: float | np.ndarray, power_band_hz: float | np.ndarray
+    ) -> None:
+        self.uniform = isinstance(time_share, float) and isinstance(band_hz, float)
         self.time_share = time_share
-        self.band_hz = band_hz
+        self.band_hz: Any = band_hz
         self.power_band_hz = power_band_hz
         self.power_band = np.asarray(power_band_hz)
         self.rate_per_efficiency = np.asarray(time_share * (band_hz / NS_PER_S))
@@ -80,7 +83,7 @@ class Sharing(Protocol):
 
 class Carrier:
     """One band and the transfers on it. `server`: index of the node at one end of all of them (a base station, which may
-    serve several at once) or None; `server_sends`: this is its downlink."""
+    serve several at once) or None; `server_sends`: this is its downlink. Nodes behind it are base stations as well."""
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class Carrier:
         self._power_band_hz = sharing.power_band_hz
         self._done = done
         self._server = server
+        self._first_station = 1 << 62 if server is None else server
         self._server_sends = server_sends
         self._server_on = False
         self._queues: dict[Hashable, deque[Transfer]] = {}
@@ -112,9 +116,11 @@ class Carrier:
         self._replan_call: Call | None = None
         self._replans_itself = False
         self._left = np.empty(16)  # bits, by active transfer; capacity doubles
+        # what each has had of the air where allotments differ: time, and that times the band; as long as _left
+        self._on_air_ns, self._on_hz_ns = np.zeros(16), np.zeros(16)
         expected = links.expected
         if server is not None:
-            expected = [(tx, rx) for tx, rx in expected if (tx if server_sends else rx) == server]
+            expected = [(tx, rx) for tx, rx in expected if (tx if server_sends else rx) >= server]
         self._ahead = ChannelAhead(links, self._power_band_hz, expected)
         # the plan from _plan_ns on
         self._plan_ns = 0
@@ -127,8 +133,8 @@ class Carrier:
         self._stall_mark_ns = 0  # until when stalls are booked
         self._allotment = Allotment(1.0, 0.0, 0.0)
         # integrals over time, so that a transfer's own are differences
-        self._air_ns = 0.0
-        self._hz_ns = 0.0
+        self._air_ns: Any = 0.0  # a number, as allotments are that are uniform
+        self._hz_ns: Any = 0.0
 
     # -- the medium's interface ----------------------------------------------------------------------------------------
 
@@ -140,7 +146,7 @@ class Carrier:
             self._arrivals.append(transfer)
             self._request_replan()
             return
-        if transfer.tx != self._server:
+        if transfer.tx < self._first_station:
             self._radios.change(transfer.tx, self._clock.now_ns, waiting=1)
         if front:
             queue.appendleft(transfer)
@@ -161,9 +167,16 @@ class Carrier:
             self._next(key)
         else:
             self._queues[key].remove(transfer)
-            if transfer.tx != self._server:
+            if transfer.tx < self._first_station:
                 self._radios.change(transfer.tx, self._clock.now_ns, waiting=-1)
         return 0.0
+
+    def drained_of(self, transfer: Transfer) -> float:
+        """Bits of an active transfer that are through by now."""
+        i = self._active.index(transfer)
+        progress = self._progress(self._clock.now_ns)
+        left = self._left[i] - (progress if isinstance(progress, float) else progress[i])
+        return transfer.bits - max(float(left), 0.0)
 
     def drained_bits(self, time_ns: int) -> float:
         n = len(self._active)
@@ -219,7 +232,7 @@ class Carrier:
         if queue:
             transfer = queue.popleft()
             self._arrivals.append(transfer)
-            if transfer.tx != self._server:  # counted again when it is admitted, at this same instant
+            if transfer.tx < self._first_station:  # counted again when it is admitted, at this same instant
                 self._radios.change(transfer.tx, self._clock.now_ns, waiting=-1)
         else:
             del self._queues[key]
@@ -229,13 +242,14 @@ class Carrier:
         n = len(self._active)
         arrivals, self._arrivals = self._arrivals, []
         if n + len(arrivals) > len(self._left):
-            more = np.empty(max(2 * len(self._left), n + len(arrivals)))
-            more[:n] = self._left[:n]
-            self._left = more
+            capacity = max(2 * len(self._left), n + len(arrivals))
+            self._left = _grown(self._left, capacity)
+            self._on_air_ns, self._on_hz_ns = _grown(self._on_air_ns, capacity), _grown(self._on_hz_ns, capacity)
         for i, transfer in enumerate(arrivals, start=n):
             transfer.started_ns = now_ns
             transfer.air_mark_ns, transfer.hz_mark_ns = self._air_ns, self._hz_ns
             self._left[i] = transfer.bits
+            self._on_air_ns[i] = self._on_hz_ns[i] = 0.0
             self._active.append(transfer)
             self._sharing.admit(transfer)
             if transfer.efficiency is not None:
@@ -250,9 +264,14 @@ class Carrier:
         n = len(self._active)
         transfer = self._active.pop(i)
         self._num_fixed -= transfer.efficiency is not None
-        if isinstance(self._allotment.time_share, float):
+        if self._allotment.uniform:
             transfer.airtime_ns += self._air_ns - transfer.air_mark_ns
             transfer.hz_ns += self._hz_ns - transfer.hz_mark_ns
+        else:
+            transfer.airtime_ns += float(self._on_air_ns[i])
+            transfer.hz_ns += float(self._on_hz_ns[i])
+            for amounts in (self._on_air_ns, self._on_hz_ns):
+                amounts[i : n - 1] = amounts[i + 1 : n]
         self._left[i : n - 1] = self._left[i + 1 : n]
         self._ahead.remove(i)
         self._sharing.remove(i)
@@ -263,7 +282,7 @@ class Carrier:
         """A transfer is on the air for another share of the time from now on."""
         change = share - transfer.time_share
         transfer.time_share = share
-        if transfer.tx != self._server:
+        if transfer.tx < self._first_station:
             self._radios.change(transfer.tx, now_ns, change, 0.0, waiting)
         if change and (self._server_sends or self._server is None):
             self._radios.change_receivers(transfer.receivers, now_ns, change)
@@ -296,13 +315,13 @@ class Carrier:
             self._left[:n] -= self._progress(now_ns)
             allotment = self._allotment
             share = allotment.time_share
-            if isinstance(share, float):
+            if allotment.uniform:
                 self._air_ns += share * elapsed
                 self._hz_ns += share * elapsed * allotment.band_hz
             else:
-                for transfer, on_air_ns in zip(self._active, (share * elapsed).tolist(), strict=True):
-                    transfer.airtime_ns += on_air_ns
-                    transfer.hz_ns += on_air_ns * allotment.band_hz
+                on_air_ns = share * elapsed
+                self._on_air_ns[:n] += on_air_ns
+                self._on_hz_ns[:n] += on_air_ns * allotment.band_hz
             if self._stalls:
                 self.book_stalls()
             self._planned = False
@@ -321,9 +340,13 @@ class Carrier:
             stalled_ns = self._cells.stalled_ns(since, elapsed) * self._allotment.time_share
         for i in np.flatnonzero(stalled_ns).tolist():
             transfer = self._active[i]
-            transfer.airtime_ns -= float(stalled_ns[i])
-            transfer.hz_ns -= float(stalled_ns[i]) * self._allotment.band_hz
-            if transfer.tx != self._server:
+            if self._allotment.uniform:
+                transfer.airtime_ns -= float(stalled_ns[i])
+                transfer.hz_ns -= float(stalled_ns[i]) * self._allotment.band_hz
+            else:
+                self._on_air_ns[i] -= stalled_ns[i]
+                self._on_hz_ns[i] -= stalled_ns[i] * np.broadcast_to(self._allotment.band_hz, len(self._active))[i]
+            if transfer.tx < self._first_station:
                 self._radios.settle_one(transfer.tx, now_ns)
                 self._radios.stalled(transfer.tx, round(float(stalled_ns[i])))
 
@@ -349,9 +372,10 @@ class Carrier:
             self._ahead.clear()
             return
         if self._num_fixed and not self._one_point:
-            for transfer, left in zip(self._active, self._left[:n].tolist(), strict=True):
+            bands_hz = np.broadcast_to(allotment.power_band_hz, n).tolist()
+            for transfer, left, band_hz in zip(self._active, self._left[:n].tolist(), bands_hz, strict=True):
                 if transfer.efficiency is not None:
-                    transfer.history.append((now_ns, transfer.bits - left, allotment.power_band_hz))
+                    transfer.history.append((now_ns, transfer.bits - left, band_hz))
         offset = self._ahead.look(self._links.cell_at(now_ns), self._active)
         self._plan(now_ns, offset)
         self._planned = True
@@ -414,6 +438,12 @@ class Carrier:
                         ahead[..., i] = transfer.efficiency
         rates: np.ndarray = ahead * allotment.rate_per_efficiency
         return rates
+
+
+def _grown(old: np.ndarray, capacity: int) -> np.ndarray:
+    new = np.empty(capacity)
+    new[: len(old)] = old
+    return new
 
 
 class _Cells:

@@ -58,6 +58,9 @@ class IdealMedium:
         self._leave(transfer)
         return drained
 
+    def drained_of(self, transfer: Transfer) -> float:
+        return min(self._drained(transfer, self._clock.now_ns), float(transfer.bits))
+
     def drained_bits(self, time_ns: int) -> float:
         return sum(min(self._drained(transfer, time_ns), float(transfer.bits)) for transfer in self._active)
 

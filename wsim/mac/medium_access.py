@@ -17,6 +17,8 @@ from wsim.accounts import Radios
 from wsim.catalog import find
 from wsim.clock import Clock
 from wsim.mac.carrier import Carrier
+from wsim.mac.cell_carrier import CellCarrier
+from wsim.mac.cell_shares import CellShares
 from wsim.mac.ideal import IdealMedium
 from wsim.mac.media import Media
 from wsim.mac.shared import SharedCarrier
@@ -41,6 +43,7 @@ class Air:
     done(transfer): to be called when all of its bits have been on the air
     heard_by(tx): indices of the nodes that sense tx now; nobody where the kind does not ask for it (`senses`)
     channel_of: the present channel of each node
+    several_cells: the scenario has [cells]
     """
 
     bandwidth_hz: float
@@ -51,6 +54,7 @@ class Air:
     done: Callable[[Transfer], None]
     heard_by: Callable[[int], np.ndarray]
     channel_of: list[int]
+    several_cells: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ class Fdma(MediumAccess):
     divides_band: ClassVar[bool] = True
 
     def media(self, air: Air) -> Media:
-        return _cell(air, FdmaShares)
+        return _cells(air, True) if air.several_cells else _cell(air, FdmaShares)
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class Tdma(MediumAccess):
     needs_server: ClassVar[bool | None] = True
 
     def media(self, air: Air) -> Media:
-        return _cell(air, TdmaShares)
+        return _cells(air, False) if air.several_cells else _cell(air, TdmaShares)
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,18 @@ def _cell(air: Air, shares: type[FdmaShares] | type[TdmaShares]) -> Media:
     uplink = Carrier(air.clock, world.links, air.radios, shares(band_hz, False, up_share), air.done, server)
     downlink = Carrier(air.clock, world.links, air.radios, shares(band_hz, True, down_share), air.done, server, True)
     return Media(uplink, downlink, server, band_hz)
+
+
+def _cells(air: Air, divides_band: bool) -> Media:
+    world, server = air.world, air.world.server_index
+
+    def carrier(downlink: bool, duplex_share: float) -> CellCarrier:
+        counts = world.num_devices, world.num_stations
+        shares = CellShares(air.bandwidth_hz, *counts, downlink, duplex_share, divides_band)
+        return CellCarrier(air.clock, world.links, air.radios, shares, air.done, server)
+
+    up_share, down_share = duplex_shares(air.phy)
+    return Media(carrier(False, up_share), carrier(True, down_share), server, air.bandwidth_hz)
 
 
 def duplex_shares(phy: Phy) -> tuple[float, float]:

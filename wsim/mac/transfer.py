@@ -46,6 +46,9 @@ class Medium(Protocol):
     def cancel(self, transfer: Transfer) -> float:
         """Take a transfer off the air or out of the queue; returns the bits drained by now."""
 
+    def drained_of(self, transfer: Transfer) -> float:
+        """Bits of a transfer on the air that are through by now. Changes nothing."""
+
     def drained_bits(self, time_ns: int) -> float:
         """Bits of unfinished transfers that will have been on the air by time_ns, if nothing happens until then. Changes
         nothing."""

@@ -27,6 +27,7 @@ def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str
     _channel(scenario, source)
     _phy(scenario, source)
     _server(scenario, learner, source)
+    _cells(scenario, source)
     _graph(scenario, source, texts)
     _codec(scenario, source)
     _algorithm(scenario, learner, source)
@@ -43,6 +44,15 @@ def _stop(scenario: Scenario, source: str) -> None:
 
 def _area(scenario: Scenario, source: str) -> None:
     area = scenario.area
+    if area.shape == "cells":
+        if scenario.cells is None or scenario.cells.hexagons is None:
+            says = 'needs [cells] with layout = "hexagonal", which is missing; disc, square'
+            raise problem(source, ("area", "shape"), says, value=area.shape)
+        half_m = scenario.cells.inter_site_distance_m / 2
+        if area.min_distance_m >= half_m:
+            says = f"leaves too little of a cell; below half of cells.inter_site_distance_m, {shown(half_m)}"
+            raise problem(source, ("area", "min_distance_m"), says, value=area.min_distance_m)
+        return
     key: Literal["radius_m", "side_m"] = "radius_m" if area.shape == "disc" else "side_m"
     size = getattr(area, key)
     if size is None:
@@ -67,7 +77,7 @@ def _devices(scenario: Scenario, source: str, texts: Mapping[str, str]) -> None:
             if len(group.positions_m) != group.count:
                 says = f"positions_m holds {len(group.positions_m)} places; count has to be equal, or left out"
                 raise problem(source, (*path, "count"), says, value=group.count)
-            for number, point in enumerate(group.positions_m):
+            for number, point in enumerate(group.positions_m if area.shape != "cells" else ()):
                 distance = (point[0] ** 2 + point[1] ** 2) ** 0.5
                 outside = (
                     distance > reach_m
@@ -77,7 +87,7 @@ def _devices(scenario: Scenario, source: str, texts: Mapping[str, str]) -> None:
                 if outside:
                     says = f"lies outside the area, which reaches {shown(reach_m)} m from the origin"
                     raise problem(source, (*path, "positions_m", number), says, value=point)
-        ring = group.position.ring_m
+        ring = group.position.ring_m if area.shape != "cells" else None
         if ring is not None and ring[1] > reach_m:
             says = f"ends outside the area, which reaches {shown(reach_m)} m from the origin"
             raise problem(source, (*path, "position", "ring_m"), says, value=ring)
@@ -93,6 +103,9 @@ def _mobility(scenario: Scenario, index: int, source: str, texts: Mapping[str, s
     """The model can be made for the area, it agrees with the placement, and its trace suits the group."""
     group = scenario.devices[index]
     mobility, path = group.mobility, ("devices", index, "mobility")
+    if scenario.area.shape == "cells" and mobility.kind not in ("static", "trace"):
+        says = 'needs an area to walk in: area.shape = "disc" or "square", not "cells"'
+        raise problem(source, (*path, "kind"), says, value=mobility.kind)
     item = named("mobility", "kind", mobility.kind, path, source)
     model = made(item, path, source, mobility, mobility_arguments(scenario, group))
     if isinstance(model, TraceFile):
@@ -188,6 +201,18 @@ def _server(scenario: Scenario, learner: Any, source: str) -> None:
     if learner.uses_server is False:
         says = 'runs between devices and never uses the [server]; server = "none" and another topology, such as ring'
         raise problem(source, ("algorithm", "name"), says, value=scenario.algorithm.name)
+
+
+def _cells(scenario: Scenario, source: str) -> None:
+    if scenario.cells is None:
+        return
+    if scenario.server is None:
+        says = "stand in front of a [server], which is missing; or leave [cells] out"
+        raise problem(source, ("cells",), says, table=True)
+    if not find("mac", scenario.mac.kind).needs_server:
+        kinds = ", ".join(name for name, kind in importable("mac").items() if kind.needs_server)
+        says = f"has no cells, this scenario has [cells]; with them: {kinds}"
+        raise problem(source, ("mac", "kind"), says, value=scenario.mac.kind)
 
 
 def _macs_that_work(server: bool) -> str:

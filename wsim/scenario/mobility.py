@@ -17,8 +17,8 @@ def mobility_arguments(scenario: Scenario, group: DeviceGroup) -> dict[str, Any]
     """What the group's model takes beside its own keys."""
     area = scenario.area
     size_m = area.radius_m if area.shape == "disc" else area.side_m
-    given = {
-        "area": Area(area.shape, size_m or 0.0),
+    given: dict[str, Any] = {} if area.shape == "cells" else {"area": Area(area.shape, size_m or 0.0)}
+    given |= {
         "height_m": group.position.height_m,
         "position_m": (0.0, 0.0, 0.0),  # static: a node's place comes later
     }

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from wsim.scenario.cells import Cells
 from wsim.scenario.evaluation import Evaluation
 from wsim.scenario.learning import (
     Algorithm,
@@ -38,6 +39,7 @@ class Scenario(Table):
     codec: Codec = Codec()
     topology: Topology
     server: Annotated[Server | None, Field(description='a table, or "none"')] = None
+    cells: Annotated[Cells | None, Field(description='a table, or "none"')] = None
     devices: Annotated[tuple[DeviceGroup, ...], Field(min_length=1)]
     channel: Channel
     phy: Phy = Phy()
@@ -60,4 +62,5 @@ class Scenario(Table):
 
     def resolved(self) -> dict[str, Any]:
         """Everything that a run depends on, defaults included, as plain JSON-able values: all but [study]."""
-        return self.model_dump(mode="json", exclude={"study"})
+        excluded = {"study"} | ({"cells"} if self.cells is None else set())
+        return self.model_dump(mode="json", exclude=excluded)

@@ -14,9 +14,10 @@ Place = Annotated[tuple[q.CoordinateM, ...], Field(min_length=2, max_length=3)] 
 
 
 class Area(Table):
-    """Where devices are placed and walk. Both shapes are centered on the origin."""
+    """Where devices are placed and walk. Disc and square are centered on the origin; cells: the hexagons of [cells], in which
+    nobody is placed nearer than `min_distance_m` to a site and nobody walks."""
 
-    shape: Literal["disc", "square"]
+    shape: Literal["disc", "square", "cells"]
     radius_m: q.DistanceM | None = None  # disc
     side_m: q.DistanceM | None = None  # square
     min_distance_m: q.DistanceOrZeroM = 0.0  # nobody is placed nearer to the origin than this; walkers may pass

@@ -1,0 +1,92 @@
+"""Several cells in front of one server: which base station serves a device, and what becomes of its messages when that changes.
+
+Programs know one server. On the air a device's messages go by the station that serves it, a server's broadcast goes as one
+flight a station. The nodes of the air are the devices 0 .. D - 1 and the stations D .. D + S - 1; the server is station D.
+
+Association: the station of the strongest mean received power (path loss, shadowing, antennas, no fading); from then on another
+one only when it is more than `hysteresis_db` stronger, looked at every `update_every_s`.
+
+Hand-over of the transfers between a device and its station:
+    waiting    they go by the new station
+    under way  they are cut. "continue": the bits that were not through go by the new station (at a fixed rate the cut packet
+               is sent anew). "lose": the packets that were not through are lost, cause `departure`; arq and nack repeat them.
+    a broadcast that is under way: "continue": the device hears it to its end from the station that began it (and what is
+               repeated of it); "lose": it misses the packets that were not through
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from learners.protocol import SERVER
+from wsim.links import Links
+from wsim.topology import FixedTopology
+
+
+class Cells:
+    """serving: [num_devices] node index of the station of each device. num_handovers: changes since the start."""
+
+    def __init__(
+        self,
+        links: Links,
+        num_devices: int,
+        num_stations: int,
+        hysteresis_db: float,
+        update_every_s: float,
+        loses: bool,
+        backhaul_latency_ns: int,
+    ) -> None:
+        self.update_every_s = update_every_s
+        self.first_station = num_devices
+        self.num_stations = num_stations
+        self.loses = loses
+        self.num_handovers = 0
+        self._links = links
+        self._hysteresis_db = hysteresis_db
+        self._backhaul_latency_ns = backhaul_latency_ns
+        self._stations = np.repeat(np.arange(num_stations) + num_devices, num_devices)
+        self._devices = np.tile(np.arange(num_devices), num_stations)
+        self.serving: list[int] = (self.received_db(0.0).argmax(axis=0) + num_devices).tolist()
+
+    def received_db(self, time_s: float) -> np.ndarray:
+        """[num_stations, num_devices] mean power that devices receive, in dB over their noise density (Hz)."""
+        cn0 = self._links.mean_cn0(self._stations, self._devices, time_s)
+        return 10.0 * np.log10(cn0).reshape(self.num_stations, -1)
+
+    def update(self, time_s: float) -> list[tuple[int, int]]:
+        """Look for stronger stations: [(device, its new station)] of those that change. `serving` is theirs from now on."""
+        received_db = self.received_db(time_s)
+        present = np.array(self.serving) - self.first_station
+        best = received_db.argmax(axis=0)
+        devices = np.arange(received_db.shape[1])
+        better_db = received_db[best, devices] - received_db[present, devices]
+        changes = [(int(i), int(best[i]) + self.first_station) for i in np.flatnonzero(better_db > self._hysteresis_db)]
+        for device, station in changes:
+            self.serving[device] = station
+        self.num_handovers += len(changes)
+        return changes
+
+    def audiences(self, receivers: Sequence[int]) -> list[tuple[int, ...]]:
+        """The receivers of a server's broadcast by the stations that serve them."""
+        by_station: dict[int, list[int]] = {}
+        for receiver in receivers:
+            by_station.setdefault(self.serving[receiver], []).append(receiver)
+        return [tuple(by_station[station]) for station in sorted(by_station)]
+
+    def latency_ns(self, station: int) -> int:
+        """Between a station and the server, which stands at the first one."""
+        return 0 if station == self.first_station else self._backhaul_latency_ns
+
+
+class CellTopology(FixedTopology):
+    """A star around the server whose edges are drawn to the stations that serve the devices now."""
+
+    def __init__(self, cells: Cells) -> None:
+        num_devices = cells.first_station
+        self._neighbors = [(SERVER,)] * num_devices + [tuple(range(num_devices))]
+        self._cells = cells
+
+    def edges(self) -> np.ndarray:
+        return np.array(list(enumerate(self._cells.serving)), dtype=np.int64).reshape(-1, 2)
