@@ -3,7 +3,8 @@
     channel          Channel: power gain of links over time, composed of the models below
     path_loss        FreeSpace, LogDistance, UmiStreetCanyon
     shadowing        Shadowing, LosShadowing, PlaneWaveField; UMI_SHADOWING
-    fading           Rayleigh, Rician (block or Doppler)
+    fading           Rayleigh, Rician (block, Doppler or ergodic)
+    nakagami         Nakagami
     mobility         Static, RandomWaypoint, GaussMarkov, Manhattan, TraceFile, Positions
     sites            Sites: hexagonal layouts of base stations, sectors, wrap-around
     noise            noise_w_per_hz
@@ -23,6 +24,7 @@ __all__ = [
     "fading",
     "link_adaptation",
     "mobility",
+    "nakagami",
     "noise",
     "path_loss",
     "registry",

@@ -1,4 +1,4 @@
-"""Block fading: a new, independent circular complex normal in every block of block_s seconds.
+"""Block fading: a new, independent circular complex normal in every block of block_s seconds, or a transform of its power.
 
 Drawn by a counter-based hash of (link, antenna, block), so the law is exact and nothing is stored.
 """
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .branches import Branches, Ends, branches_of
 from .counter import Words, extend, to_uniform
-from .fading import Rayleigh
+from .fading import Fading
 
 Floats = NDArray[np.float64]
 
@@ -22,9 +22,10 @@ PHASE_TAG = 1  # last id of the second draw of a block
 class BlockFading:
     """Independent blocks. `cell_s` is the block."""
 
-    def __init__(self, config: Rayleigh, key: int) -> None:
+    def __init__(self, config: Fading, key: int) -> None:
         self.cell_s = config.block_s
         self._key = key
+        self._config = config
         self._k = config.k
         self._direct = math.sqrt(config.k / (1 + config.k))
         self._scatter = 1 / (1 + config.k)
@@ -46,7 +47,8 @@ class BlockFading:
         scattered = np.log(to_uniform(words))
         np.negative(scattered, out=scattered)
         if self._k == 0:
-            return scattered
+            transformed = self._config.from_exponential(scattered)
+            return scattered if transformed is None else transformed
         angle = to_uniform(extend(words, np.full(1, PHASE_TAG)))
         angle -= 0.5
         angle *= 2 * np.pi

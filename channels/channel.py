@@ -9,7 +9,7 @@ How the simulator builds one:
         positions, carrier_hz=3.5e9,
         path_loss=UmiStreetCanyon(los="field"),     # FreeSpace, LogDistance, UmiStreetCanyon
         shadowing=UMI_SHADOWING,                    # or Shadowing(sigma_db=8.0, correlation_m=50.0), or None
-        fading=Rayleigh(correlation="block"),       # or Rician, or None
+        fading=Rayleigh(correlation="block"),       # or Rician, Nakagami, None
         antenna_gain_dbi=[0.0, 0.0, 8.0], rx_antennas=[1, 1, 2],
         key=key,                                    # 64 bits from the run's radio seed and the carrier
         base_station=2,                             # index of the server; a list of several stations; None without any
@@ -36,7 +36,7 @@ from .block_fading import BlockFading
 from .branches import Branches, Ends
 from .counter import hash_int
 from .doppler_fading import DopplerFading
-from .fading import Rayleigh
+from .fading import Fading
 from .local_mean import CELLS_PER_STEP, LinkMeans, LocalMean
 from .path_loss import PathLoss
 from .positions import Positions
@@ -85,7 +85,7 @@ class Channel:
         carrier_hz: float,
         path_loss: PathLoss,
         shadowing: Shadowing | LosShadowing | None,
-        fading: Rayleigh | None,
+        fading: Fading | None,
         antenna_gain_dbi: Sequence[float] | Floats,
         rx_antennas: Sequence[int] | Ints,
         key: int,
@@ -131,7 +131,7 @@ class Channel:
         if fading is not None and fading.correlation == "block":
             self._block = BlockFading(fading, hash_int(key, _FADING_TAG))
             self.cell_s = self._block.cell_s
-        elif fading is not None:
+        elif fading is not None and fading.correlation == "doppler":
             speed_sum = self._largest_speed_sum(stations)
             self._doppler = DopplerFading(
                 fading, hash_int(key, _FADING_TAG), wavelength_m(carrier_hz), speed_sum, positions
@@ -238,6 +238,8 @@ class Channel:
             generator = "none"
         elif self._block is not None:
             generator = "independent blocks, counter-based"
+        elif self._doppler is None:
+            generator = "none: rates are the mean over the law"
         else:
             generator = f"sum of {fading.num_sinusoids} sinusoids over travelled distance (Xiao-Zheng-Beaulieu)"
         several = {"base_stations": str(self._num_stations)} if self._num_stations > 1 else {}

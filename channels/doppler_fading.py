@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from .branches import Branches, Ends, branches_of
 from .counter import Words, extend, to_uniform
-from .fading import Rayleigh
+from .fading import Fading
 from .positions import Positions
 from .units import whole_ns
 from .waves import CHUNK, reduced_angle, tree_sum
@@ -39,7 +39,7 @@ class DopplerFading:
     """Sum of sinusoids over travelled distances. `cell_s` is CYCLES_PER_CELL over the largest Doppler shift."""
 
     def __init__(
-        self, config: Rayleigh, key: int, wavelength_m: float, max_speed_sum_mps: float, positions: Positions
+        self, config: Fading, key: int, wavelength_m: float, max_speed_sum_mps: float, positions: Positions
     ) -> None:
         speed = max_speed_sum_mps + config.environment_speed_mps
         self.cell_s = whole_ns(CYCLES_PER_CELL * wavelength_m / speed) if speed > 0 else math.inf
@@ -84,7 +84,8 @@ class DopplerFading:
         real *= real
         imag *= imag
         real += imag
-        return branches.combine(real)
+        transformed = self._config.from_exponential(real)
+        return branches.combine(real if transformed is None else transformed)
 
     def complex_gain(self, ends: Ends, branches: Branches, t_s: Floats) -> NDArray[np.complex128]:
         """h of every antenna at times t_s [k]: [R, k], rows as in `Branches`."""

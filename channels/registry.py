@@ -12,8 +12,10 @@ SHADOWINGS = {
 }
 
 FADINGS = {
+    "none": "channels.fading:NoFading",
     "rayleigh": "channels.fading:Rayleigh",
     "rician": "channels.fading:Rician",
+    "nakagami": "channels.nakagami:Nakagami",
 }
 
 MOBILITIES = {

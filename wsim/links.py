@@ -6,6 +6,10 @@
 
 A power-limited sender spreads its power over the band it holds; a base station over its whole carrier. Node indices here are
 array indices: devices first, the server (if any) last.
+
+With an ergodic fading law C/N0 is the mean and efficiency(SNR) the mean over the law (`channels.ergodic`): for transfers much
+longer than the coherence time. Broadcasts and fixed rates go by it, too: who can take the rate on average decodes it, and
+fading costs nobody a packet.
 """
 
 from __future__ import annotations
@@ -16,6 +20,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from channels.channel import Channel
+from channels.ergodic import ErgodicRate
+from channels.fading import Fading
 from channels.link_adaptation import RateMap
 from channels.mobility import Positions
 from wsim.clock import NEVER_NS, to_ns
@@ -62,6 +68,7 @@ class Links:
         noise_w_per_hz: np.ndarray,
         rx_antennas: np.ndarray,
         fixed_efficiency_bps_hz: float | None,
+        ergodic_law: Fading | None = None,
     ) -> None:
         self.channel = channel
         self.positions = positions
@@ -84,6 +91,12 @@ class Links:
         self.cell_ns = to_ns(channel.cell_s)
         self.cheap = channel.is_cheap  # a gain costs a hash, not a sum of sinusoids
         self.static = self.cell_ns == NEVER_NS
+        self.ergodic = ergodic_law is not None
+        self._mean_rates: dict[int, ErgodicRate] = {}  # by the number of receive antennas
+        if ergodic_law is not None:
+            self._mean_rates = {
+                n: ErgodicRate(rate_map, ergodic_law, n) for n in np.unique(rx_antennas).astype(int).tolist()
+            }
 
     def expect(self, edges: np.ndarray) -> None:
         """edges: [num_edges, 2] nodes that will send to each other. That changes the cost of what is asked, never an answer."""
@@ -108,8 +121,13 @@ class Links:
         gain = 10.0 ** (self.channel.mean_gain_db(tx, rx, time_s) / 10.0)
         return self.tx_power_w[tx] / self.noise_w_per_hz[rx] * self.rx_antennas[rx] * gain
 
-    def efficiency(self, snr: np.ndarray) -> np.ndarray:
-        """[...] bit/s/Hz that a sender gets which follows the channel: `RateMap.efficiency`, its constants worked out."""
+    def efficiency(self, snr: np.ndarray, rx: np.ndarray | None = None) -> np.ndarray:
+        """[...] bit/s/Hz that a sender gets which follows the channel: `RateMap.efficiency`, its constants worked out.
+
+        rx: [...] receivers, broadcast against snr; only an ergodic law asks for them, as their antennas shape it. Without them
+        they have the fewest antennas that there are."""
+        if self.ergodic:
+            return self._mean_efficiency(snr, rx)
         rate: np.ndarray = snr * self._gap
         rate += self._one
         np.log2(rate, rate)
@@ -118,6 +136,17 @@ class Links:
         if rate.size and snr.item(snr.argmin()) < self._floor:  # argmin: a reduction costs numpy five times as much
             rate[snr < self._floor] = 0.0
         return rate
+
+    def _mean_efficiency(self, snr: np.ndarray, rx: np.ndarray | None) -> np.ndarray:
+        fewest = min(self._mean_rates)
+        if rx is None or len(self._mean_rates) == 1:
+            return self._mean_rates[fewest].efficiency(snr)
+        antennas = np.broadcast_to(self.rx_antennas[rx], np.shape(snr))
+        rates = np.empty(np.shape(snr))
+        for count in np.unique(antennas).astype(int).tolist():
+            those = antennas == count
+            rates[those] = self._mean_rates[count].efficiency(np.asarray(snr)[those])
+        return rates
 
     def broadcast_efficiency(
         self, tx: int, receivers: tuple[int, ...], reach: float, bandwidth_hz: float, time_s: float
@@ -132,8 +161,12 @@ class Links:
             mean = self._constant_mean_cn0.of(tx, receivers)
         else:
             mean = self.mean_cn0(np.full(len(receivers), tx), np.array(receivers), time_s)
-        weakest = np.sort(mean)[::-1][math.ceil(reach * len(mean) - 1e-9) - 1]  # 0.28 * 25 is a little over 7
-        efficiency = float(self.efficiency(weakest[None] / bandwidth_hz)[0]) or self.lowest_efficiency
+        last = math.ceil(reach * len(mean) - 1e-9) - 1  # 0.28 * 25 is a little over 7
+        if self.ergodic:
+            efficiency = float(np.sort(self.efficiency(mean / bandwidth_hz, np.array(receivers)))[::-1][last])
+        else:
+            efficiency = float(self.efficiency(np.sort(mean)[::-1][last][None] / bandwidth_hz)[0])
+        efficiency = efficiency or self.lowest_efficiency
         if constant:
             self._broadcast[key] = efficiency
         return efficiency
@@ -144,7 +177,7 @@ class Links:
         known = self._decodes.get(key)
         if known is None:
             cn0 = self.constant_cn0(tx, receivers)
-            known = bool((self.efficiency(cn0 / power_band_hz) >= efficiency * DECODED).all())
+            known = bool((self.efficiency(cn0 / power_band_hz, np.array(receivers)) >= efficiency * DECODED).all())
             self._decodes[key] = known
         return known
 

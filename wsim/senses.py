@@ -40,7 +40,7 @@ class Senses:
             cn0 = links.cn0(tx, rx, links.cell_at(self._run.clock.now_ns), 1)
             if request.what == "rate":
                 bandwidth_hz = self._run.scenario.channel.bandwidth_hz
-                value = float(links.efficiency(cn0 / bandwidth_hz)[0, 0] * bandwidth_hz)
+                value = float(links.efficiency(cn0 / bandwidth_hz, rx[:, None])[0, 0] * bandwidth_hz)
             else:
                 value = float(10 * np.log10(cn0[0, 0] * links.noise_w_per_hz[rx][0] / links.tx_power_w[tx][0]))
         else:

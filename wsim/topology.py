@@ -298,10 +298,11 @@ def build_hearing(scenario: Scenario, mac: MediumAccess, world: World) -> Hearin
 def _refuse_unreachable(scenario: Scenario, mac: MediumAccess, world: World, edges: np.ndarray) -> None:
     """Among devices that stay where they are, an edge of a fixed graph that carries nothing would wait for ever.
 
-    With fading, an edge is given up 10 dB later: a Rayleigh peak that high comes once in 22,000 coherence times."""
+    With fading, an edge is given up 10 dB later: a Rayleigh peak that high comes once in 22,000 coherence times, and makes an
+    ergodic rate of that fraction."""
     if world.positions.max_speed_mps > 0.0 or not len(edges):
         return
-    least_db = scenario.phy.min_snr_db - (0.0 if world.links.static else 10.0)
+    least_db = scenario.phy.min_snr_db - (0.0 if world.links.static and not world.links.ergodic else 10.0)
     for tx, rx in ((edges[:, 0], edges[:, 1]), (edges[:, 1], edges[:, 0])):
         band_hz = np.full(len(tx), scenario.channel.bandwidth_hz)
         if mac.divides_band:  # a power-limited uplink may narrow its band down to its share

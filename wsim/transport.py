@@ -399,7 +399,7 @@ class Transport:
             cn0 = links.cn0(tx, rx, first, len(cells))
             middles = np.clip(starts + links.cell_ns / 2, transfer.started_ns, end_ns)
             band = bands[np.maximum(np.searchsorted(times, middles, side="right") - 1, 0)]
-        bad = links.efficiency(cn0 / band) < transfer.efficiency * DECODED
+        bad = links.efficiency(cn0 / band, rx[:, None]) < transfer.efficiency * DECODED
         before = np.concatenate([np.zeros((len(bad), 1), dtype=np.int64), np.cumsum(bad, axis=1)], axis=1)
         edges_bits = np.concatenate([[0.0], np.cumsum(flight.segmentation.packet_bits()[packets])])
         at_ns = np.interp(edges_bits, np.append(drained, float(transfer.bits)), np.append(times, float(end_ns)))

@@ -67,12 +67,13 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
     positions = Positions(paths)
     radios = [member.radio for member in members]
     fdd_cell = bool(mac.needs_server) and scenario.phy.duplex == "fdd"
+    fading = _fading(scenario)
     channel = Channel(
         positions,
         scenario.channel.carrier_hz,
         path_loss=_path_loss(scenario),
         shadowing=_shadowing(scenario),
-        fading=_fading(scenario),
+        fading=fading,
         antenna_gain_dbi=[radio.antenna_gain_dbi for radio in radios],
         rx_antennas=[radio.rx_antennas for radio in radios],
         key=streams.key("channel"),
@@ -97,6 +98,7 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
         np.asarray(noise_w_per_hz(np.array([radio.noise_figure_db for radio in radios])), dtype=np.float64),
         np.array([radio.rx_antennas for radio in radios], dtype=np.float64),
         None if fixed is None else fixed * (1.0 - scenario.phy.overhead),
+        fading if fading is not None and fading.correlation == "ergodic" else None,
     )
     energies = [member.energy or Energy() for member in members]
 
@@ -234,12 +236,5 @@ def _fading(scenario: Scenario):  # type: ignore[no-untyped-def]
     config = scenario.channel.fading
     if config.kind == "none":
         return None
-    keys = {
-        "correlation": config.correlation,
-        "block_s": config.block_s,
-        "both_ends_move": config.both_ends_move,
-        "environment_speed_mps": config.environment_speed_mps,
-    }
-    if config.kind == "rician":
-        keys["k_db"] = config.k_db  # type: ignore[assignment]
-    return find("fading", config.kind)(**keys)
+    law = find("fading", config.kind)
+    return law(**own_keys("fading", law, config))

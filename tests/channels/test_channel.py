@@ -12,6 +12,7 @@ from scipy.special import gammainc
 from channels.channel import Channel
 from channels.fading import Rayleigh, Rician
 from channels.mobility import Positions, Static
+from channels.nakagami import Nakagami
 from channels.path_loss import FreeSpace, LogDistance, UmiStreetCanyon, free_space_loss_db
 from channels.shadowing import UMI_SHADOWING, Shadowing
 from channels.tr38901_umi import umi_los_probability
@@ -22,6 +23,9 @@ FADINGS = {
     "rician block": Rician(block_s=0.05, k_db=3.0),
     "doppler": Rayleigh("doppler"),
     "rician doppler": Rician("doppler", k_db=3.0),
+    "nakagami block": Nakagami(m=2.0),
+    "nakagami doppler": Nakagami("doppler", m=0.7),
+    "ergodic": Rayleigh("ergodic"),
     "one ring": Rayleigh("doppler", both_ends_move=False, num_sinusoids=20),
 }
 
@@ -73,7 +77,7 @@ def test_two_branch_outage_of_the_uplink_is_gamma(cell, fading):
 
 def test_duplex_decides_whether_directions_fade_together(cell):
     up, down = (np.arange(6), np.full(6, 6)), (np.full(6, 6), np.arange(6))
-    for fading in (Rayleigh(), Rayleigh("doppler"), Rician("doppler")):
+    for fading in (Rayleigh(), Rayleigh("doppler"), Rician("doppler", k_db=9.0)):
         tdd = cell(fading=fading, reciprocal=True, rx_antennas=1)
         np.testing.assert_array_equal(tdd.gain(*up, 3, 5), tdd.gain(*down, 3, 5))
         fdd = cell(fading=fading, reciprocal=False, rx_antennas=1)

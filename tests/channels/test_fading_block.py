@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import integrate, special, stats
 
 from channels.block_fading import BlockFading
 from channels.branches import Ends
 from channels.fading import Rayleigh, Rician
+from channels.nakagami import Nakagami, transform
 
 NUM_NODES, NUM_BLOCKS = 150, 20
 THRESHOLDS = np.array([0.01, 0.1, 0.5, 1.0, 3.0])
@@ -117,4 +118,53 @@ def test_registry_builds_every_kind():
 )
 def test_bad_parameters_are_refused(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
-        Rician(**arguments)
+        Rician(**({"k_db": 3.0} | arguments))
+
+
+@pytest.mark.parametrize("m", [0.49, np.nan, np.inf, -1.0])
+def test_nakagami_below_one_half_is_refused(m):
+    with pytest.raises(ValueError, match="m = "):
+        Nakagami(m=m)
+
+
+LAWS = {
+    "rayleigh": Rayleigh(),
+    "rician": Rician(k_db=6.0),
+    "nakagami 0.5": Nakagami(m=0.5),
+    "nakagami 3": Nakagami(m=3.0),
+}
+
+
+@pytest.mark.parametrize("antennas", [1, 3])
+@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+def test_outage_of_every_law_is_what_it_says(power, law, antennas):
+    _check_outage(power(law, rx_antennas=antennas), np.clip(1 - law.exceeds(THRESHOLDS, antennas), 1e-5, None))
+
+
+@pytest.mark.parametrize("mean_snr_db", [-5.0, 10.0])
+@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+def test_ergodic_capacity_of_every_law(power, law, mean_snr_db):
+    """E log2(1 + a g) = integral_0^inf P(g > (2^r - 1)/a) dr, by quadrature; for Rayleigh also exp(1/a) E1(1/a)/ln 2.
+    223,500 independent draws: the standard error is below 0.3 % of the capacity."""
+    a = 10 ** (mean_snr_db / 10)
+    capacity = integrate.quad(lambda r: law.exceeds((2**r - 1) / a), 0, np.log2(1 + 60 * a))[0]
+    if law.k == 0 and not isinstance(law, Nakagami):
+        assert capacity == pytest.approx(np.exp(1 / a) * special.exp1(1 / a) / np.log(2), rel=1e-9)
+    rates = np.log2(1 + a * power(law))
+    error = rates.std() / np.sqrt(rates.size)
+    assert error < 0.003 * capacity
+    assert abs(rates.mean() - capacity) < 4.5 * error
+
+
+@pytest.mark.parametrize("m", [0.5, 0.8, 3.0, 20.0])
+def test_nakagami_table_is_the_inverse_of_the_law(m):
+    """The table of the transform against bisection-free inverses of SciPy, and through the law itself: F_m(T(x)) = 1 - exp(-x)."""
+    x = np.exp(np.linspace(-20.0, 3.5, 1001))
+    found = Nakagami(m=m).from_exponential(x)
+    np.testing.assert_allclose(found, transform(x, m), rtol=1e-5)
+    np.testing.assert_allclose(special.gammainc(m, m * found), -np.expm1(-x), rtol=2e-4 if m > 5 else 3e-5)
+    assert (np.diff(found) > 0).all()
+
+
+def test_nakagami_of_one_is_rayleigh(power):
+    np.testing.assert_allclose(power(Nakagami(m=1.0)), power(Rayleigh()), rtol=1e-5)

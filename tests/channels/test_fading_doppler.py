@@ -10,7 +10,8 @@ from scipy import special, stats
 from channels.branches import Ends
 from channels.doppler_fading import DopplerFading
 from channels.fading import Rayleigh, Rician
-from channels.mobility import Area, Positions, RandomWaypoint, Static
+from channels.mobility import Area, Positions, RandomWaypoint, Static, Trace
+from channels.nakagami import Nakagami, transform
 
 WAVELENGTH_M = 0.1
 N = 16
@@ -184,6 +185,50 @@ def test_level_crossings_and_fade_durations_match_theory(tools, level):
     fade_s = below.mean() / crossings.mean()
     theory_s = (np.exp(level**2) - 1) / (level * doppler_hz * np.sqrt(2 * np.pi))
     assert abs(fade_s - theory_s) < (4.5 * error / rate + 0.03) * theory_s
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """62,500 links of 250 nodes that walk at 1 m/s, each to one of 250 that stand still."""
+    walker = Trace([0.0, 1e4], [(0.0, 0.0, 1.5), (1e4, 0.0, 1.5)])
+    positions = Positions([walker] * 250 + [Static((0, 0, 0))] * 250)
+    return positions, *(a.ravel() for a in np.meshgrid(np.arange(250), 250 + np.arange(250)))
+
+
+def _power(crowd, config, t_s):
+    positions, near, far = crowd
+    fading, ends = _fading(positions, config), _ends(near, far)
+    return fading.power(ends, fading.prepare(ends), np.asarray(t_s))
+
+
+@pytest.mark.parametrize("m", [0.5, 4.0])
+def test_nakagami_outage_under_doppler_matches_gamma(crowd, m):
+    """As for Rayleigh: the transform carries the finite sum's x (1 - x/2) exp(-x)/(2N) over to the level T(x)."""
+    config = Nakagami("doppler", m=m, environment_speed_mps=0.0)
+    power = _power(crowd, config, [3.0])[:, 0]
+    level = np.array([0.01, 0.1, 0.5, 1.0, 2.0])
+    expected = special.gammainc(m, m * level)
+    x = -np.log1p(-expected)
+    corrected = expected - x * (1 - x / 2) * np.exp(-x) / (2 * N)
+    found = np.array([(power < v).mean() for v in level])
+    error = np.sqrt(np.clip(expected * (1 - expected), 1e-6, None) / power.size)
+    assert (np.abs(found - corrected) < 4.5 * error + x * np.exp(-x) / N**2).all()
+
+
+@pytest.mark.parametrize("m", [0.5, 3.0])
+def test_nakagami_power_autocorrelation_is_the_expansion_of_its_transform(crowd, m):
+    """sum_k c_k^2 J0^(2k), c_k by Gauss-Laguerre quadrature, with N = 256 sinusoids, so that 1/N is below the standard error
+    of 62,500 links (0.4 % of the variance and more)."""
+    config = Nakagami("doppler", m=m, environment_speed_mps=0.0, num_sinusoids=256)
+    lags_m = LAGS_M[[0, 2, 4]]
+    power = _power(crowd, config, np.concatenate(([2.0], 2.0 + lags_m)))
+    products = (power[:, 1:] - 1) * (power[:, :1] - 1)
+    x, w = special.roots_laguerre(150)
+    c = [(w * transform(x, m) * special.eval_laguerre(k, x)).sum() for k in range(1, 25)]
+    assert sum(c_k**2 for c_k in c) == pytest.approx(1 / m, rel=1e-2)  # the variance, at r = 1
+    expected = sum(c_k**2 * _j0(lags_m) ** (2 * k) for k, c_k in enumerate(c, start=1))
+    assert (_standard_errors(products, expected) < 4.5).all()
+    assert (_standard_errors(products, _j0(lags_m) ** 2)[0] > 10).all()  # it is not Rayleigh's
 
 
 def test_nothing_varies_without_movement():

@@ -256,6 +256,19 @@ def test_the_carrier_of_3_5_hz() -> None:
         ("1e6 }", '1e6, path_loss = "tr38901_umi" }', ["path_loss", "base-station"]),
         ("1e6 }", '1e6, path_loss = "log_distance" }', ["[channel.path_loss] exponent", "missing"]),
         ("1e6 }", '1e6, fading = "rician" }', ["[channel.fading] k_db", "missing"]),
+        ("1e6 }", '1e6, fading = "nakagami" }', ["[channel.fading] m", "missing", "0.5 to 1000"]),
+        ("1e6 }", '1e6, fading = { kind = "nakagami", m = 0.2 } }', ["[channel.fading] m = 0.2", "0.5 to 1000"]),
+        ("1e6 }", '1e6, fading = "raleigh" }', ["[channel.fading] kind", "rayleigh?"]),
+        (
+            "1e6 }",
+            '1e6, fading = { kind = "rayleigh", correlation = "jakes" } }',
+            ["correlation", "doppler", "ergodic"],
+        ),
+        (
+            "1e6 }",
+            '1e6, fading = { kind = "rayleigh", k = 3.0 } }',
+            ["[channel.fading] k = 3", "unknown key of rayleigh"],
+        ),
         (
             "1e6 }",
             "1e6, forced_loss = { rate = 0.9, mean_burst_packets = 2.0 } }",

@@ -150,4 +150,4 @@ class ChannelAhead:
         ends = np.asarray(pairs, dtype=np.int64)
         cn0 = self._links.cn0(ends[:, 0], ends[:, 1], first_cell, num_cells).T
         band_hz = self._power_band_hz
-        return cn0 if band_hz is None else self._links.efficiency(cn0 / band_hz)
+        return cn0 if band_hz is None else self._links.efficiency(cn0 / band_hz, ends[:, 1])

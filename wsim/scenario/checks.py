@@ -145,10 +145,6 @@ def _channel(scenario: Scenario, source: str) -> None:
                 raise problem(
                     source, ("channel", "shadowing", key), "this key is missing; log-normal shadowing needs it"
                 )
-    if channel.fading.kind == "rician" and channel.fading.k_db is None:
-        raise problem(
-            source, ("channel", "fading", "k_db"), "this key is missing; rician fading needs it, such as 9.0 dB"
-        )
     forced = channel.forced_loss
     bursts = forced.unit == "packet" and forced.mean_burst_packets > 1
     if bursts and forced.mean_burst_packets * (1 - forced.rate) < forced.rate:

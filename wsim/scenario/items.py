@@ -64,7 +64,9 @@ def check(
     channel = scenario.channel
     (path_loss,), path_loss_table = complete(channel.path_loss, ("channel", "path_loss"), source)
     made(path_loss, ("channel", "path_loss"), source, path_loss_table, taken(path_loss.make, los=channel.los))
-    channel = channel.model_copy(update={"path_loss": path_loss_table})
+    (fading,), fading_table = complete(channel.fading, ("channel", "fading"), source)
+    made(fading, ("channel", "fading"), source, fading_table)
+    channel = channel.model_copy(update={"path_loss": path_loss_table, "fading": fading_table})
     devices = tuple(
         group.model_copy(update={"mobility": complete(group.mobility, ("devices", i, "mobility"), source)[1]})
         for i, group in enumerate(scenario.devices)

@@ -32,6 +32,7 @@ GIVEN: dict[str, tuple[str, ...]] = {  # what the engine hands in, by kind of it
     "dataset": ("rng",),
     "partition": ("labels", "num_devices", "rng"),
     "path_loss": ("los",),
+    "fading": (),
     "mobility": ("area", "height_m", "position_m"),
     "mac": (),
 }

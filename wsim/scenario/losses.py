@@ -37,7 +37,7 @@ def loses_for_good(scenario: Scenario, *, broadcast: bool) -> str | None:
         return f"channel.forced_loss.rate = {shown(channel.forced_loss.rate)} loses a packet and {again}"
     if broadcast or scenario.phy.rate == "fixed":
         what = "a broadcast" if broadcast else "a fixed rate"
-        if channel.fading.kind != "none":
+        if channel.fading.own.get("correlation", "ergodic") != "ergodic":
             return f"{what} does not adapt to its receiver's fading and {again}"
         if moving:
             return f"{what} does not adapt to a moving receiver and {again}"

@@ -137,7 +137,6 @@ NoiseFigureDb = Annotated[float, Quantity(0.0, 50.0, "noise figures are in dB", 
 SnrDb = Annotated[float, Quantity(-60.0, 100.0, "signal-to-noise ratios are in dB", decibel=True)]
 MarginDb = Annotated[float, Quantity(0.0, 60.0, "margins are in dB", decibel=True)]
 SpreadDb = Annotated[float, Quantity(0.0, 40.0, "standard deviations of shadowing are in dB")]
-KFactorDb = Annotated[float, Quantity(-40.0, 60.0, "Rician K factors are in dB", decibel=True)]
 DistanceM = Annotated[float, Quantity(0.0, 1e6, "distances are in m", typical=(0.5, 1e5), above=True)]
 DistanceOrZeroM = Annotated[float, Quantity(0.0, 1e6, "distances are in m", typical=(0.5, 1e5))]
 CoordinateM = Annotated[float, Quantity(-1e6, 1e6, "coordinates are in m")]

@@ -36,16 +36,12 @@ class Shadowing(Table):
         return data
 
 
-class Fading(Table):
-    """Small-scale fading. block: a new value every `block_s`; doppler: Clarke's spectrum over the distance travelled."""
+class Fading(ItemTable):
+    """Small-scale fading; the own keys are those of the law."""
 
     shorthand: ClassVar[str | None] = "kind"
-    kind: Literal["none", "rayleigh", "rician"] = "none"
-    k_db: q.KFactorDb | None = None  # rician
-    correlation: Literal["block", "doppler"] = "block"
-    block_s: q.Seconds = 0.1  # block
-    both_ends_move: bool = True  # doppler: scattering around both ends, J0 times J0
-    environment_speed_mps: q.SpeedMps = 0.5  # doppler: what moves around static devices
+    items: ClassVar[Mapping[str, str]] = {"kind": "fading"}
+    kind: str = "none"
 
 
 class ForcedLoss(Table):
