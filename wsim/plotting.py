@@ -183,7 +183,7 @@ def _accuracy_curves(record: RunRecord) -> dict[str, tuple[np.ndarray, dict[str,
         for group, name in enumerate(record.group_names):
             color = GROUP_COLORS[group % len(GROUP_COLORS)]
             of_group = record.series_accuracy_by_group[number, :, group, 0]
-            curves[_short(name)] = of_group, {"color": color, "linewidth": 1.6}
+            curves[short(name)] = of_group, {"color": color, "linewidth": 1.6}
     elif np.isfinite(record.accuracy_worst).any():
         curves["worst device"] = record.accuracy_worst, {"color": ORANGE, "linewidth": 1.6}
     return curves
@@ -287,7 +287,7 @@ def _draw_map(axis: Axes, record: RunRecord) -> None:
     for group, name in enumerate(record.group_names):
         x, y = place[: record.num_devices][record.group == group].T
         axis.scatter(
-            x, y, s=size, color=GROUP_COLORS[group % len(GROUP_COLORS)], zorder=2, linewidths=0, label=_short(name)
+            x, y, s=size, color=GROUP_COLORS[group % len(GROUP_COLORS)], zorder=2, linewidths=0, label=short(name)
         )
     x, y = place[record.num_devices :].T
     if len(x):
@@ -300,7 +300,7 @@ def _draw_map(axis: Axes, record: RunRecord) -> None:
     axis.set_ylim(center[1] - half, center[1] + half)
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     return name if len(name) <= 14 else f"{name[:13]}…"
 
 

@@ -190,6 +190,14 @@ def test_show_and_plot_need_the_file_only(home: Path, capsys: pytest.CaptureFixt
         assert Path(picture).read_bytes().startswith(b"\x89PNG")
 
 
+def test_plot_draws_the_map_of_a_scenario_or_a_result(home: Path) -> None:
+    assert wsim("plot", "cell.toml", "--at", "3", "--set", "channel.carrier_hz=2e9") == 0
+    assert wsim("run", "cell.toml", "--out", "made.h5", "--quiet") == 0
+    assert wsim("plot", "made.h5", "--map") == 0
+    for picture in ("outputs/cell-map.png", "made-map.png"):
+        assert Path(picture).read_bytes().startswith(b"\x89PNG")
+
+
 # -- bad input: exit code 2 -------------------------------------------------------------------------------------------
 
 
@@ -213,7 +221,11 @@ def test_show_and_plot_need_the_file_only(home: Path, capsys: pytest.CaptureFixt
         (["run", "nothing.h5"], ["nothing.h5"]),
         (["show", "nothing.h5"], ["nothing.h5"]),
         (["show", "cell.toml"], ["cell.toml"]),
-        (["plot", "cell.toml"], ["cell.toml"]),
+        (["plot", "cel.toml"], ["cel.toml", "no such file", "cell.toml?"]),
+        (["plot", "cell.toml", "--out", "cell.jpg"], ["cell.jpg", ".png"]),
+        (["plot", "cell.toml", "--out", "cell.toml"], ["cell.toml"]),
+        (["plot", "nothing.h5", "--at", "3"], ["nothing.h5", "--at", "--map"]),
+        (["plot", "cell.toml", "--at", "-3"], ["--at", "greater than or equal to 0"]),
     ],
 )
 def test_bad_input_is_one_line_that_names_it(

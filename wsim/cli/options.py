@@ -16,6 +16,14 @@ ScenarioFile = Annotated[
     ),
 ]
 ResultFile = Annotated[Path, typer.Argument(metavar="RESULT", help="Result file (.h5).", show_default=False)]
+PlotFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="Result (.h5), or scenario (.toml, or the name of one that comes with wsim).",
+        show_default=False,
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as stop.rounds=10. Repeatable."),

@@ -1,4 +1,4 @@
-"""`wsim show` and `wsim plot`: what a result file holds."""
+"""`wsim show` and `wsim plot`: what a result file holds, and where a scenario takes place."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from wsim.cli.options import Json, ResultFile
+from wsim.cli.options import Arm, Json, Overrides, PlotFile, ResultFile, Seed
 from wsim.cli.output import PLAIN, print_record, stderr
+from wsim.cli.running import load_scenario
 from wsim.errors import ResultError
 
 
@@ -20,19 +21,67 @@ def show(result: ResultFile, json: Json = False) -> None:
 
 
 def plot(
-    result: ResultFile,
+    file: PlotFile,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Picture, .png, .pdf or .svg (default: beside the result).", show_default=False),
+        typer.Option(
+            "--out",
+            help="Picture, .png, .pdf or .svg (default: beside the result; of a scenario, outputs/NAME-map.png).",
+            show_default=False,
+        ),
     ] = None,
+    map: Annotated[bool, typer.Option("--map", help="Of a result, too: the map, with coverage, instead.")] = False,
+    at: Annotated[
+        float | None,
+        typer.Option(
+            "--at",
+            metavar="SECONDS",
+            min=0.0,
+            help="Simulated time of the map (default: the start; a result's end).",
+            show_default=False,
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    arm: Arm = None,
 ) -> None:
-    """Draw the picture of a result file."""
+    """Draw the picture of a result, or the map of a scenario: positions, links and coverage."""
+    is_scenario = file.suffix == ".toml" or (not file.suffix and not file.exists())
+    if is_scenario or map:
+        _plot_map(file, out, at, overrides, seed, arm)
+        return
+    for name, given in (("--at", at), ("--set", overrides), ("--seed", seed), ("--arm", arm)):
+        if given is not None:
+            raise ResultError(f"{file}: {name} is for maps; give --map, or a scenario")
     from wsim.plotting import plot_run
     from wsim.results import read
 
-    record = read(result)
-    picture = out or result.with_suffix(".png")
-    if picture.exists() and picture.samefile(result):
-        raise ResultError(f"{picture}: is the result itself; choose another name for the picture")
+    record = read(file)
+    picture = _picture(file, out or file.with_suffix(".png"))
     plot_run(record, picture)
     stderr().print(f"{picture} written", **PLAIN)
+
+
+def _plot_map(
+    file: Path, out: Path | None, at: float | None, overrides: list[str] | None, seed: int | None, arm: str | None
+) -> None:
+    loaded = load_scenario(file, overrides, seed, arm)
+    from wsim.map_picture import plot_scene
+    from wsim.results import read
+    from wsim.scene import scene
+
+    is_result = file.suffix == ".h5"
+    if at is None:
+        at = read(file).simulated_s if is_result else 0.0
+    beside = file.with_name(f"{file.stem}-map.png")
+    picture = _picture(
+        file, out or (beside if is_result else Path("outputs") / f"{loaded.scenario.scenario.name}-map.png")
+    )
+    plot_scene(scene(loaded, at), picture)
+    stderr().print(f"{picture} written", **PLAIN)
+
+
+def _picture(file: Path, picture: Path) -> Path:
+    if picture.exists() and file.exists() and picture.samefile(file):
+        raise ResultError(f"{picture}: is the file itself; choose another name for the picture")
+    return picture

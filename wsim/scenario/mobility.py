@@ -13,11 +13,19 @@ from wsim.scenario.root import Scenario
 from wsim.scenario.world import DeviceGroup
 
 
+def area_of(scenario: Scenario) -> Area | None:
+    """Where devices may walk; None for the cells of a layout, in which nobody walks."""
+    area = scenario.area
+    if area.shape == "cells":
+        return None
+    size_m = area.radius_m if area.shape == "disc" else area.side_m
+    return Area(area.shape, size_m or 0.0)
+
+
 def mobility_arguments(scenario: Scenario, group: DeviceGroup) -> dict[str, Any]:
     """What the group's model takes beside its own keys."""
-    area = scenario.area
-    size_m = area.radius_m if area.shape == "disc" else area.side_m
-    given: dict[str, Any] = {} if area.shape == "cells" else {"area": Area(area.shape, size_m or 0.0)}
+    area = area_of(scenario)
+    given: dict[str, Any] = {} if area is None else {"area": area}
     given |= {
         "height_m": group.position.height_m,
         "position_m": (0.0, 0.0, 0.0),  # static: a node's place comes later
