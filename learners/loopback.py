@@ -18,6 +18,7 @@ import torch
 
 from learners.protocol import (
     Actuate,
+    AwaitJoin,
     Batches,
     Compute,
     Joined,
@@ -204,6 +205,8 @@ class Loopback:
                 return None
             case Observe():
                 return self._look(node, request)
+            case AwaitJoin():  # everybody has been here from the start
+                return _WAIT
             case Actuate():
                 return None
         raise TypeError(f"the program of node {node.id} yielded {request!r}, which is not a request")

@@ -4,6 +4,12 @@ An algorithm is a frozen dataclass of hyper-parameters whose `program(node)` is 
 (named tuples: as immutable as a frozen dataclass, and made in a third of its time). The simulator (`wsim.driver`) answers them in simulated time; `learners.loopback` answers them at once. An algorithm
 never sees a clock, an event or another node's state: only its own `Node` and what it received.
 
+Devices may leave, come back or fail (churn, empty batteries). A program of a device that is away stands still and goes on where
+it stood, with its own state; what was sent to it meanwhile is lost. That of a device that fails is closed. `Node.neighbors`, and
+a server's `Node.devices`, are those present. A `Receive` does not wait for a named sender that goes or is away or has gone on to
+a later round, nor, of a round and between devices one of which has been away, for one that did not have this node among its
+neighbors when it last asked for them; `Outcome` of what was sent to one that is away is "lost".
+
     request                       answered with
     Compute(op, args)             the op's result (a tensor or a `Deferred`), after the processor's time
     Send(to, kind, round, p)      a `Ticket`, once p is encoded; the message travels while the program goes on
@@ -12,6 +18,7 @@ never sees a clock, an event or another node's state: only its own `Node` and wh
     Sleep(duration_s)             None, later
     Read(value)                   the value itself, as a tensor (forces deferred work; costs batching)
     Report(name, value, metric)   None, at once; the engine evaluates it at the scenario's evaluation times
+    AwaitJoin()                   a `Joined`, as soon as somebody joins the neighborhood
     Observe(what, peer)           position | battery | gain | rate | time | membership, at the scenario's stated cost
     Actuate(what, value)          None, at once: transmit power (dBm) or channel index, from now on
 """
@@ -77,6 +84,7 @@ class Received(NamedTuple):
     missing: tuple[int, ...] = ()
     combined: Value = None
     noise: Any = None  # analog only: unit-variance noise tensor [num_values], drawn by the receiver's stream
+    newer: int | None = None  # nobody answered in this round, and others are further: the lowest round heard of
 
     @property
     def data(self) -> list[Value]:
@@ -187,11 +195,17 @@ class Report(NamedTuple):
     """Offer a value for evaluation. name: "model" for what the method's accuracy is of, any other that the learner lists in
     `reports` beside it. metric: an op (value, inputs [n, ...], labels [n]) -> correct [n], or (correct [n], losses [n]),
     instead of that of the node's task; or the accuracy, a scalar, which is slower on devices' own test samples. The name
-    "model" closes a round of the node; with value None it does only that (a server without a model)."""
+    "model" closes a round of the node; with value None it does only that (a server without a model). round: the one that is
+    closed, for a program that may leave some out."""
 
     name: str
     value: Value
     metric: Any = None
+    round: int | None = None
+
+
+class AwaitJoin(NamedTuple):
+    """Wait until a node comes into the neighborhood; answered with `Joined`. For who finds nobody there."""
 
 
 class Observe(NamedTuple):
@@ -252,7 +266,7 @@ class Node(Protocol):
 
     @property
     def devices(self) -> tuple[int, ...]:
-        """All device ids (what a server knows of its clients)."""
+        """Ids of the devices that are present, ascending (what a server knows of its clients)."""
 
     @property
     def samples_of(self) -> Sequence[int]:

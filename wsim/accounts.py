@@ -55,6 +55,18 @@ class Processors:
         self.free_at_ns[node] = start + duration_ns
         return start + duration_ns
 
+    def suspend(self, node: int, now_ns: int) -> int:
+        """Stop what the node computes; returns how much of it is left, for `resume`."""
+        left_ns = max(self.free_at_ns[node] - now_ns, 0)
+        self.busy_ns[node] -= left_ns
+        self.free_at_ns[node] = min(self.free_at_ns[node], now_ns)
+        return left_ns
+
+    def resume(self, node: int, now_ns: int, left_ns: int) -> None:
+        """Go on with the `left_ns` that `suspend` returned."""
+        if left_ns:
+            self.run(node, now_ns, left_ns)
+
     def computing_ns(self, now_ns: int) -> np.ndarray:
         """[num_nodes] time spent computing until now; what is queued behind now has not been spent."""
         ahead = np.maximum(np.array(self.free_at_ns, dtype=np.float64) - now_ns, 0.0)
@@ -87,6 +99,10 @@ class Radios:
         self._one_tx_share, self._one_rx_share = elements(self.tx_share), elements(self.rx_share)
         self._one_waiting, self._one_since_ns = elements(self.waiting), elements(self.since_ns)
         self._one_state_ns = [elements(row) for row in self.state_ns]
+
+    def off(self) -> np.ndarray:
+        """Indices of the nodes whose radio is switched off: none, ever."""
+        return np.empty(0, dtype=np.int64)
 
     def settle(self, nodes: np.ndarray | slice, now_ns: int) -> None:
         """Book the time since the last change at the present shares."""
@@ -197,6 +213,7 @@ def power_w(power: Power, processors: Processors, radios: Radios, now_ns: int) -
     resting_w = power.idle_w if power.rest_is_idle else power.listen_w
     total = computing * power.compute_w + tx * radios.tx_w + rx * power.rx_w + rest * resting_w
     watts: np.ndarray = total * power.counted
+    watts[radios.off()] = 0.0
     return watts
 
 

@@ -37,6 +37,7 @@ class Call(simpy.Event):
         self.data = data
 
     def cancel(self) -> None:
+        """The callback is not run."""
         if self.callbacks is not None:
             self.callbacks = []
 
@@ -66,6 +67,10 @@ class Clock:
         call = Call(self.env, callback, data)
         self._schedule(call, priority, int(time_ns) - self.env._now)  # type: ignore[arg-type]  # as above
         return call
+
+    def time_of(self, call: Call) -> int:
+        """When a call that is to come will run (a search: not for what happens often)."""
+        return next(int(time_ns) for time_ns, _, _, event in self.env._queue if event is call)
 
     def next_ns(self) -> float:
         """Time of the next event, infinity if there is none."""

@@ -7,14 +7,17 @@ is only recorded here (see `learners.deferred`): what moves the clock are FLOPs 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from learners.protocol import (
     SERVER,
     Actuate,
+    AwaitJoin,
     Compute,
+    Joined,
     Message,
     NotFiniteError,
     Observe,
@@ -30,12 +33,15 @@ from learners.protocol import (
     Ticket,
 )
 from wsim.accounts import Processors
-from wsim.clock import DEADLINE, NS_PER_S, Call, Clock, to_ns
+from wsim.clock import DEADLINE, NORMAL, NS_PER_S, Call, Clock, to_ns
 from wsim.errors import SimulationError
 from wsim.ledger import Ledger
 from wsim.node import SimNode
 from wsim.record import PROGRAM_STATES
 from wsim.transport import Flight, Transport
+
+if TYPE_CHECKING:
+    from wsim.presence import Presence
 
 COMPUTING, RECEIVING, SLEEPING, AWAITING, OBSERVING, FINISHED = range(len(PROGRAM_STATES))
 KEPT_OUTCOMES = 256
@@ -52,7 +58,7 @@ WAIT = _Wait()
 class Runner:
     """One program of one node."""
 
-    __slots__ = ("is_service", "node", "program", "since_ns", "state", "state_ns", "timer", "waiting")
+    __slots__ = ("held", "is_service", "node", "program", "since_ns", "state", "state_ns", "timer", "waiting")
 
     def __init__(self, node: SimNode, program: Program, is_service: bool) -> None:
         self.node = node
@@ -63,6 +69,18 @@ class Runner:
         self.state_ns = [0] * len(PROGRAM_STATES)
         self.timer: Call | None = None
         self.waiting: Waiting | None = None
+        self.held: Held | None = None  # while its node is away
+
+
+@dataclass
+class Held:
+    """Where a program stood when its node went away. call: what would have woken it, at time_ns; answer: what it is owed, a
+    tuple of one."""
+
+    state: int
+    call: tuple[Callable[[Call], None], Any] | None = None
+    time_ns: int = 0
+    answer: tuple[Any] | None = None
 
 
 class Waiting:
@@ -113,6 +131,8 @@ class Driver:
         self.runners: list[Runner] = []
         self.main_left = 0  # programs that have not ended, services aside
         self.timers = 0  # programs that will go on by themselves
+        self.presence: Presence | None = None  # None: nobody ever comes or goes
+        self._for_company: list[Runner] = []  # who waits for somebody to join
         self._handlers: dict[type, Callable[[Runner, Any], Any]] = {
             Compute: self._compute,
             Send: self._send,
@@ -123,6 +143,7 @@ class Driver:
             Report: self._report,
             Observe: self._observe,
             Actuate: self._actuate,
+            AwaitJoin: self._await_join,
         }
 
     # -- programs ------------------------------------------------------------------------------------------------------
@@ -135,11 +156,15 @@ class Driver:
             is_service = isinstance(program, Service)
             self.main_left += not is_service
             node.live += 1
-            self.runners.append(Runner(node, program.program if is_service else program, is_service))  # type: ignore[union-attr, arg-type]
+            runner = Runner(node, program.program if is_service else program, is_service)  # type: ignore[union-attr, arg-type]
+            self.runners.append(runner)
+            node.runners.append(runner)
 
     def start(self) -> None:
+        """All programs, but those of nodes that are away."""
         for runner in self.runners:
-            self._resume(runner, None)
+            if runner.held is None:
+                self._resume(runner, None)
 
     def who_waits(self) -> str:
         """One line naming the programs that wait, for the error when nothing can happen any more."""
@@ -255,7 +280,7 @@ class Driver:
         self._resume(runner, self._put_on_air(runner.node, to, request))
 
     def _put_on_air(self, node: SimNode, to: Sequence[int], request: Send) -> Ticket:
-        degree = len(node.neighbors)
+        degree = node.degree
         groups = (
             self.transport.audiences(node.index, node.indices_of(to))
             if request.broadcast
@@ -296,7 +321,10 @@ class Driver:
             runners = self._awaiting.pop(entry[0], None)
             if runners is not None:
                 for runner in runners:
-                    self._resume(runner, outcome)
+                    if runner.held is not None:
+                        runner.held.answer = (outcome,)
+                    elif runner.state != FINISHED:
+                        self._resume(runner, outcome)
                 return
             outcomes = self.nodes[entry[1]].outcomes
             outcomes[entry[0]] = outcome
@@ -341,6 +369,11 @@ class Driver:
         if round <= node.closed.get(kind, -1):
             return  # late: delivered, never used
         node.inbox.setdefault(kind, {})[round, sender] = message  # a newer one supersedes
+        if self.presence is not None:
+            for waiting in list(node.waiting):
+                request = waiting.request
+                if request.kind == kind and request.round is not None and request.round < round:
+                    self._forsake(waiting, sender)
 
     def _message(self, flight: Flight, sender: int, i: int, part: np.ndarray | None) -> Message:
         """What receiver i gets: the same object for all who get the whole of a digital message."""
@@ -398,6 +431,8 @@ class Driver:
                     if waiting.need <= 0:
                         break
                     self._accept(waiting, box.pop(key))
+        if self.presence is not None:
+            self._forsake_absent(waiting)
         if waiting.need <= 0 or request.timeout_s == 0:
             return self._answer(waiting)
         runner.state = RECEIVING
@@ -428,11 +463,15 @@ class Driver:
         request, node = waiting.request, waiting.runner.node
         got = waiting.got
         missing: tuple[int, ...] = ()
+        newer: int | None = None
         if request.senders is not None:
             got.sort(key=_sender)
             if len(got) < len(request.senders):
                 here = {message.sender for message in got}
                 missing = tuple(sender for sender in request.senders if sender not in here)
+            if self.presence is not None and not got and request.round is not None:
+                further = [k for k, _ in node.inbox.get(request.kind, ()) if k > request.round]
+                newer = min(further, default=None)
         self._ledger.used += len(got)
         if request.round is not None:
             node.close(request.kind, request.round)
@@ -441,7 +480,133 @@ class Driver:
         noise = None
         if got and got[0].coefficient is not None:
             noise = node.analog_noise(got[0].round, waiting.num_values or len(got[0].data))
-        return Received(tuple(got), missing, waiting.state, noise)
+        return Received(tuple(got), missing, waiting.state, noise, newer)
+
+    # -- coming and going -----------------------------------------------------------------------------------------------
+
+    def hold(self, node: SimNode) -> None:
+        """The node goes away: its programs stand still. Their time away counts as `sleeping`."""
+        for runner in node.runners:
+            if runner.state == FINISHED or runner.held is not None:
+                continue
+            held = runner.held = Held(runner.state)
+            if runner.timer is not None:
+                held.time_ns = self._clock.time_of(runner.timer)
+                held.call = runner.timer.callbacks[0], runner.timer.data
+                self._stop_timer(runner)
+            self._enter(runner, SLEEPING)
+
+    def hold_back(self, node: SimNode) -> None:
+        """The node is away from the start: its programs begin when it joins."""
+        for runner in node.runners:
+            runner.held = Held(RECEIVING, answer=(None,))
+            runner.state = SLEEPING
+
+    def release(self, node: SimNode, away_ns: int) -> None:
+        """The node is back after away_ns: what it computed goes on, what it waited for and has missed is answered, what would
+        have woken it meanwhile wakes it now."""
+        now_ns = self._clock.now_ns
+        for runner in node.runners:
+            held, runner.held = runner.held, None
+            if held is None:
+                continue
+            self._enter(runner, held.state)
+            if held.call is not None:
+                callback, data = held.call
+                time_ns = held.time_ns + away_ns if held.state == COMPUTING else max(held.time_ns, now_ns)
+                priority = DEADLINE if held.state == RECEIVING else NORMAL
+                runner.timer = self._clock.at(time_ns, callback, data, priority)
+                self.timers += 1
+            if runner.waiting is not None:
+                self._forsake_absent(runner.waiting)
+                if runner.waiting.need <= 0:
+                    self._complete(runner.waiting)
+            elif held.answer is not None:
+                self._resume(runner, held.answer[0])
+
+    def end(self, node: SimNode) -> None:
+        """The node has failed for good: so have its programs."""
+        for runner in node.runners:
+            if runner.state == FINISHED:
+                continue
+            if runner.timer is not None:
+                self._stop_timer(runner)
+            if runner.waiting is not None:
+                node.waiting.remove(runner.waiting)
+                runner.waiting = None
+            runner.held = None
+            self._enter(runner, FINISHED)
+            self.main_left -= not runner.is_service
+            runner.program.close()
+        node.live = 0
+        node.inbox.clear()
+
+    def departed(self, id: int) -> None:
+        """Nobody waits for this node any more."""
+        for node in self.nodes:
+            for waiting in list(node.waiting):
+                self._forsake(waiting, id)
+
+    def joined(self, id: int, welcoming: Callable[[SimNode], bool]) -> None:
+        """Answer those who have waited for company and in whose neighborhood it is."""
+        waiting, self._for_company = self._for_company, []
+        for runner in waiting:
+            if runner.state == FINISHED:
+                continue
+            if not welcoming(runner.node):
+                self._for_company.append(runner)
+            elif runner.held is not None:
+                runner.held.answer = (Joined(id),)
+            else:
+                self._resume(runner, Joined(id))
+
+    def _await_join(self, runner: Runner, request: AwaitJoin) -> Any:
+        runner.state = RECEIVING
+        self._for_company.append(runner)
+        return WAIT
+
+    def _forsake_absent(self, waiting: Waiting) -> None:
+        """Do not wait for who will not send: who is away or already in a later round, or has not counted this node in."""
+        request, node, presence = waiting.request, waiting.runner.node, self.presence
+        if waiting.pending is None or presence is None:
+            return
+        if request.round is None:
+            gone = [sender for sender in waiting.pending if sender != SERVER and not presence.here[sender]]
+        else:
+            gone = [sender for sender in waiting.pending if not presence.may_wait(node.id, sender)]
+            gone += [
+                sender
+                for k, sender in node.inbox.get(request.kind, ())
+                if k > request.round and sender in waiting.pending
+            ]
+        for sender in gone:
+            self._leave_out(waiting, sender)
+
+    def _forsake(self, waiting: Waiting, sender: int) -> None:
+        if waiting.pending is not None and sender in waiting.pending:
+            self._leave_out(waiting, sender)
+            if waiting.need <= 0 and waiting.runner.held is None:
+                self._complete(waiting)
+
+    def _leave_out(self, waiting: Waiting, sender: int) -> None:
+        """Several messages may come from one sender where any round will do; then only nobody at all is the end of it."""
+        assert waiting.pending is not None
+        waiting.pending.discard(sender)
+        if waiting.request.round is not None or waiting.request.count is None or not waiting.pending:
+            waiting.need = min(waiting.need, len(waiting.pending))
+
+    def _stop_timer(self, runner: Runner) -> None:
+        assert runner.timer is not None
+        runner.timer.cancel()
+        runner.timer = None
+        self.timers -= 1
+
+    def _enter(self, runner: Runner, state: int) -> None:
+        """From now on in this state, which it did not choose."""
+        now_ns = self._clock.now_ns
+        runner.state_ns[runner.state] += now_ns - runner.since_ns
+        runner.since_ns = now_ns
+        runner.state = state
 
     # -- looking and setting -------------------------------------------------------------------------------------------
 

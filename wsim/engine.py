@@ -15,7 +15,9 @@ import numpy as np
 
 from learners.protocol import SERVER
 from wsim.accounts import Processors, Radios
+from wsim.battery import Batteries
 from wsim.cells import Cells, CellTopology
+from wsim.churn import churn_of
 from wsim.clock import EVALUATE, Call, Clock, to_ns
 from wsim.driver import Driver
 from wsim.errors import ScenarioError
@@ -26,12 +28,14 @@ from wsim.limits import STOP, Limits
 from wsim.mac.medium_access import Air, medium_access
 from wsim.node import SimNode
 from wsim.packets import ForcedLoss, room_bits
+from wsim.presence import Presence
 from wsim.progress import Progress
 from wsim.record import RunRecord
 from wsim.recorder import Recorder
 from wsim.senses import Senses
 from wsim.series import plan
 from wsim.streams import Streams
+from wsim.switched_radios import SwitchedRadios
 from wsim.topology import BeaconTopology, RadioTopology, build_hearing, build_topology
 from wsim.transport import Transport, TransportConfig
 from wsim.world import build_world
@@ -118,7 +122,16 @@ class Run:
         self.learning = Learning(scenario, self.streams, executor, window, learner, loaded.directory, task)
         self.ledger = Ledger(world.num_nodes)
         self.processors = Processors(world.num_nodes)
+        churn = churn_of(scenario, loaded.files, self.streams)
+        batteries = bool(np.isfinite(world.battery_j[: world.num_devices]).any())
         self.radios = Radios(world.full_duplex, world.tx_w)
+        self.presence: Presence | None = None  # where devices come and go
+        self.batteries: Batteries | None = None
+        if churn or batteries:
+            self.radios = SwitchedRadios(world.full_duplex, world.tx_w)
+            self.presence = Presence(self, self.radios, churn)
+            if batteries:
+                self.batteries = Batteries(self, self.presence)
         self.observe_j = np.zeros(world.num_nodes)
         self.channel_of = [0] * world.num_nodes
         heard_by = self.hearing.heard_by if self.hearing is not None else nobody
@@ -198,7 +211,7 @@ class Run:
                 self.streams("learner", index),
                 float(world.effective_flops[index]),
                 self._jitter(index),
-                self.topology.neighbors,
+                self.topology.neighbors if self.presence is None else self.presence.neighbors,
                 devices,
                 samples_of if id == SERVER else (),
                 learning.task_of(id),
@@ -211,7 +224,7 @@ class Run:
             )
             self.driver.add(node, learning.learner.program(node))
         main = {runner.node.index for runner in self.driver.runners if not runner.is_service}
-        self.evaluator.leaders = frozenset(main & {world.server_index} or main)
+        self.evaluator.lead(frozenset(main & {world.server_index} or main))
 
     def _build_cells(self) -> Cells | None:
         """Who is served by which station, where there are several."""
@@ -267,7 +280,9 @@ class Run:
             gc.unfreeze()
 
     def _step_through(self) -> None:
-        clock, driver, limits = self.clock, self.driver, self.limits
+        clock, driver, limits, batteries = self.clock, self.driver, self.limits, self.batteries
+        if self.presence is not None:
+            self.presence.start()
         driver.start()
         begun = shown = time.perf_counter()
         steps = 0
@@ -280,6 +295,8 @@ class Run:
                 limits.watch()
                 if self.stop_reason:
                     break
+            if batteries is not None:
+                batteries.watch()
             if not clock.step():
                 limits.stuck()
             steps += 1
@@ -331,11 +348,15 @@ class Run:
         sender, config, topology = call.data, self.scenario.topology, self.topology
         assert isinstance(topology, BeaconTopology)
         self.clock.after(to_ns(config.beacon_every_s), self._beacon_tick, sender)
+        if self.presence is not None and not self.presence.here[sender]:
+            return
         if self._last_beacon.get(sender) in self.transport.live:
             return  # the air is so full that the last one still waits
         threshold = 10.0 ** ((config.neighbor_mean_snr_db - config.hysteresis_db) / 10.0)
         efficiency = float(self.world.links.efficiency(np.array([threshold]))[0]) or self.world.links.lowest_efficiency
         audience = topology.audience(sender)
+        if self.presence is not None:
+            audience = audience[np.array(self.presence.here)[audience]]
         self._last_beacon[sender] = self.transport.send_beacon(
             sender,
             tuple(audience.tolist()),

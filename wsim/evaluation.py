@@ -86,11 +86,14 @@ class Evaluator:
         self._nothing = Scores(
             np.nan, np.nan, np.full(shape[:2], np.nan), np.full(shape, np.nan), np.full(shape[0], np.nan)
         )
-        self.leaders = frozenset([server_index] if server_index >= 0 else range(num_devices))
-        """Indices of the nodes that close rounds: a round is over when all of them have closed it."""
+        self.lead(frozenset([server_index] if server_index >= 0 else range(num_devices)))
         self._counts = [0] * (num_devices + 1)
         self._reached: dict[int, int] = {}
         self.rounds = 0
+
+    def lead(self, leaders: frozenset[int]) -> None:
+        """Indices of the nodes that close rounds: a round is over when all of them that are present have closed it."""
+        self.leaders = self.all_leaders = leaders
 
     def report(self, node: SimNode, report: Report) -> None:
         """Keep what a program offers; a report named "model" closes a round of its node, also with the value None: nothing to
@@ -106,13 +109,46 @@ class Evaluator:
             return
         if node.index not in self.leaders:
             return
-        self._counts[node.index] += 1
-        count = self._counts[node.index]
+        count = self._counts[node.index] + 1
+        if report.round is not None and report.round + 1 != count:
+            self._count_up_to(node.index, report.round + 1)
+            return
+        self._counts[node.index] = count
         self._reached[count] = self._reached.get(count, 0) + 1
         if self._reached.get(self.rounds + 1, 0) == len(self.leaders):
+            self._close_rounds()
+
+    def _close_rounds(self) -> None:
+        """Those that all leaders have closed."""
+        while self.leaders and self._reached.get(self.rounds + 1, 0) == len(self.leaders):
             self.rounds += 1
             del self._reached[self.rounds]
             self._on_round(self.rounds)
+
+    def _count_up_to(self, index: int, count: int) -> None:
+        """A leader has left out rounds, which are closed for it; one that is behind what it was taken for changes nothing."""
+        for closed in range(max(self._counts[index], self.rounds) + 1, count + 1):
+            self._reached[closed] = self._reached.get(closed, 0) + 1
+        self._counts[index] = max(self._counts[index], count)
+        self._close_rounds()
+
+    def withdraw(self, index: int) -> None:
+        """A node has gone: rounds are closed without it."""
+        if index not in self.leaders:
+            return
+        self.leaders -= {index}
+        for closed in range(self.rounds + 1, self._counts[index] + 1):
+            self._reached[closed] -= 1
+        self._close_rounds()
+
+    def enter(self, index: int) -> None:
+        """A node has come: it leads too, if it did or would have from the start; what was closed without it stays closed."""
+        if index in self.all_leaders and index not in self.leaders:
+            self.leaders |= {index}
+            self._counts[index] = max(self._counts[index], self.rounds)
+            for closed in range(self.rounds + 1, self._counts[index] + 1):
+                self._reached[closed] = self._reached.get(closed, 0) + 1
+            self._close_rounds()
 
     def ever_held(self, series: Series) -> bool:
         """Whether anybody has reported what the series is of."""

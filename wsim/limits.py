@@ -71,6 +71,7 @@ class Limits:
         if (
             self._run.driver.timers == 0
             and self._run.driver.main_left
+            and not (self._run.presence is not None and self._run.presence.coming)
             and not self._run.media.can_progress(self._run.transport)
         ):
             self.stuck()
@@ -79,7 +80,9 @@ class Limits:
         """Everybody waits for the air and not a bit has been on it for long: the links are dead, even if they change."""
         now_ns = self._run.clock.now_ns
         drained = self._run.ledger.on_air_bits + self._run.media.drained_bits(now_ns)
-        if drained != self._drained[1] or self._run.driver.timers > 0:
+        presence = self._run.presence
+        somebody = presence is None or presence.devices
+        if drained != self._drained[1] or self._run.driver.timers > 0 or not somebody:
             self._drained = now_ns, drained
         elif now_ns - self._drained[0] > STARVED_S * NS_PER_S and self._run.driver.main_left:
             raise SimulationError(

@@ -12,7 +12,8 @@ from learners.protocol import SERVER, Batches, Message
 if TYPE_CHECKING:
     from learners.batching import BatchStream
     from learners.task import Task
-    from wsim.driver import Waiting
+    from wsim.driver import Runner, Waiting
+    from wsim.presence import Presence
 
 
 class SimNode:
@@ -46,11 +47,12 @@ class SimNode:
         self.effective_flops = effective_flops
         self.jitter = jitter
         self.state: dict[str, Any] = {}
-        self.devices = devices
+        self._devices = devices
         self.samples_of = samples_of
         self.task = task
         self.packet_payload_bits = packet_payload_bits
         self._neighbors_of = neighbors_of
+        self.presence: Presence | None = None  # where devices come and go
         self._initial_parameters = initial_parameters
         self._samples = samples
         self._tensor = tensor
@@ -63,11 +65,23 @@ class SimNode:
         self.closed: dict[str, int] = {}
         self.waiting: list[Waiting] = []
         self.live = 0  # programs that have not ended
+        self.runners: list[Runner] = []
         self.outcomes: dict[int, str] = {}
 
     @property
     def neighbors(self) -> tuple[int, ...]:
         return self._neighbors_of(self.index)
+
+    @property
+    def degree(self) -> int:
+        """Neighbors now, as it goes into headers."""
+        if self.presence is not None:
+            return len(self.presence.present_neighbors(self.index))
+        return len(self._neighbors_of(self.index))
+
+    @property
+    def devices(self) -> tuple[int, ...]:
+        return self._devices if self.presence is None else self.presence.devices
 
     @property
     def initial_parameters(self) -> Any:
@@ -104,7 +118,7 @@ class SimNode:
             index = self.server_index if id == SERVER else int(id)
             if index == self.index:
                 raise ValueError(f"node {self.id} sends to itself")
-            if not 0 <= index <= max(self.server_index, len(self.devices) - 1):
+            if not 0 <= index <= max(self.server_index, len(self._devices) - 1):
                 raise ValueError(f"node {self.id} sends to node {id}: there is no such node")
             self._index_of[id] = index
         return index

@@ -29,9 +29,9 @@ class RunRecord:
     resolved: dict[str, Any]  # the resolved scenario, JSON-able
     exact: bool  # False where an estimate used a declared expectation
     estimated: bool  # True for `wsim estimate`: no arithmetic, accuracies are NaN
-    stop_reason: (
-        str  # the limit that was met, "rounds" | "simulated_s" | "air_bits" | "energy_j"; or "finished": no limit
-    )
+    stop_reason: str
+    """The limit that was met, "rounds" | "simulated_s" | "air_bits" | "energy_j"; or "finished": no limit, or "nobody_left": all
+    devices have failed."""
     num_devices: int
     node_names: list[str]
     group: np.ndarray  # [num_devices] int, index of the device's group

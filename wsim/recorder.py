@@ -67,7 +67,8 @@ class Recorder:
         if self._snapshots and self._snapshots[-1][0] == now_s:
             return
         places = self._run.world.positions.at(np.arange(self._run.world.num_nodes), now_s)
-        self._snapshots.append((now_s, places, self._run.topology.edges()))
+        edges = (self._run.presence or self._run.topology).edges()
+        self._snapshots.append((now_s, places, edges))
 
     def progress(self, wall_s: float) -> Progress:
         """How far the run is, after so many seconds of wall time."""

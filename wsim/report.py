@@ -140,7 +140,8 @@ def _accuracy(record: RunRecord) -> str:
 
 def _time(record: RunRecord) -> str:
     rounds = _count(num_rounds(record), "round")
-    ended = "all programs ended" if record.stop_reason == "finished" else f"ended by stop.{record.stop_reason}"
+    ends = {"finished": "all programs ended", "nobody_left": "all devices have failed"}
+    ended = ends.get(record.stop_reason, f"ended by stop.{record.stop_reason}")
     return f"{seconds(record.simulated_s)}, {rounds}, {ended}"
 
 

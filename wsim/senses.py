@@ -23,6 +23,8 @@ class Senses:
         """The value and the seconds that looking takes; its joules are booked here."""
         cost = self._run.scenario.observation
         self._run.observe_j[node.index] += cost.energy_j
+        if self._run.batteries is not None:
+            self._run.batteries.look_again()
         world, links, now_s = self._run.world, self._run.world.links, self._run.clock.now_s
         value: Any
         if request.what == "position":
@@ -30,9 +32,11 @@ class Senses:
         elif request.what == "time":
             value = now_s
         elif request.what == "membership":
-            value = self._run.topology.membership(node.index)
+            presence = self._run.presence
+            value = (presence or self._run.topology).membership(node.index)
         elif request.what == "battery":
-            value = float(world.battery_j[node.index] - self._run.recorder.energy_j()[node.index].sum())
+            drawn_j = float(self._run.recorder.energy_j()[node.index].sum())
+            value = max(float(world.battery_j[node.index]) - drawn_j, 0.0)
         elif request.what in ("gain", "rate"):
             if request.peer is None:
                 raise SimulationError(f"node {node.id}: Observe({request.what!r}) needs a peer")

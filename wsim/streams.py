@@ -23,6 +23,7 @@ PURPOSES = {
         "analog_noise",
         "graph",
         "beacon",
+        "churn",
     ),
     "learner": ("initial_parameters", "learner", "codec"),
 }

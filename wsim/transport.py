@@ -60,7 +60,7 @@ class Flight:
     """A message on its way. Sender and receivers are array indices; `pending[i]`: receiver i's fate is not decided yet."""
 
     __slots__ = (
-        "arrived", "attempts", "broadcast", "cause", "certain", "coefficients", "degree", "efficiency",
+        "analog_since_ns", "arrived", "attempts", "broadcast", "cause", "certain", "coefficients", "degree", "efficiency",
         "expiry", "gone", "heard", "kind", "message", "number", "payload", "pending",
         "receivers", "reliability", "round", "segmentation", "sender", "sending", "station", "transfer",
     )  # fmt: skip
@@ -84,6 +84,7 @@ class Flight:
         self.broadcast = broadcast
         self.degree = 0
         self.coefficients: np.ndarray | None = None  # [num_receivers] amplitude gains of an analog send
+        self.analog_since_ns: int | None = None  # while an analog send is on the air
         self.reliability = "none"
         self.certain = False  # no packet can be lost
         self.segmentation: Segmentation = None  # type: ignore[assignment]  # set by Transport.send
@@ -144,6 +145,7 @@ class Transport:
         self._number = 0
         self._in_latency = 0  # through the medium, not yet handed over
         self.live: dict[int, Flight] = {}
+        self.absent: frozenset[int] = frozenset()  # nodes that are not there: nothing reaches them
 
     @property
     def in_flight(self) -> int:
@@ -207,8 +209,51 @@ class Transport:
             lifetime_s = min(math.inf if s is None else s for s in (expires_s, config.expires_s))
             if math.isfinite(lifetime_s):
                 flight.expiry = self._clock.after(to_ns(lifetime_s), self._expired, flight, DEADLINE)
-        self._attempt(flight, None)
+        if self.absent and self._all_absent(flight):
+            self._clock.after(0, self._nobody_there, flight)
+        else:
+            self._attempt(flight, None)
         return flight
+
+    def _all_absent(self, flight: Flight) -> bool:
+        """Nobody is there to hear it; for those of several who are not, it is lost at once."""
+        gone = [i for i, receiver in enumerate(flight.receivers) if receiver in self.absent]
+        if len(gone) == len(flight.receivers):
+            return True
+        for i in gone:
+            self._lose(flight, i, "departure")
+        return False
+
+    def _nobody_there(self, call: Call) -> None:
+        """Lost before it was on the air, at the instant of the send but after it."""
+        if call.data.number in self.live:
+            self._desert(call.data)
+
+    def depart(self, node: int) -> None:
+        """A node has gone: what it was sending is lost, and so is what was on its way to it alone. Messages that were through
+        the medium already (latency) arrive, but not at who has gone."""
+        for flight in list(self.live.values()):
+            if flight.sender == node:
+                self._desert(flight)
+            elif node in flight.receivers:
+                i = flight.receivers.index(node)
+                if flight.pending[i]:
+                    self._lose(flight, i, "departure")
+                    if not any(flight.pending) and flight.heard is None:
+                        self._desert(flight)
+
+    def _desert(self, flight: Flight) -> None:
+        """Take a flight off the air and lose what is pending of it."""
+        if flight.transfer is not None:
+            drained = self._medium_of(flight.sender).cancel(flight.transfer)
+            self._book(flight.transfer, round(drained))
+            flight.transfer = None
+        elif flight.analog_since_ns is not None:
+            self._end_analog(flight)
+        for i, pending in enumerate(flight.pending):
+            if pending:
+                self._lose(flight, i, "departure")
+        self._close(flight, False)
 
     def send_beacon(
         self, sender: int, receivers: tuple[int, ...], bits: int, efficiency: float, heard: Callable[[int], None]
@@ -239,17 +284,27 @@ class Transport:
         self.live[flight.number] = flight
         symbols = -(-flight.payload.num_values // 2)
         duration_ns = to_ns(symbols / self._config.bandwidth_hz)
+        flight.analog_since_ns = self._clock.now_ns
         self._on_air(flight, 1.0)
-        self._clock.after(duration_ns, self._analog_done, (flight, duration_ns))
+        self._clock.after(duration_ns, self._analog_done, flight)
         return flight
 
     def _analog_done(self, call: Call) -> None:
-        flight, duration_ns = call.data
-        self._on_air(flight, -1.0)
-        self._ledger.on_air(flight.sender, 0, duration_ns, self._config.bandwidth_hz)
+        flight = call.data
+        if flight.number not in self.live:  # an end of it has gone meanwhile
+            return
+        self._end_analog(flight)
         for i in range(len(flight.receivers)):
-            self._arrive(flight, i, None)
+            if flight.pending[i]:
+                self._arrive(flight, i, None)
         self._close(flight, True)
+
+    def _end_analog(self, flight: Flight) -> None:
+        """Book its time on the air."""
+        self._on_air(flight, -1.0)
+        on_air_ns = self._clock.now_ns - (flight.analog_since_ns or 0)
+        self._ledger.on_air(flight.sender, 0, on_air_ns, self._config.bandwidth_hz)
+        flight.analog_since_ns = None
 
     def _on_air(self, flight: Flight, change: float) -> None:
         """Radio states of an analog send."""
@@ -314,9 +369,13 @@ class Transport:
         self._book(transfer, transfer.bits)
         flight.transfer = None
         if self._is_certain(transfer):
-            for i in range(len(flight.receivers)):
-                self._arrive(flight, i, None)
-            self._close(flight, True)
+            everybody = True
+            for i, pending in enumerate(flight.pending):
+                if pending:
+                    self._arrive(flight, i, None)
+                else:
+                    everybody = False  # somebody has gone
+            self._close(flight, everybody)
             return
         self._fates(transfer, self._clock.now_ns, None)
         self._decide(flight)
@@ -468,14 +527,19 @@ class Transport:
         self._hand_over(flight, i, part)
 
     def _hand_over(self, flight: Flight, i: int, part: np.ndarray | None) -> None:
+        if self.absent and flight.receivers[i] in self.absent:
+            self._count_lost(flight, i, "departure")
+            return
         self._ledger.delivered += 1
         self._ledger.trace(self._clock.now_ns, "deliver", flight.sender, flight.receivers[i], flight.kind, flight.round)
         self._deliver(flight, i, part)
 
     def _lose(self, flight: Flight, i: int, cause: str) -> None:
         flight.pending[i] = False
-        if flight.heard is not None:
-            return
+        if flight.heard is None:
+            self._count_lost(flight, i, cause)
+
+    def _count_lost(self, flight: Flight, i: int, cause: str) -> None:
         self._ledger.lost[cause] += 1
         self._ledger.trace(self._clock.now_ns, "lose", flight.sender, flight.receivers[i], flight.kind, cause)
 

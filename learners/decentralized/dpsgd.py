@@ -16,7 +16,8 @@ local steps x_i -> x_i' a round (local_steps > 1 or local_epochs), after which t
 (nothing to overlap there: adding several steps to the average of the old models would leave every device its own drift);
 and a deadline. The weight of a neighbor whose model is missing returns to x_i (coordinate by coordinate where the
 transport delivers parts of a message); this keeps the average only if both ends miss each other. The neighborhood may
-change from round to round: a round is with those who were present when it began.
+change from round to round: a round is with those who were present when it began. A device that has been away goes on in the
+round that its neighbors are in by now.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from learners.compression.codec import check_for_models
 from learners.fields import check_choice, check_number
 from learners.local_sgd import LocalSgd
 from learners.mixing import MIXING_WEIGHTS
-from learners.protocol import Compute, Node, Program, Receive, Received, Report, Send, Value, rounds
+from learners.protocol import Compute, Node, Program, Receive, Received, Report, Send, Value
 from learners.quantities import Seconds
 
 
@@ -61,7 +62,8 @@ class Dpsgd(LocalSgd):
 
     def program(self, node: Node) -> Program:
         x = node.initial_parameters  # [num_params]
-        for k in rounds(self.num_rounds):
+        k = 0
+        while self.num_rounds is None or k < self.num_rounds:
             neighbors = node.neighbors
             train = self.train(node, x, k, self.batches(node))
             if self.overlaps:
@@ -75,7 +77,8 @@ class Dpsgd(LocalSgd):
             if neighbors:
                 received = yield Receive(neighbors, "model", k, timeout_s=self.deadline_s)
             x = (yield self._mix(node, trained, x, received, len(neighbors))) if received.messages else trained
-            yield Report("model", x)
+            yield Report("model", x, round=k)
+            k = k + 1 if received.newer is None else received.newer
 
     @property
     def overlaps(self) -> bool:

@@ -82,7 +82,7 @@ class FedAvg(LocalSgd):
         codec = Float32() if differences_only(self.codec) else self.codec
         w = node.initial_parameters  # [num_params]
         for k in rounds(self.num_rounds):
-            clients = sample_clients(node, self.clients_per_round)
+            clients = yield from sample_clients(node, self.clients_per_round)
             yield Send(
                 clients,
                 "model",

@@ -116,7 +116,7 @@ class FedProto(LocalSgd):
     def _server(self, node: Node) -> Program:
         table, known = node.tensor(np.zeros((node.task.num_classes, 0))), node.tensor(np.zeros(node.task.num_classes))
         for k in rounds(self.num_rounds):
-            clients = sample_clients(node, self.clients_per_round)
+            clients = yield from sample_clients(node, self.clients_per_round)
             yield Send(
                 clients,
                 "prototypes",

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from channels.mobility import TraceFile
 from wsim.catalog import find, importable
-from wsim.scenario import evaluation, files
+from wsim.scenario import churn_checks, evaluation, files
 from wsim.scenario.items import made, named
 from wsim.scenario.losses import broadcasts, loses_for_good
 from wsim.scenario.messages import problem, shown
@@ -95,6 +95,7 @@ def _devices(scenario: Scenario, source: str, texts: Mapping[str, str]) -> None:
             says = f"lies within area.min_distance_m = {shown(area.min_distance_m)}, where nobody may be"
             raise problem(source, (*path, "position", "ring_m"), says, value=ring)
         _mobility(scenario, index, source, texts)
+        churn_checks.check(group.churn, (*path, "churn"), source, texts, group.count)
     if len(names) and scenario.num_devices > 1_000_000:
         raise problem(source, ("devices",), f"{scenario.num_devices} devices are more than 1000000", table=True)
 
@@ -175,6 +176,9 @@ def _phy(scenario: Scenario, source: str) -> None:
 
 def _server(scenario: Scenario, learner: Any, source: str) -> None:
     kind, mac, server = scenario.topology.kind, scenario.mac.kind, scenario.server
+    if server is not None and server.energy is not None and server.energy.battery_j is not None:
+        says = "a base station has no battery, its programs never end; leave this out"
+        raise problem(source, ("server", "energy", "battery_j"), says, value=server.energy.battery_j)
     needs_server = find("mac", mac).needs_server
     if server is None:
         if kind == "star":

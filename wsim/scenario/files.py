@@ -50,6 +50,10 @@ def referenced(scenario: Scenario, source: str, directory: Path, known: dict[str
             name = group.mobility.own["file"]
             label = f"{source} [devices.{index}.mobility] file = {shown(name)}"
             texts[name] = known[name] if name in known else read(directory / name, label)
+        if group.churn.kind == "schedule" and group.churn.file is not None:
+            name = group.churn.file
+            label = f"{source} [devices.{index}.churn] file = {shown(name)}"
+            texts[name] = known[name] if name in known else read(directory / name, label)
     return texts
 
 
@@ -84,6 +88,33 @@ def unreached(pairs: list[tuple[int, int]], num_devices: int) -> int | None:
                 reached.add(other)
                 todo.append(other)
     return next((node for node in range(num_devices) if node not in reached), None)
+
+
+def churn(text: str, name: str, count: int) -> dict[int, list[tuple[float, str]]]:
+    """Comings and goings of a churn file: "node t_s join" or "node t_s leave" a line, comma or blank between; # starts a comment.
+
+    node counts from 0 within its group of `count`; one without a line stays all the time. Returns {node: [(t_s, what), ...]} in
+    increasing time, in turns. Raises ScenarioError naming file and line.
+    """
+    events: dict[int, list[tuple[float, str]]] = {}
+    for line, fields in _lines(text):
+        try:
+            node, time_s, what = int(fields[0]), float(fields[1]), fields[2]
+        except (ValueError, IndexError):
+            raise ScenarioError(
+                f'{name} line {line}: has to be node t_s join or node t_s leave, such as "0 12.5 leave"'
+            ) from None
+        if len(fields) != 3 or what not in ("join", "leave") or not 0 <= time_s <= 1e9:
+            raise ScenarioError(f"{name} line {line}: has to be node t_s join or node t_s leave, t_s from 0 to 1e9")
+        if not 0 <= node < count:
+            raise ScenarioError(f"{name} line {line}: node {node} does not exist, the group has 0 to {count - 1}")
+        own = events.setdefault(node, [])
+        if own and time_s <= own[-1][0]:
+            raise ScenarioError(f"{name} line {line}: times of node {node} have to increase")
+        if own and what == own[-1][1]:
+            raise ScenarioError(f"{name} line {line}: node {node} has {'joined' if what == 'join' else 'left'} already")
+        own.append((time_s, what))
+    return events
 
 
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from wsim.scenario import quantities as q
+from wsim.scenario.churn import Churn
 from wsim.scenario.table import ItemTable, Table
 
 Place = Annotated[tuple[q.CoordinateM, ...], Field(min_length=2, max_length=3)]  # x, y and perhaps height
@@ -88,6 +89,7 @@ class DeviceGroup(Table):
     compute: Compute
     radio: Radio
     energy: Energy = Energy()
+    churn: Churn = Churn()
 
 
 class ServerCompute(Table):

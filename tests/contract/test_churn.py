@@ -1,0 +1,103 @@
+"""Every learner ends, whoever comes, goes, fails or runs out of energy, and every book closes.
+
+An estimate (same events, no arithmetic) of two worlds: a calm one, in which whoever waits would wait for ever for a message that is
+not sent, and a harsh one with deadlines, fading and losses.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.contract.test_loss import assert_books_close
+from tests.contract.worlds import LEARNERS, calm, harsh, says
+from wsim.engine import simulate
+from wsim.record import RADIO_STATES, RunRecord
+from wsim.scenario import Loaded
+
+OFF = RADIO_STATES.index("off")
+PATTERNS = {
+    "random": ['devices.0.churn={kind="random", mean_up_s=0.3, mean_down_s=0.2}'],
+    "flapping": ['devices.0.churn={kind="random", mean_up_s=0.03, mean_down_s=0.03}'],
+    "failing": ['devices.0.churn={kind="failure", mean_life_s=0.04}'],
+    "together": ['devices.0.churn={kind="schedule", leave_s=[0.01, 0.3], join_s=[0.02, 0.7]}'],
+    "late": ['devices.0.churn={kind="schedule", join_s=[0.4]}'],
+    "battery": ["devices.0.energy.battery_j=0.02"],
+    "everything": [
+        "devices.0.energy.battery_j=0.6",
+        'devices.0.churn={kind="random", mean_up_s=0.2, mean_down_s=0.1}',
+        "mac.latency_s=0.01",
+    ],
+}
+
+
+def ends(loaded: Loaded) -> RunRecord:
+    record = simulate(loaded, executor="null")
+    assert record.stop_reason in ("rounds", "nobody_left", "finished")  # the last: those who have a program have failed
+    assert_books_close(record)
+    assert (record.radio_s > -1e-9).all()
+    for seconds in (record.radio_s, record.processor_s, record.program_s):
+        assert seconds.sum(axis=1) == pytest.approx(record.simulated_s, abs=1e-8)
+    return record
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_learner_ends_whoever_comes_and_goes(learner: str, pattern: str) -> None:
+    mac = "tdma" if says(learner, "uses_server", False) else "shared"
+    for make, *changes in ((calm,), (calm, f"mac.kind={mac}", "algorithm.local_steps=1"), (harsh,)):
+        limit = "stop.simulated_s=1000"
+        record = ends(make(learner, limit, *changes, *PATTERNS[pattern]))
+        assert record.radio_s[: record.num_devices, OFF].any() or record.stop_reason != "rounds"
+        again = ends(make(learner, limit, *changes, *PATTERNS[pattern]))
+        assert again.event_digest == record.event_digest
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_neighbors_find_together_after_the_last_arrival(seed: int, tmp_path: Path) -> None:
+    """Random comings and goings that end early, so that no later one could untie a knot of devices that wait for each other."""
+    rng = np.random.default_rng(seed)
+    num_devices = 4 + seed % 7
+    lines = []
+    for device in range(num_devices):
+        times = np.sort(rng.uniform(0.0, 0.4, 2 * int(rng.integers(1, 6))))
+        lines += [f"{device} {time:.6f} {'leave' if i % 2 == 0 else 'join'}" for i, time in enumerate(times.tolist())]
+    file = tmp_path / "churn.csv"
+    file.write_text("\n".join(lines))
+    topology = ["ring", "complete", {"kind": "erdos_renyi", "probability": 0.6}][seed % 3]
+    record = ends(
+        calm(
+            "dpsgd",
+            f"topology={topology!r}".replace("': ", "'=")
+            .replace("'kind'", "kind")
+            .replace("'probability'", "probability"),
+            f'devices.0.churn={{kind="schedule", file="{file}"}}',
+            f"devices.0.count={num_devices}",
+            f"algorithm.local_steps={1 + seed % 2}",
+            f"mac.kind={'shared' if seed % 2 else 'ideal'}",
+            f"scenario.seed={seed}",
+            "stop.rounds=40",
+            "stop.simulated_s=2000",
+        )
+    )
+    assert record.stop_reason == "rounds"
+    assert record.messages_lost["departure"] > 0
+
+
+@pytest.mark.parametrize("learner", [name for name in LEARNERS if name != "centralized"])
+def test_learning_goes_on_among_those_who_are_there(learner: str) -> None:
+    """A third of the time away costs less than half of what is learned above chance."""
+    work = [
+        "dtype=float32",
+        "stop.rounds=8",
+        "data.num_samples=800",
+        "algorithm.local_steps=10",
+        "algorithm.learning_rate=0.3",
+    ]
+    churn = 'devices.0.churn={kind="random", mean_up_s=0.2, mean_down_s=0.1}'
+    clean = simulate(calm(learner, *work))
+    record = simulate(calm(learner, *work, churn))
+    assert record.radio_s[: record.num_devices, OFF].sum() > 0.1 * record.simulated_s
+    assert record.accuracy[-1] > 0.25 + 0.5 * (clean.accuracy[-1] - 0.25)
