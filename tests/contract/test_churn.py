@@ -101,3 +101,13 @@ def test_learning_goes_on_among_those_who_are_there(learner: str) -> None:
     record = simulate(calm(learner, *work, churn))
     assert record.radio_s[: record.num_devices, OFF].sum() > 0.1 * record.simulated_s
     assert record.accuracy[-1] > 0.25 + 0.5 * (clean.accuracy[-1] - 0.25)
+
+
+@pytest.mark.parametrize("handover", ["continue", "lose"])
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_books_close_in_several_cells(pattern: str, handover: str) -> None:
+    cells = (
+        f'cells={{layout="hexagonal", sites=3, inter_site_distance_m=80.0, update_every_s=0.2, handover="{handover}"}}'
+    )
+    for downlink in ("unicast", "broadcast"):
+        ends(harsh("fedavg", "stop.simulated_s=1000", cells, f"algorithm.downlink={downlink}", *PATTERNS[pattern]))
