@@ -5,6 +5,8 @@
     shadowing        Shadowing, LosShadowing, PlaneWaveField; UMI_SHADOWING
     fading           Rayleigh, Rician (block, Doppler or ergodic)
     nakagami         Nakagami
+    ergodic          ErgodicRate: the mean rate over a fading law
+    delay_profile    ExponentialProfile, TappedDelayLine: gains per resource block
     mobility         Static, RandomWaypoint, GaussMarkov, Manhattan, TraceFile, Positions
     sites            Sites: hexagonal layouts of base stations, sectors, wrap-around
     noise            noise_w_per_hz
@@ -21,6 +23,8 @@ __part_of__ = "wsim"  # read by wsim.packages: others use the name, too
 __all__ = [
     "channel",
     "counter",
+    "delay_profile",
+    "ergodic",
     "fading",
     "link_adaptation",
     "mobility",

@@ -42,6 +42,14 @@ class BlockFading:
         """The same for block indices [k]."""
         return branches.combine(self._antenna_power(branches.key, block))
 
+    def complex_gain(self, branches: Branches, t_s: Floats) -> NDArray[np.complex128]:
+        """h of every antenna at times t_s [k]: [R, k], rows as in `Branches`; its squared amplitude is what `power` adds up."""
+        words = extend(branches.key, np.floor(t_s / self.cell_s).astype(np.int64))
+        amplitude = np.sqrt(-np.log(to_uniform(words)) * self._scatter)
+        angle = 2 * np.pi * (to_uniform(extend(words, np.full(1, PHASE_TAG))) - 0.5)
+        gain: NDArray[np.complex128] = amplitude * np.exp(1j * angle) + self._direct
+        return gain
+
     def _antenna_power(self, key: Words, block: NDArray[np.int64]) -> Floats:
         words = extend(key, block)  # [R, k]
         scattered = np.log(to_uniform(words))

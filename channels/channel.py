@@ -35,11 +35,13 @@ from numpy.typing import NDArray
 from .block_fading import BlockFading
 from .branches import Branches, Ends
 from .counter import hash_int
+from .delay_profile import DelayProfile
 from .doppler_fading import DopplerFading
 from .fading import Fading
 from .local_mean import CELLS_PER_STEP, LinkMeans, LocalMean
 from .path_loss import PathLoss
 from .positions import Positions
+from .selective_fading import SelectiveFading
 from .shadowing import NUM_WAVES, LosShadowing, Shadowing
 from .sites import Sites
 from .units import db_to_linear, wavelength_m
@@ -92,9 +94,10 @@ class Channel:
         base_station: int | Sequence[int] | None = None,
         reciprocal: bool = True,
         layout: Sites | None = None,
+        delay_profile: DelayProfile | None = None,
     ) -> None:
         """antenna_gain_dbi, rx_antennas: [num_nodes]; layout: the sectors of the base stations, in their order, and the copies of
-        the whole layout; the rest in the module. Raises ValueError for values out of range."""
+        the whole layout; delay_profile: for gain_per_block, `gain` takes the band as flat; the rest in the module. Raises ValueError for values out of range."""
         num_nodes = positions.num_nodes
         self._antenna_gain_dbi = np.asarray(antenna_gain_dbi, dtype=np.float64)
         self._rx_antennas = np.asarray(rx_antennas, dtype=np.int64)
@@ -137,6 +140,15 @@ class Channel:
                 fading, hash_int(key, _FADING_TAG), wavelength_m(carrier_hz), speed_sum, positions
             )
             self.cell_s = self._doppler.cell_s
+        self._profile = delay_profile
+        self._selective: SelectiveFading | None = None
+        if delay_profile is not None:
+            if fading is None:
+                raise ValueError(f"{delay_profile} shapes fading, and there is none: rayleigh or rician is needed")
+            speed_sum = self._largest_speed_sum(stations)
+            self._selective = SelectiveFading(
+                fading, delay_profile, hash_int(key, _FADING_TAG), wavelength_m(carrier_hz), speed_sum, positions
+            )
         self._sets: dict[tuple[bytes, bytes], _LinkSet] = {}
         self._weight = 0
         self._largest_weight = max(_LEAST_LINKS_KEPT, _LINKS_KEPT_PER_NODE * num_nodes)
@@ -186,6 +198,23 @@ class Channel:
             times = (np.floor(times / self.cell_s) + 0.5) * self.cell_s
         power = self._unit_power(links, times)
         power *= self._mean_gain(links, times)
+        return power
+
+    def gain_per_block(
+        self, tx: Ints, rx: Ints, first_cell: int, num_cells: int, num_blocks: int, block_hz: float
+    ) -> Floats:
+        """Linear power gains of num_blocks resource blocks of block_hz each, side by side around the carrier: `gain` with the
+        delay profile. Each block is taken at its center, each cell at its midpoint. Returns [L, num_cells, num_blocks].
+
+        Raises ValueError without a delay profile.
+        """
+        if self._selective is None:
+            raise ValueError("gains per resource block need a delay_profile")
+        links = self._links(tx, rx)
+        t_s = self._midpoints_s(first_cell, num_cells) if math.isfinite(self.cell_s) else np.zeros(num_cells)
+        frequency_hz = np.asarray((np.arange(num_blocks) - (num_blocks - 1) / 2) * block_hz, dtype=np.float64)
+        power = self._selective.power(links.ends, t_s, frequency_hz)
+        power *= self._mean_gain(links, t_s)[:, :, None]
         return power
 
     def mean_gain_db(self, tx: Any, rx: Any, t_s: Any) -> Floats:
@@ -250,6 +279,7 @@ class Channel:
             "shadowing_generator": "none" if shadowing is None else f"sum of {NUM_WAVES} plane waves",
             "fading": "none" if fading is None else repr(fading),
             "fading_generator": generator,
+            **({} if self._profile is None else {"delay_profile": repr(self._profile)}),
             "reciprocal": str(self._reciprocal).lower(),
             "cell_s": repr(self.cell_s),
             "large_scale_s": repr(self.large_scale_s),

@@ -51,7 +51,10 @@ class DopplerFading:
     def prepare(self, ends: Ends) -> Branches:
         """Angles and phases of all sinusoids, as near and far [N, R, 1] in 1/m and phase [N, R, 1] in cycles; for Rician also
         those of the direct path, [R, 1] each."""
-        branches = branches_of(self._key, ends)
+        return self.with_waves(branches_of(self._key, ends))
+
+    def with_waves(self, branches: Branches) -> Branches:
+        """The same for branches that exist."""
         return replace(branches, waves=self._waves(branches.key))
 
     def _waves(self, key: Words) -> tuple[Floats, ...]:
