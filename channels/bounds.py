@@ -34,3 +34,4 @@ PathLossExponent = Annotated[float, Bounds(0.5, 10.0, "path loss exponents have 
 SpeedMps = Annotated[float, Bounds(0.0, 1e3, "speeds are in m/s", typical=(0.1, 100.0))]
 DurationS = Annotated[float, Bounds(0.0, 1e9, "times are in s", above=True)]
 DurationOrZeroS = Annotated[float, Bounds(0.0, 1e9, "times are in s")]
+HeightM = Annotated[float, Bounds(0.0, 1e4, "heights are in m", typical=(0.5, 1e3), above=True)]

@@ -7,7 +7,7 @@ How the simulator builds one:
     positions = Positions([Static((40.0, 0.0, 1.5)), RandomWaypoint(Area("disc", 300.0), (1.0, 2.0)).path(rng), ...])
     channel = Channel(
         positions, carrier_hz=3.5e9,
-        path_loss=UmiStreetCanyon(los="field"),     # FreeSpace, LogDistance, UmiStreetCanyon
+        path_loss=UmiStreetCanyon(los="field"),     # or another one of channels.path_loss
         shadowing=UMI_SHADOWING,                    # or Shadowing(sigma_db=8.0, correlation_m=50.0), or None
         fading=Rayleigh(correlation="block"),       # or Rician, Nakagami, None
         antenna_gain_dbi=[0.0, 0.0, 8.0], rx_antennas=[1, 1, 2],
@@ -18,8 +18,8 @@ How the simulator builds one:
     snr = power_w * channel.gain(tx, rx, first_cell, num_cells) / (noise_w_per_hz(7.0) * bandwidth_hz)
 
 Everything is a pure function of (key, links, time): the same bits whoever asks, in whatever order, for one link or many, for
-one cell or a thousand. What is cached changes the cost only. The base station is known by its role and not by its index, so
-that adding a device changes nothing for the others.
+one cell or a thousand. What is cached changes the cost only. A base station is known by its role (the only one, or its place in
+the list) and not by its index, so that adding a device changes nothing for the others.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from .counter import hash_int
 from .delay_profile import DelayProfile
 from .doppler_fading import DopplerFading
 from .fading import Fading
-from .local_mean import CELLS_PER_STEP, LinkMeans, LocalMean
-from .path_loss import PathLoss
+from .local_mean import CELLS_PER_STEP, Indoors, LinkMeans, LocalMean
+from .path_loss.model import PathLoss
 from .positions import Positions
 from .selective_fading import SelectiveFading
 from .shadowing import NUM_WAVES, LosShadowing, Shadowing
@@ -49,7 +49,7 @@ from .units import db_to_linear, wavelength_m
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-STATION_ID = 1 << 40  # the base station in hash keys, above every device's index
+STATION_ID = 1 << 40  # the first base station in hash keys, above every device's index
 REACH_SIGMAS = 3.5
 _SEARCHED_REACH_M = (1e-3, 1e7)
 _LINKS_KEPT_PER_NODE = 32
@@ -95,9 +95,11 @@ class Channel:
         reciprocal: bool = True,
         layout: Sites | None = None,
         delay_profile: DelayProfile | None = None,
+        indoors: Indoors | None = None,
     ) -> None:
         """antenna_gain_dbi, rx_antennas: [num_nodes]; layout: the sectors of the base stations, in their order, and the copies of
-        the whole layout; delay_profile: for gain_per_block, `gain` takes the band as flat; the rest in the module. Raises ValueError for values out of range."""
+        the whole layout; delay_profile: for gain_per_block, `gain` takes the band as flat; indoors: which devices are behind a
+        wall, as base stations see them; the rest in the module. Raises ValueError for values out of range."""
         num_nodes = positions.num_nodes
         self._antenna_gain_dbi = np.asarray(antenna_gain_dbi, dtype=np.float64)
         self._rx_antennas = np.asarray(rx_antennas, dtype=np.int64)
@@ -114,6 +116,13 @@ class Channel:
         stations = np.array(listed, dtype=np.int64)
         if any(not 0 <= station < num_nodes for station in listed):
             raise ValueError(f"base_station = {base_station}: an index from 0 to {num_nodes - 1} is needed")
+        if len(set(listed)) < len(listed):
+            raise ValueError(f"base_station = {base_station}: every station once is needed")
+        for name, array in (
+            (("penetration_db", indoors.penetration_db), ("depth_m", indoors.depth_m)) if indoors else ()
+        ):
+            if array.shape != (num_nodes,) or not np.isfinite(array).all():
+                raise ValueError(f"indoors.{name}: one finite value for each of the {num_nodes} nodes is needed")
         self._positions = positions
         self._carrier_hz = carrier_hz
         self._path_loss = path_loss
@@ -123,9 +132,10 @@ class Channel:
         self._ids = np.arange(num_nodes, dtype=np.int64)
         self._ids[stations] = STATION_ID + np.arange(stations.size)
         self._num_stations = stations.size
+        self._indoors = indoors
         mean_key = hash_int(key, _MEAN_TAG)
         self._mean = LocalMean(
-            positions, carrier_hz, path_loss, shadowing, self._antenna_gain_dbi, mean_key, stations, layout
+            positions, carrier_hz, path_loss, shadowing, self._antenna_gain_dbi, mean_key, stations, indoors, layout
         )
         self.large_scale_s = self._mean.step_s
         self._block: BlockFading | None = None
@@ -272,6 +282,9 @@ class Channel:
         else:
             generator = f"sum of {fading.num_sinusoids} sinusoids over travelled distance (Xiao-Zheng-Beaulieu)"
         several = {"base_stations": str(self._num_stations)} if self._num_stations > 1 else {}
+        inside = self._indoors
+        if inside is not None:
+            several["indoor_nodes"] = str(np.count_nonzero((inside.penetration_db != 0) | (inside.depth_m > 0)))
         return several | {
             "carrier_hz": repr(float(self._carrier_hz)),
             "path_loss": repr(self._path_loss),

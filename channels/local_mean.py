@@ -5,8 +5,14 @@ the model itself (every caller sees it, `exact_gain` included), so nothing has t
 grid is absolute (point g at g x step_s) and so fine that a node moves at most a twentieth of the shortest correlation
 distance from one point to the next, and never more than a meter. A link between nodes that never move has a constant mean.
 
-What depends on one node only (the field values at its place, its link to the base station) is computed once per node and grid
+What depends on one node only (the field values at its place, its link to a base station) is computed once per node and grid
 point and kept for the last few points, so memory is linear in nodes and flat in time.
+
+Base stations: each has fields over space of its own. With several of them, shadowing is sqrt(1/2) of a common field plus
+sqrt(1/2) of the site's: correlation 0.5 between sites and 1 among the stations of a site, those at one place over the ground
+(3GPP TR 36.942 section 4.5.2; between a link with line of sight and one without, whose laws have fields of their own, it is 0).
+Line of sight is drawn for each site apart (TR 38.901 table 7.6.3.4-1: site-specific). Links between two base stations are
+links between two nodes. Every other pair of nodes has the symmetric field of `shadowing`, for its line of sight, too.
 """
 
 from __future__ import annotations
@@ -20,9 +26,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from .counter import hash_int
-from .path_loss import PathLoss
+from .path_loss.model import PathLoss, ground_distance_m, optional
 from .positions import Positions
-from .shadowing import UMI_LOS_STATE_CORRELATION_M, LosShadowing, PlaneWaveField, Shadowing, pair_scale
+from .shadowing import LosShadowing, PlaneWaveField, Shadowing, StandardShadowing, pair_scale
 from .sites import Sites
 from .units import whole_ns
 
@@ -35,32 +41,57 @@ CELLS_PER_STEP = 5  # without fading: a step may cross from line of sight to non
 KEPT_COLUMNS = 6
 MANY_COLUMNS = 4  # from here on a call computes its grid points at once and keeps none
 
-_LOS_STATE, _LOS_SHADOW, _NLOS_SHADOW, _PAIR = range(4)  # last part of a field's key
+_BETWEEN_NODES = -1  # instead of the ordinal of a base station
+# first part of a field's key; the second one is the site
+_LOS_STATE, _LOS_SHADOW, _NLOS_SHADOW, _PAIR, _O2I_SHADOW, _SPREAD, _PAIR_NLOS, _PAIR_STATE, _PAIR_SPREAD = range(9)
+
+
+@dataclass(frozen=True)
+class Indoors:
+    """Nodes behind a wall, as base stations outside see them; arrays [num_nodes].
+
+    penetration_db: loss of the wall and the rooms behind it; depth_m: distance to the outer wall, 0 where there is no building
+    """
+
+    penetration_db: Floats
+    depth_m: Floats
+
+
+@dataclass(frozen=True)
+class _PairField:
+    """A field that is taken at both ends of a link between nodes: amplitude x (F(a) + F(b)) x pair_scale."""
+
+    which: int
+    correlation_m: float
+    amplitude: float
 
 
 @dataclass
 class LinkMeans:
-    """L links and the means that were computed for them; near and far: [L] nodes, far is the base station where there is one."""
+    """L links and the means that were computed for them; near and far: [L] nodes, far is the base station where there is one.
+
+    station: [L] which base station a link goes to, in the order of the list, -1 between nodes
+    """
 
     near: Ints
     far: Ints
-    station: Ints  # [L] which base station a link goes to, in the order of the list; -1 between devices
+    station: Ints
     antennas_db: Floats  # [L] sum of both ends' antenna gains
     never_moves: bool
     columns: dict[int, Floats] = field(default_factory=dict)  # grid point -> [L] dB
 
 
 class _NodeColumn:
-    """One grid point: places and one value of those nodes that were asked for."""
+    """One grid point: places and values of those nodes that were asked for."""
 
-    def __init__(self, num_nodes: int) -> None:
+    def __init__(self, num_nodes: int, num_values: int) -> None:
         self.filled = np.zeros(num_nodes, dtype=bool)
         self.place_m = np.zeros((num_nodes, 3))
-        self.value = np.zeros(num_nodes)
+        self.value = np.zeros((num_values, num_nodes))
 
     def put(self, nodes: Ints, place_m: Floats, value: Floats) -> None:
         self.place_m[nodes] = place_m
-        self.value[nodes] = value
+        self.value[:, nodes] = value
         self.filled[nodes] = True
 
 
@@ -76,9 +107,15 @@ class LocalMean:
         antenna_gain_dbi: Floats,
         key: int,
         stations: Ints,
+        indoors: Indoors | None = None,
         layout: Sites | None = None,
     ) -> None:
-        if isinstance(shadowing, LosShadowing) and not path_loss.has_los:
+        """stations: [S] nodes that are base stations; the rest as for `Channel`."""
+        if (
+            isinstance(shadowing, LosShadowing)
+            and not isinstance(shadowing, StandardShadowing)
+            and not path_loss.has_los
+        ):
             raise ValueError(
                 f"shadowing by line-of-sight state needs a path loss with such a state (tr38901_umi), not {path_loss}"
             )
@@ -88,31 +125,41 @@ class LocalMean:
         self._antenna_gain_dbi = antenna_gain_dbi
         self._key = key
         self._stations = stations
-        self._layout = layout
-        self._ordinal = np.full(positions.num_nodes, -1, dtype=np.int64)
+        self._ordinal = np.full(positions.num_nodes, _BETWEEN_NODES, dtype=np.int64)
         self._ordinal[stations] = np.arange(stations.size)
         self._sites = self._sites_of(stations)
+        self._layout = layout
+        self._indoors = indoors
+        self._los_correlation_m: float = optional(path_loss, "los_correlation_m")
+        self._spread_m: float | None = optional(path_loss, "spread_correlation_m")
         los, nlos = (shadowing.los, shadowing.nlos) if isinstance(shadowing, LosShadowing) else (shadowing, shadowing)
+        standard = shadowing if isinstance(shadowing, StandardShadowing) else None
         self._los = los if los is not None and los.sigma_db > 0 else None
         self._nlos = nlos if nlos is not None and nlos.sigma_db > 0 else None
-        self.max_sigma_db = max((s.sigma_db for s in (self._los, self._nlos) if s), default=0.0)
+        self._o2i = standard.o2i if standard is not None and indoors is not None else None
+        self._far_los_sigma_db = standard.far_los_sigma_db if standard is not None else None
+        laws = [s for s in (self._los, self._nlos, self._o2i) if s]
+        self.max_sigma_db = max([self._far_los_sigma_db or 0.0, *(s.sigma_db for s in laws)])
+        self._pair_fields = self._fields_of_pairs()
         self._fields: dict[tuple[int, int], PlaneWaveField] = {}
-        correlations = [s.correlation_m for s in (self._los, self._nlos) if s]
+        correlations = [s.correlation_m for s in laws]
         self.step_m = min([LARGEST_STEP_M, *(c / STEPS_PER_CORRELATION for c in correlations)])
         self.step_s = math.inf
         if positions.max_speed_mps > 0:
             self.step_s = CELLS_PER_STEP * whole_ns(self.step_m / positions.max_speed_mps / CELLS_PER_STEP)
         self._columns: dict[tuple[int, int], _NodeColumn] = {}
-        self._static = {kind: _NodeColumn(positions.num_nodes) for kind in range(-1, stations.size)}
+        self._static = {kind: self._new_column(kind) for kind in range(_BETWEEN_NODES, stations.size)}
 
     def links(self, near: Ints, far: Ints) -> LinkMeans:
         """What is needed for `mean_db` of links [L]; raises ValueError for links that the path loss model does not cover."""
-        station = np.where(self._ordinal[near] < 0, self._ordinal[far], -1)
-        if self._path_loss.needs_station and (station < 0).any():
+        station = np.where(self._ordinal[near] == _BETWEEN_NODES, self._ordinal[far], _BETWEEN_NODES)
+        if self._path_loss.needs_station and (station == _BETWEEN_NODES).any():
             i = int(np.argmin(station))
+            what = "devices" if self._ordinal[far[i]] == _BETWEEN_NODES else "base stations"
+            hint = " (log_distance or free_space for device-to-device links)" if what == "devices" else ""
             raise ValueError(
-                f"tr38901_umi holds between a base station and a device only; nodes {near[i]} and {far[i]} are both devices "
-                "(log_distance or free_space for device-to-device links)"
+                f"{optional(self._path_loss, 'name')} holds between a base station and a device only; nodes {near[i]} and "
+                f"{far[i]} are both {what}{hint}"
             )
         antennas_db = self._antenna_gain_dbi[near] + self._antenna_gain_dbi[far]
         never_moves = bool(self._positions.is_static[near].all() and self._positions.is_static[far].all())
@@ -154,33 +201,37 @@ class LocalMean:
         """Means at grid points [G]: [L, G]. keep: by way of the kept columns of node values, for one point."""
         times = np.asarray(points, dtype=np.float64) * (0.0 if links.never_moves else self.step_s)
         table = np.empty((links.near.size, times.size))
-        for kind in range(self._stations.size - 1, -2, -1):
+        for kind in range(self._stations.size - 1, _BETWEEN_NODES - 1, -1):
             rows = np.flatnonzero(links.station == kind)
             if rows.size == 0:
                 continue
             near, far = links.near[rows], links.far[rows]
-            if kind >= 0:
+            if kind != _BETWEEN_NODES:
                 if keep:
                     column = self._node_column(kind, int(points[0]), near)
-                    table[rows] = column.value[near][:, None]
+                    table[rows] = column.value[0, near][:, None]
                 else:
                     nodes, inverse = np.unique(near, return_inverse=True)
-                    table[rows] = self._node_values(kind, nodes, times)[1][inverse]
+                    table[rows] = self._node_values(kind, nodes, times)[1][0, inverse]
             elif keep:
                 column = self._node_column(kind, int(points[0]), np.concatenate((near, far)))
-                place, value = column.place_m[:, None], column.value[:, None]
-                table[rows] = self._pair_db(place[near], place[far], value[near], value[far])
+                place, value = column.place_m[:, None], column.value[:, :, None]
+                table[rows] = self._pair_db(place[near], place[far], value[:, near], value[:, far])
             else:
                 nodes, inverse = np.unique(np.concatenate((near, far)), return_inverse=True)
                 place, value = self._node_values(kind, nodes, times)
                 a, b = inverse[: rows.size], inverse[rows.size :]
-                table[rows] = self._pair_db(place[a], place[b], value[a], value[b])
+                table[rows] = self._pair_db(place[a], place[b], value[:, a], value[:, b])
         return table + links.antennas_db[:, None]
+
+    def _new_column(self, kind: int) -> _NodeColumn:
+        num_values = len(self._pair_fields) if kind == _BETWEEN_NODES else 1
+        return _NodeColumn(self._positions.num_nodes, num_values)
 
     def _node_column(self, kind: int, point: int, nodes: Ints) -> _NodeColumn:
         column = self._columns.get((kind, point))
         if column is None:
-            column = self._columns[kind, point] = _NodeColumn(self._positions.num_nodes)
+            column = self._columns[kind, point] = self._new_column(kind)
             if len(self._columns) > KEPT_COLUMNS * max(1, self._stations.size):
                 del self._columns[next(iter(self._columns))]
         missing = ~column.filled[nodes]
@@ -190,42 +241,65 @@ class LocalMean:
             moving, resting = wanted[~is_static], wanted[is_static]
             if moving.size:
                 place, value = self._node_values(kind, moving, np.array([point * self.step_s]))
-                column.put(moving, place[:, 0], value[:, 0])
+                column.put(moving, place[:, 0], value[..., 0])
             if resting.size:
                 static = self._static[kind]
                 new = resting[~static.filled[resting]]
                 if new.size:
                     place, value = self._node_values(kind, new, np.zeros(1))
-                    static.put(new, place[:, 0], value[:, 0])
-                column.put(resting, static.place_m[resting], static.value[resting])
+                    static.put(new, place[:, 0], value[..., 0])
+                column.put(resting, static.place_m[resting], static.value[:, resting])
         return column
 
     # -- values --------------------------------------------------------------------------------------------------------
 
     def _node_values(self, kind: int, nodes: Ints, times: Floats) -> tuple[Floats, Floats]:
-        """Places [n, G, 3] and, for kind 0 or more, the gain to that base station in dB, else the pair field, in dB [n, G]."""
+        """Places [n, G, 3] and values [F, n, G]: the gain to base station `kind` in dB, F = 1, or the fields of pairs."""
         place = self._positions.at(nodes, times)
-        if kind < 0:
-            if self._los is None:
-                return place, np.zeros(place.shape[:2])
-            return place, self._los.sigma_db * self._field(_PAIR, 0, self._los.correlation_m, place)
-        site, true_place = self._sites[kind], place
-        station = np.broadcast_to(self._positions.at(self._stations[kind : kind + 1], times), place.shape)
+        if kind == _BETWEEN_NODES:
+            value = np.empty((len(self._pair_fields), *place.shape[:2]))
+            for i, pair in enumerate(self._pair_fields):
+                value[i] = pair.amplitude * self._field(pair.which, 0, pair.correlation_m, place)
+            return place, value
+        return place, self._station_db(kind, nodes, place, times)[None]
+
+    def _station_db(self, station: int, nodes: Ints, place: Floats, times: Floats) -> Floats:
+        """Gain of devices at places [n, G, 3] to a base station, without antennas, in dB: [n, G]."""
+        model, site, true_place = self._path_loss, self._sites[station], place
+        other = np.broadcast_to(self._positions.at(self._stations[station : station + 1], times), place.shape)
         sector_db: Floats | float = 0.0
         if self._layout is not None:
-            place, sector_db = self._seen_from(kind, station, place)
+            place, sector_db = self._seen_from(station, other, place)
         los = None
-        if self._path_loss.has_los:
-            ground_m = np.hypot(place[..., 0] - station[..., 0], place[..., 1] - station[..., 1])
-            probability = self._path_loss.los_probability(ground_m)
-            los = ndtr(self._field(_LOS_STATE, site, UMI_LOS_STATE_CORRELATION_M, place)) < probability
-        gain = sector_db - self._path_loss.loss_db(place, station, self._carrier_hz, los)
+        if model.has_los:
+            outside = place if self._indoors is None else self._outer_wall(nodes, place, other)
+            probability = model.los_probability(outside, other)
+            los = ndtr(self._field(_LOS_STATE, site, self._los_correlation_m, place)) < probability
+        spread = () if self._spread_m is None else (self._field(_SPREAD, site, self._spread_m, place),)
+        gain = sector_db - model.loss_db(place, other, self._carrier_hz, los, *spread)
+        if self._indoors is not None:
+            gain = gain - self._indoors.penetration_db[nodes][:, None]
         if self._los is None and self._nlos is None:
-            return true_place, gain
+            return gain
         shadow = self._shadow_db(self._los, _LOS_SHADOW, site, place, true_place)
         if los is not None:
+            if self._far_los_sigma_db is not None and self._los is not None:
+                far = model.beyond_breakpoint(place, other, self._carrier_hz)  # type: ignore[attr-defined]
+                shadow = np.where(far, shadow * (self._far_los_sigma_db / self._los.sigma_db), shadow)
             shadow = np.where(los, shadow, self._shadow_db(self._nlos, _NLOS_SHADOW, site, place, true_place))
-        return true_place, gain - shadow
+        if self._o2i is not None and self._indoors is not None:
+            inside = (self._indoors.depth_m[nodes] > 0)[:, None]
+            shadow = np.where(inside, self._shadow_db(self._o2i, _O2I_SHADOW, site, place, true_place), shadow)
+        return gain - shadow
+
+    def _outer_wall(self, nodes: Ints, place: Floats, other: Floats) -> Floats:
+        """The places, those of indoor devices moved towards the station to the outer wall: what P(LOS) counts the distance from."""
+        assert self._indoors is not None
+        ground_m = ground_distance_m(place, other)
+        share = self._indoors.depth_m[nodes][:, None] / np.maximum(ground_m, 1e-9)
+        outside = place + (other - place) * np.minimum(share, 1.0)[..., None]
+        outside[..., 2] = place[..., 2]
+        return outside
 
     def _seen_from(self, station: int, station_m: Floats, place: Floats) -> tuple[Floats, Floats]:
         """The copies of places [..., 3] that are nearest to a base station (wrap-around), and its sector's gain to them in dB."""
@@ -245,25 +319,53 @@ class LocalMean:
             return law.sigma_db * own
         return law.sigma_db * math.sqrt(0.5) * (self._field(which, 0, law.correlation_m, true_place) + own)
 
-    def _sites_of(self, stations: Ints) -> list[int]:
-        """The site of each base station: 0 where there is one station only, else 1, 2, ... in the order of the list."""
-        if stations.size < 2:
-            return [0] * int(stations.size)
-        sites: dict[tuple[float, float], int] = {}
-        places = self._positions.at(stations, 0.0)[:, :2].tolist()
-        return [sites.setdefault((x, y), len(sites) + 1) for x, y in places]
-
     def _field(self, which: int, site: int, correlation_m: float, place: Floats) -> Floats:
-        """One field per purpose and site (base station), made when first asked for."""
+        """One field per purpose and site (0: the only one, or what is common to all), made when first asked for."""
         plane = self._fields.get((which, site))
         if plane is None:
             plane = self._fields[which, site] = PlaneWaveField(hash_int(self._key, which, site), correlation_m)
         return plane.at(place[..., 0], place[..., 1])
 
-    def _pair_db(self, a_m: Floats, b_m: Floats, field_a: Floats, field_b: Floats) -> Floats:
-        """Gain between two devices without antennas, in dB; symmetric in a and b."""
-        gain = -self._path_loss.loss_db(a_m, b_m, self._carrier_hz, None)
-        if self._los is None:
-            return gain
-        ground_m = np.hypot(a_m[..., 0] - b_m[..., 0], a_m[..., 1] - b_m[..., 1])
-        return gain - (field_a + field_b) * pair_scale(ground_m, self._los.correlation_m)
+    def _sites_of(self, stations: Ints) -> list[int]:
+        """The site of each base station: 0 where there is one station only, else 1, 2, ... in the order of the list."""
+        if stations.size < 2:
+            return [0] * int(stations.size)
+        sites: dict[tuple[float, float] | int, int] = {}
+        places = self._positions.at(stations, 0.0)[:, :2].tolist()
+        keys = [
+            (x, y) if self._positions.is_static[n] else n for n, (x, y) in zip(stations.tolist(), places, strict=True)
+        ]
+        return [sites.setdefault(key, len(sites) + 1) for key in keys]
+
+    # -- links between nodes -------------------------------------------------------------------------------------------
+
+    def _fields_of_pairs(self) -> list[_PairField]:
+        fields = []
+        if self._los is not None:
+            fields.append(_PairField(_PAIR, self._los.correlation_m, self._los.sigma_db))
+        if self._path_loss.has_los and not self._path_loss.needs_station:
+            if self._nlos is not None:
+                fields.append(_PairField(_PAIR_NLOS, self._nlos.correlation_m, self._nlos.sigma_db))
+            fields.append(_PairField(_PAIR_STATE, self._los_correlation_m, 1.0))
+            if self._spread_m is not None:
+                fields.append(_PairField(_PAIR_SPREAD, self._spread_m, 1.0))
+        return fields
+
+    def _pair_db(self, a_m: Floats, b_m: Floats, values_a: Floats, values_b: Floats) -> Floats:
+        """Gain between two nodes without antennas, in dB; symmetric in a and b. values: [F, L, G] of `_fields_of_pairs`."""
+        model = self._path_loss
+        ground_m = ground_distance_m(a_m, b_m) if self._pair_fields else None
+        found = {}
+        for field_, value_a, value_b in zip(self._pair_fields, values_a, values_b, strict=True):
+            assert ground_m is not None
+            found[field_.which] = (value_a + value_b) * pair_scale(ground_m, field_.correlation_m)
+        los = None
+        if model.has_los:
+            los = ndtr(found[_PAIR_STATE]) < model.los_probability(a_m, b_m)
+        spread = (found[_PAIR_SPREAD],) if _PAIR_SPREAD in found else ()
+        gain = -model.loss_db(a_m, b_m, self._carrier_hz, los, *spread)
+        shadow = found.get(_PAIR)
+        if los is not None and (shadow is not None or _PAIR_NLOS in found):
+            zero = np.zeros_like(gain)
+            shadow = np.where(los, zero if shadow is None else shadow, found.get(_PAIR_NLOS, zero))
+        return gain if shadow is None else gain - shadow

@@ -27,7 +27,6 @@ from .waves import CHUNK, reduced_angle, tree_sum
 Floats = NDArray[np.float64]
 
 NUM_WAVES = 128
-UMI_LOS_STATE_CORRELATION_M = 50.0  # TR 38.901 table 7.6.3.1-2
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,18 @@ class LosShadowing:
 
     los: Shadowing
     nlos: Shadowing
+
+
+@dataclass(frozen=True)
+class StandardShadowing(LosShadowing):
+    """Shadowing as the source of a path loss model has it; los and nlos are the same where it has no such state.
+
+    o2i: of devices inside a building, seen from a base station outside; None: as outdoors
+    far_los_sigma_db: sigma with line of sight beyond the model's breakpoint, where it differs
+    """
+
+    o2i: Shadowing | None = None
+    far_los_sigma_db: float | None = None
 
 
 UMI_SHADOWING = LosShadowing(los=Shadowing(4.0, 10.0), nlos=Shadowing(7.82, 13.0))

@@ -15,6 +15,7 @@ PURPOSES = {
     "data": ("split", "partition", "local_test", "mixture", "batches", "augmentation"),
     "radio": (
         "placement",
+        "indoor",
         "mobility",
         "channel",
         "compute_spread",

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from channels.channel import Channel
 from channels.link_adaptation import RateMap
+from channels.local_mean import Indoors
 from channels.mobility import Path, Positions, Static, TraceFile
 from channels.noise import noise_w_per_hz
-from channels.shadowing import UMI_SHADOWING, Shadowing
+from channels.path_loss.model import optional
+from channels.penetration import draw_penetration
+from channels.shadowing import UMI_SHADOWING, LosShadowing, Shadowing, StandardShadowing
 from channels.units import dbm_to_w
 from wsim.accounts import Power
 from wsim.catalog import find
 from wsim.links import Links
 from wsim.mac.medium_access import MediumAccess
 from wsim.scenario import Scenario
-from wsim.scenario.keys import own_keys, taken
+from wsim.scenario.items import path_loss_of
+from wsim.scenario.keys import own_keys
 from wsim.scenario.mobility import mobility_model, read_traces
 from wsim.scenario.world import DeviceGroup, Energy, Radio, Server
 from wsim.streams import Streams
@@ -68,11 +73,12 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
     radios = [member.radio for member in members]
     fdd_cell = bool(mac.needs_server) and scenario.phy.duplex == "fdd"
     fading = _fading(scenario)
+    path_loss = path_loss_of(scenario.channel)
     channel = Channel(
         positions,
         scenario.channel.carrier_hz,
-        path_loss=_path_loss(scenario),
-        shadowing=_shadowing(scenario),
+        path_loss=path_loss,
+        shadowing=_shadowing(scenario, path_loss),
         fading=fading,
         antenna_gain_dbi=[radio.antenna_gain_dbi for radio in radios],
         rx_antennas=[radio.rx_antennas for radio in radios],
@@ -80,6 +86,7 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
         base_station=range(num_devices, len(members)),
         reciprocal=not fdd_cell,
         layout=None if scenario.cells is None else scenario.cells.hexagons,
+        indoors=_indoors(scenario, members, optional(path_loss, "indoor_depth_m"), streams),
     )
     bandwidth_hz = scenario.channel.bandwidth_hz
     power_dbm = np.array([_power_dbm(radio, bandwidth_hz) for radio in radios])
@@ -219,14 +226,26 @@ def _effective_flops(members: list[DeviceGroup | Server], streams: Streams) -> n
     return flops
 
 
-def _path_loss(scenario: Scenario):  # type: ignore[no-untyped-def]  # any of the registry's
-    config = scenario.channel.path_loss
-    model = find("path_loss", config.kind)
-    return model(**taken(model, los=scenario.channel.los), **own_keys("path_loss", model, config))
+def _indoors(
+    scenario: Scenario, members: list[DeviceGroup | Server], depth_m: float, streams: Streams
+) -> Indoors | None:
+    """What stands between the base station and each device; None where all are outdoors."""
+    kinds = [member.indoor if isinstance(member, DeviceGroup) else None for member in members]
+    if not any(kinds):
+        return None
+    penetration_db, depths_m = np.zeros(len(members)), np.zeros(len(members))
+    for i, kind in enumerate(kinds):
+        if kind is not None:
+            drawn = draw_penetration(kind, scenario.channel.carrier_hz, depth_m, streams("indoor", i))
+            penetration_db[i], depths_m[i] = drawn
+    return Indoors(penetration_db, depths_m)
 
 
-def _shadowing(scenario: Scenario):  # type: ignore[no-untyped-def]
+def _shadowing(scenario: Scenario, path_loss: Any) -> Shadowing | LosShadowing | None:
     config = scenario.channel.shadowing
+    if config.kind == "standard":
+        standard: StandardShadowing = path_loss.standard_shadowing
+        return standard
     if config.kind == "lognormal":
         return Shadowing(config.sigma_db, config.correlation_m)  # type: ignore[arg-type]
     return UMI_SHADOWING if config.kind == "tr38901_umi" else None

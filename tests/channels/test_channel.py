@@ -14,8 +14,8 @@ from channels.fading import Rayleigh, Rician
 from channels.mobility import Positions, Static
 from channels.nakagami import Nakagami
 from channels.path_loss import FreeSpace, LogDistance, UmiStreetCanyon, free_space_loss_db
+from channels.path_loss.tr38901_umi import umi_los_probability
 from channels.shadowing import UMI_SHADOWING, Shadowing
-from channels.tr38901_umi import umi_los_probability
 
 FADINGS = {
     "none": None,

@@ -11,7 +11,7 @@ from channels.path_loss import (
     UmiStreetCanyon,
     free_space_loss_db,
 )
-from channels.tr38901_umi import umi_breakpoint_m, umi_los_loss_db, umi_los_probability, umi_nlos_loss_db
+from channels.path_loss.tr38901_umi import umi_breakpoint_m, umi_los_loss_db, umi_los_probability, umi_nlos_loss_db
 
 
 def test_free_space_is_32_45_db_at_one_meter_and_one_gigahertz():

@@ -182,8 +182,8 @@ class TwoSlopes:
     def loss_db(self, device_m, other_m, carrier_hz, los=None):
         return self.least_loss_db(np.linalg.norm(device_m - other_m, axis=-1), carrier_hz)
 
-    def los_probability(self, ground_m):
-        return np.ones_like(ground_m)
+    def los_probability(self, device_m, other_m):
+        return np.ones(device_m.shape[:-1])
 '''
 
 MAC = '''"""Frequency division that wastes a share of the band on guard bands."""

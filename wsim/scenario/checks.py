@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from channels.mobility import TraceFile
+from channels.path_loss.model import optional
 from wsim.catalog import find, importable
 from wsim.scenario import churn_checks, evaluation, files
-from wsim.scenario.items import made, named
+from wsim.scenario.items import made, named, path_loss_of
 from wsim.scenario.losses import broadcasts, loses_for_good
 from wsim.scenario.messages import problem, shown
 from wsim.scenario.mobility import mobility_arguments, read_traces
@@ -121,21 +122,25 @@ def _mobility(scenario: Scenario, index: int, source: str, texts: Mapping[str, s
 
 def _channel(scenario: Scenario, source: str) -> None:
     channel = scenario.channel
-    loss, umi = channel.path_loss, channel.path_loss.kind == "tr38901_umi"
-    if find("path_loss", loss.kind).needs_station and scenario.server is None:
+    kind, model = channel.path_loss.kind, path_loss_of(channel)
+    if model.needs_station and scenario.server is None:
         says = (
             "is a base-station-to-user model, means nothing between devices; free_space or log_distance, or a [server]"
         )
-        raise problem(source, ("channel", "path_loss"), says, value=loss.kind)
-    if umi and not 5e8 <= channel.carrier_hz <= 1e11:
-        raise problem(
-            source, ("channel", "carrier_hz"), "tr38901_umi holds from 0.5e9 to 100e9 Hz", value=channel.carrier_hz
-        )
+        raise problem(source, ("channel", "path_loss"), says, value=kind)
+    low, high = optional(model, "carrier_range_hz")
+    if not low <= channel.carrier_hz <= high:
+        says = f"{kind} holds from {low / 1e9:g}e9 to {high / 1e9:g}e9 Hz"
+        raise problem(source, ("channel", "carrier_hz"), says, value=channel.carrier_hz)
+    _indoor(scenario, model, source)
     if channel.bandwidth_hz > channel.carrier_hz:
         says = f"is wider than the carrier's frequency, carrier_hz = {shown(channel.carrier_hz)}"
         raise problem(source, ("channel", "bandwidth_hz"), says, value=channel.bandwidth_hz)
     shadowing = channel.shadowing
-    if shadowing.kind == "tr38901_umi" and not umi:
+    if shadowing.kind == "standard" and optional(model, "standard_shadowing") is None:
+        says = f"path loss {kind} comes without numbers for shadowing; {{ sigma_db, correlation_m }}"
+        raise problem(source, ("channel", "shadowing"), says, value=shadowing.kind)
+    if shadowing.kind == "tr38901_umi" and kind != "tr38901_umi":
         says = (
             'needs path_loss = "tr38901_umi" (its numbers depend on the line of sight); or { sigma_db, correlation_m }'
         )
@@ -152,6 +157,19 @@ def _channel(scenario: Scenario, source: str) -> None:
         least = forced.rate / (1 - forced.rate)
         says = f"bursts this short cannot lose {shown(forced.rate)} of all packets; at least {shown(least)}"
         raise problem(source, ("channel", "forced_loss", "mean_burst_packets"), says, value=forced.mean_burst_packets)
+
+
+def _indoor(scenario: Scenario, model: Any, source: str) -> None:
+    for index, group in enumerate(scenario.devices):
+        if group.indoor is None:
+            continue
+        says = None
+        if scenario.server is None:
+            says = "is the loss towards a base station and needs a [server]; between devices nothing is known: leave it out"
+        elif optional(model, "is_indoor"):
+            says = f"path loss {scenario.channel.path_loss.kind} has both ends in one building: leave it out"
+        if says is not None:
+            raise problem(source, ("devices", index, "indoor"), says, value=group.indoor)
 
 
 def _phy(scenario: Scenario, source: str) -> None:

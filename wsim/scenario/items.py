@@ -17,9 +17,10 @@ from wsim.catalog import find, importable
 from wsim.errors import ScenarioError
 from wsim.packets import room_bits
 from wsim.scenario.conversion import convert, ranges_in_words, words
-from wsim.scenario.keys import REQUIRED, Key, keys_of, taken
+from wsim.scenario.keys import REQUIRED, Key, keys_of, own_keys, taken
 from wsim.scenario.learning import Model
 from wsim.scenario.messages import Path, nearest, problem, shown
+from wsim.scenario.radio import Channel
 from wsim.scenario.root import Scenario
 from wsim.scenario.table import ItemTable
 
@@ -83,6 +84,12 @@ def check(
     }
     scenario = scenario.model_copy(update=tables)
     return _algorithm(scenario, learner, codec, source)
+
+
+def path_loss_of(channel: Channel) -> Any:
+    """The path loss model of a complete [channel]."""
+    model = find("path_loss", channel.path_loss.kind)
+    return model(**taken(model, los=channel.los), **own_keys("path_loss", model, channel.path_loss))
 
 
 def _models(model: Model, source: str, shape: DataShape | None, data: str) -> Model:

@@ -21,10 +21,11 @@ class PathLoss(ItemTable):
 
 
 class Shadowing(Table):
-    """Log-normal shadowing, a field over space; tr38901_umi takes both numbers from the standard (LOS and NLOS)."""
+    """Log-normal shadowing, a field over space for each site. standard: the numbers are those of the path loss's own source, with
+    and without line of sight and indoors; tr38901_umi: those of that standard, without its numbers for indoor devices."""
 
     shorthand: ClassVar[str | None] = "kind"
-    kind: Literal["none", "lognormal", "tr38901_umi"] = "none"
+    kind: Literal["none", "lognormal", "standard", "tr38901_umi"] = "none"
     sigma_db: q.SpreadDb | None = None  # lognormal
     correlation_m: q.DistanceM | None = None  # lognormal: where the autocorrelation is 1/e
 
@@ -56,7 +57,7 @@ class Channel(Table):
     carrier_hz: q.CarrierHz
     bandwidth_hz: q.BandwidthHz  # FDD: in each direction
     path_loss: PathLoss = PathLoss(kind="free_space")
-    los: Literal["field", "always", "never"] = "field"  # tr38901_umi
+    los: Literal["field", "always", "never"] = "field"  # path losses with a line-of-sight state
     shadowing: Shadowing = Shadowing()
     fading: Fading = Fading()
     forced_loss: ForcedLoss = ForcedLoss()

@@ -11,6 +11,9 @@ from wsim.scenario import quantities as q
 from wsim.scenario.churn import Churn
 from wsim.scenario.table import ItemTable, Table
 
+Indoor = Annotated[  # left out of a resolved scenario without it, which stays what it was before there was such a key
+    Literal["low_loss", "high_loss", "car"] | None, Field(exclude_if=lambda value: value is None)
+]
 Place = Annotated[tuple[q.CoordinateM, ...], Field(min_length=2, max_length=3)]  # x, y and perhaps height
 
 
@@ -90,6 +93,7 @@ class DeviceGroup(Table):
     radio: Radio
     energy: Energy = Energy()
     churn: Churn = Churn()
+    indoor: Indoor = None  # what the base station's signal has to penetrate
 
 
 class ServerCompute(Table):

@@ -6,23 +6,26 @@ Between a base station and a device. 0.5 to 100 GHz, ground distance 10 m to 5 k
 from __future__ import annotations
 
 import math
-import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..shadowing import UMI_SHADOWING, Shadowing, StandardShadowing
+from .line_of_sight import LosModel
+from .model import C_3GPP_MPS, ground_distance_m
+from .ranges import Range
+
 Floats = NDArray[np.float64]
 
 UMI_ENVIRONMENT_HEIGHT_M = 1.0  # h_E of UMi, table 7.4.1-1 note 1
-_C_3GPP_MPS = 3.0e8  # the standard's own constant in the breakpoint
 
 
 def umi_breakpoint_m(station_height_m: Any, device_height_m: Any, carrier_hz: float) -> Any:
     """d'_BP = 4 (h_BS - h_E)(h_UT - h_E) f / c with h_E = 1 m (TR 38.901 table 7.4.1-1, note 1); heights and result in m."""
     h_e = UMI_ENVIRONMENT_HEIGHT_M
-    return 4 * (station_height_m - h_e) * (device_height_m - h_e) * carrier_hz / _C_3GPP_MPS
+    return 4 * (station_height_m - h_e) * (device_height_m - h_e) * carrier_hz / C_3GPP_MPS
 
 
 def umi_los_loss_db(ground_m: Any, station_height_m: Any, device_height_m: Any, carrier_hz: float) -> Any:
@@ -61,73 +64,42 @@ def umi_los_probability(ground_m: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class UmiStreetCanyon:
+class UmiStreetCanyon(LosModel):
     """TR 38.901 UMi street canyon between a base station and a device; refuses other pairs.
 
-    los: "field" (a correlated state per place, compared with P(LOS)), "always" or "never"
     strict: raise outside the range of validity (0.5 to 100 GHz; d2 10 m to 5 km; h_BS 10 m; h_UT 1.5 to 22.5 m) instead of
         warning once. A device at or below the effective environment height of 1 m is an error in any case.
     """
 
-    los: str = "field"
-    strict: bool = False
-    needs_station: ClassVar[bool] = True
-    _warned: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+    name: ClassVar[str] = "tr38901_umi"
+    los_correlation_m: ClassVar[float] = 50.0  # table 7.6.3.1-2
+    standard_shadowing: ClassVar[StandardShadowing] = StandardShadowing(
+        UMI_SHADOWING.los, UMI_SHADOWING.nlos, o2i=Shadowing(7.0, 7.0)
+    )
 
-    def __post_init__(self) -> None:
-        if self.los not in ("field", "always", "never"):
-            raise ValueError(f'los = {self.los!r}: "field", "always" or "never" is needed')
+    def ranges(self, device_m: Floats, other_m: Floats) -> tuple[Range, ...]:
+        lowest = float(min(device_m[..., 2].min(), other_m[..., 2].min()))
+        if lowest <= UMI_ENVIRONMENT_HEIGHT_M:
+            raise ValueError(
+                f"tr38901_umi: antenna height {lowest:g} m; it must be above the environment height of 1 m (1.5 m?)"
+            )
+        return (
+            Range("ground distance", ground_distance_m(device_m, other_m), "m", 10.0, 5000.0),
+            Range("base station height", other_m[..., 2], "m", 10.0, 10.0),
+            Range("device height", device_m[..., 2], "m", 1.5, 22.5),
+        )
 
-    @property
-    def has_los(self) -> bool:
-        return True
-
-    def loss_db(
-        self, device_m: Floats, other_m: Floats, carrier_hz: float, los: NDArray[np.bool_] | None = None
-    ) -> Floats:
-        if los is None:
-            raise ValueError("tr38901_umi needs the line-of-sight state of every link")
-        ground_m = np.hypot(device_m[..., 0] - other_m[..., 0], device_m[..., 1] - other_m[..., 1])
-        device_height_m, station_height_m = device_m[..., 2], other_m[..., 2]
-        self._check(ground_m, station_height_m, device_height_m, carrier_hz)
-        los_loss = umi_los_loss_db(ground_m, station_height_m, device_height_m, carrier_hz)
-        nlos_loss = umi_nlos_loss_db(ground_m, station_height_m, device_height_m, carrier_hz)
-        return np.where(los, los_loss, nlos_loss)
+    def losses_db(
+        self, device_m: Floats, other_m: Floats, carrier_hz: float, normal: Floats | None
+    ) -> tuple[Floats, Floats]:
+        geometry = ground_distance_m(device_m, other_m), other_m[..., 2], device_m[..., 2], carrier_hz
+        return umi_los_loss_db(*geometry), umi_nlos_loss_db(*geometry)
 
     def least_loss_db(self, distance_m: Floats, carrier_hz: float) -> Floats:
         """PL1 without a breakpoint: below every other branch, whatever the heights."""
         loss: Floats = 32.4 + 21 * np.log10(np.maximum(distance_m, 1.0)) + 20 * math.log10(carrier_hz / 1e9)
         return loss
 
-    def los_probability(self, ground_m: Floats) -> Floats:
-        if self.los == "field":
-            probability: Floats = umi_los_probability(ground_m)
-            return probability
-        return np.full_like(ground_m, 1.0 if self.los == "always" else 0.0)
-
-    def _check(self, ground_m: Floats, station_height_m: Floats, device_height_m: Floats, carrier_hz: float) -> None:
-        if ground_m.size == 0:
-            return
-        lowest = float(min(device_height_m.min(), station_height_m.min()))
-        if lowest <= UMI_ENVIRONMENT_HEIGHT_M:
-            raise ValueError(
-                f"tr38901_umi: antenna height {lowest:g} m; it must be above the environment height of 1 m (1.5 m?)"
-            )
-        if self._warned:
-            return
-        for what, low, high, unit, least, most in (
-            ("carrier", carrier_hz / 1e9, carrier_hz / 1e9, "GHz", 0.5, 100.0),
-            ("ground distance", ground_m.min(), ground_m.max(), "m", 10.0, 5000.0),
-            ("base station height", station_height_m.min(), station_height_m.max(), "m", 10.0, 10.0),
-            ("device height", device_height_m.min(), device_height_m.max(), "m", 1.5, 22.5),
-        ):
-            if low >= least and high <= most:
-                continue
-            found = low if low < least else high
-            valid = f"{least:g} {unit}" if least == most else f"{least:g} to {most:g} {unit}"
-            message = f"tr38901_umi: {what} {found:.4g} {unit} is outside the model's range ({valid})"
-            if self.strict:
-                raise ValueError(message)
-            self._warned.append(message)
-            warnings.warn(message + "; computed all the same, said once", stacklevel=2)
-            return
+    def field_probability(self, device_m: Floats, other_m: Floats) -> Floats:
+        probability: Floats = umi_los_probability(ground_distance_m(device_m, other_m))
+        return probability
