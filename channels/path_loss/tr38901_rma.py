@@ -41,7 +41,7 @@ def rma_los_loss_db(
 
     ground_m: [...] d2; heights [...] m. Returns [...] dB. 10 m <= d2 <= 10 km, 0.5 to 30 GHz.
     """
-    d3 = np.hypot(ground_m, np.subtract(station_height_m, device_height_m))
+    d3 = np.maximum(np.hypot(ground_m, np.subtract(station_height_m, device_height_m)), 1.0)  # no gain below 1 m
     breakpoint_m = rma_breakpoint_m(station_height_m, device_height_m, carrier_hz)
     far = _near_loss_db(breakpoint_m, carrier_hz, building_height_m) + 40 * np.log10(d3 / breakpoint_m)
     return np.where(ground_m <= breakpoint_m, _near_loss_db(d3, carrier_hz, building_height_m), far)
@@ -63,7 +63,7 @@ def rma_nlos_loss_db(
     Arguments and unit as for `rma_los_loss_db`; d2 up to 5 km.
     """
     h = building_height_m
-    log_d3 = np.log10(np.hypot(ground_m, np.subtract(station_height_m, device_height_m)))
+    log_d3 = np.log10(np.maximum(np.hypot(ground_m, np.subtract(station_height_m, device_height_m)), 1.0))
     log_bs = np.log10(station_height_m)
     nlos = (
         161.04

@@ -31,7 +31,7 @@ def uma_los_loss_db(
     h_e = environment_height_m
     breakpoint_m = 4 * (station_height_m - h_e) * (device_height_m - h_e) * carrier_hz / C_3GPP_MPS
     squared_difference = np.square(np.subtract(station_height_m, device_height_m))
-    log_d3 = 0.5 * np.log10(np.square(ground_m) + squared_difference)
+    log_d3 = 0.5 * np.log10(np.maximum(np.square(ground_m) + squared_difference, 1.0))  # no gain below 1 m
     far = 40 * log_d3 - 9 * np.log10(np.square(breakpoint_m) + squared_difference)
     return 28 + 20 * log10_ghz(carrier_hz) + np.where(ground_m <= breakpoint_m, 22 * log_d3, far)
 
@@ -40,7 +40,8 @@ def uma_nlos_loss_db(
     ground_m: Any, station_height_m: Any, device_height_m: Any, carrier_hz: float, environment_height_m: Any = 1.0
 ) -> Any:
     """TR 38.901 UMa, no line of sight: max(PL_LOS, 13.54 + 39.08 log10 d3 + 20 log10 f - 0.6 (h_UT - 1.5)); as above."""
-    log_d3 = 0.5 * np.log10(np.square(ground_m) + np.square(np.subtract(station_height_m, device_height_m)))
+    squared_difference = np.square(np.subtract(station_height_m, device_height_m))
+    log_d3 = 0.5 * np.log10(np.maximum(np.square(ground_m) + squared_difference, 1.0))
     nlos = 13.54 + 39.08 * log_d3 + 20 * log10_ghz(carrier_hz) - 0.6 * (np.asarray(device_height_m) - 1.5)
     los = uma_los_loss_db(ground_m, station_height_m, device_height_m, carrier_hz, environment_height_m)
     return np.maximum(los, nlos)

@@ -28,6 +28,11 @@ def umi_breakpoint_m(station_height_m: Any, device_height_m: Any, carrier_hz: fl
     return 4 * (station_height_m - h_e) * (device_height_m - h_e) * carrier_hz / C_3GPP_MPS
 
 
+def _log_d3(ground_m: Any, difference_m: Any) -> Any:
+    """log10 d3, not below that of 1 m: no gain at short range."""
+    return 0.5 * np.log10(np.maximum(np.square(ground_m) + np.square(difference_m), 1.0))
+
+
 def umi_los_loss_db(ground_m: Any, station_height_m: Any, device_height_m: Any, carrier_hz: float) -> Any:
     """TR 38.901 UMi street canyon, line of sight (table 7.4.1-1).
 
@@ -38,7 +43,7 @@ def umi_los_loss_db(ground_m: Any, station_height_m: Any, device_height_m: Any, 
     """
     difference = station_height_m - device_height_m
     breakpoint_m = umi_breakpoint_m(station_height_m, device_height_m, carrier_hz)
-    log_d3 = 0.5 * np.log10(np.square(ground_m) + np.square(difference))
+    log_d3 = _log_d3(ground_m, difference)
     log_bp = np.log10(np.square(breakpoint_m) + np.square(difference))
     near = 21 * log_d3
     far = 40 * log_d3 - 9.5 * log_bp
@@ -52,7 +57,7 @@ def umi_nlos_loss_db(ground_m: Any, station_height_m: Any, device_height_m: Any,
 
     Arguments, units and validity as for `umi_los_loss_db`.
     """
-    log_d3 = 0.5 * np.log10(np.square(ground_m) + np.square(station_height_m - device_height_m))
+    log_d3 = _log_d3(ground_m, station_height_m - device_height_m)
     nlos = 22.4 + 35.3 * log_d3 + 21.3 * math.log10(carrier_hz / 1e9) - 0.3 * (device_height_m - 1.5)
     return np.maximum(umi_los_loss_db(ground_m, station_height_m, device_height_m, carrier_hz), nlos)
 
