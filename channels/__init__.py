@@ -1,8 +1,9 @@
 """Geometry, radio and time: functions of (link, time). NumPy and SciPy only; knows neither the simulator nor the learners.
 
     channel          Channel: power gain of links over time, composed of the models below
-    path_loss        FreeSpace, LogDistance, UmiStreetCanyon
-    shadowing        Shadowing, LosShadowing, PlaneWaveField; UMI_SHADOWING
+    path_loss        a package, one model a file; names in registry.PATH_LOSSES
+    penetration      draw_penetration: walls and cars around a device
+    shadowing        Shadowing, LosShadowing, StandardShadowing, PlaneWaveField; UMI_SHADOWING
     fading           Rayleigh, Rician (block, Doppler or ergodic)
     nakagami         Nakagami
     ergodic          ErgodicRate: the mean rate over a fading law
@@ -31,6 +32,7 @@ __all__ = [
     "nakagami",
     "noise",
     "path_loss",
+    "penetration",
     "registry",
     "shadowing",
     "sites",

@@ -27,6 +27,7 @@ from scipy.special import ndtr
 
 from .counter import hash_int
 from .path_loss.model import PathLoss, ground_distance_m, optional
+from .path_loss.ranges import OutsideModelError
 from .positions import Positions
 from .shadowing import LosShadowing, PlaneWaveField, Shadowing, StandardShadowing, pair_scale
 from .sites import Sites
@@ -151,13 +152,13 @@ class LocalMean:
         self._static = {kind: self._new_column(kind) for kind in range(_BETWEEN_NODES, stations.size)}
 
     def links(self, near: Ints, far: Ints) -> LinkMeans:
-        """What is needed for `mean_db` of links [L]; raises ValueError for links that the path loss model does not cover."""
+        """What is needed for `mean_db` of links [L]; raises OutsideModelError for links that the path loss model does not cover."""
         station = np.where(self._ordinal[near] == _BETWEEN_NODES, self._ordinal[far], _BETWEEN_NODES)
         if self._path_loss.needs_station and (station == _BETWEEN_NODES).any():
             i = int(np.argmin(station))
             what = "devices" if self._ordinal[far[i]] == _BETWEEN_NODES else "base stations"
             hint = " (log_distance or free_space for device-to-device links)" if what == "devices" else ""
-            raise ValueError(
+            raise OutsideModelError(
                 f"{optional(self._path_loss, 'name')} holds between a base station and a device only; nodes {near[i]} and "
                 f"{far[i]} are both {what}{hint}"
             )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from channels.path_loss.ranges import OutsideModelError
 from learners.protocol import SERVER
 from wsim.accounts import Processors, Radios
 from wsim.battery import Batteries
@@ -72,9 +73,12 @@ def simulate(
     started = time.perf_counter(), time.process_time()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        run = Run(loaded, executor, window, progress, learner, trace, task)
-        run.go()
-        record = run.record()
+        try:
+            run = Run(loaded, executor, window, progress, learner, trace, task)
+            run.go()
+            record = run.record()
+        except OutsideModelError as error:
+            raise ScenarioError(f"{_source(loaded)} [channel.path_loss] {error}") from None
     record.notes = sorted({str(warning.message).splitlines()[0] for warning in caught}) + record.notes
     record.provenance = {
         "wall_s": time.perf_counter() - started[0],
@@ -89,6 +93,10 @@ def simulate(
         "executor_jobs": run.learning.num_jobs,
     }
     return record
+
+
+def _source(loaded: Loaded) -> str:
+    return loaded.path.name if loaded.path else loaded.scenario.scenario.name
 
 
 class Run:
@@ -188,9 +196,10 @@ class Run:
         """What the models refuse while the world is built is bad input."""
         try:
             yield
+        except OutsideModelError:
+            raise
         except ValueError as error:
-            source = self.loaded.path.name if self.loaded.path else self.scenario.scenario.name
-            raise ScenarioError(f"{source}: {error}") from None
+            raise ScenarioError(f"{_source(self.loaded)}: {error}") from None
 
     # -- building ------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ model that has such a field. A model may also have (`optional`):
     standard_shadowing    a `StandardShadowing`: sigma and correlation distances of the model's own source
     beyond_breakpoint     (device_m, other_m, carrier_hz) -> [...] bool, where that shadowing has a `far_los_sigma_db`
 
-Outside its range of validity a model still computes, and warns once per object; with `strict` it raises ValueError.
+Outside its range of validity a model still computes, and warns once per object; with `strict` it raises OutsideModelError.
 """
 
 from __future__ import annotations

@@ -8,6 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
+class OutsideModelError(ValueError):
+    """A link that a path loss model does not cover, or does not with `strict`: a fault of what it was asked for."""
+
+
 class Range(NamedTuple):
     """what: in words. values: those that are asked about, in `unit`. least, most: where the model holds."""
 
@@ -19,7 +23,7 @@ class Range(NamedTuple):
 
 
 def check_ranges(name: str, strict: bool, warned: list[str], *ranges: Range) -> None:
-    """Warn about the first range that is left, unless something was said before; raise ValueError if strict.
+    """Warn about the first range that is left, unless something was said before; raise OutsideModelError if strict.
 
     warned: what the object has said so far; it is added to.
     """
@@ -33,7 +37,7 @@ def check_ranges(name: str, strict: bool, warned: list[str], *ranges: Range) -> 
         valid = f"{least:g} {unit}" if least == most else f"{least:g} to {most:g} {unit}"
         message = f"{name}: {what} {found:.4g} {unit} is outside the model's range ({valid})"
         if strict:
-            raise ValueError(message)
+            raise OutsideModelError(message)
         warned.append(message)
         warnings.warn(message + "; computed all the same, said once", stacklevel=3)
         return

@@ -14,7 +14,7 @@ from ..shadowing import Shadowing, StandardShadowing
 from .line_of_sight import LosModel, log10_ghz
 from .model import distance_m as distance_between_m
 from .model import ground_distance_m
-from .ranges import Range
+from .ranges import OutsideModelError, Range
 
 Floats = NDArray[np.float64]
 Density = Annotated[float, Bounds(0.0, 1.0, "clutter densities are fractions of the floor", above=True, below=True)]
@@ -119,7 +119,7 @@ class IndoorFactory(LosModel):
         if self.hall[1] == "H":
             below_m = self.clutter_height_m - device_m[..., 2]
             if below_m.size and below_m.min() <= 0:
-                raise ValueError(
+                raise OutsideModelError(
                     f"tr38901_inf: a device at {device_m[..., 2].max():g} m is not below clutter_height_m = "
                     f"{self.clutter_height_m:g}, as hall {self.hall} has it (HH?)"
                 )

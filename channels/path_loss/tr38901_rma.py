@@ -12,7 +12,7 @@ from ..bounds import Bounds
 from ..shadowing import Shadowing, StandardShadowing
 from .line_of_sight import LosModel, log10_ghz
 from .model import C_3GPP_MPS, ground_distance_m
-from .ranges import Range
+from .ranges import OutsideModelError, Range
 
 Floats = NDArray[np.float64]
 BuildingHeightM = Annotated[float, Bounds(5.0, 50.0, "mean heights of buildings are in m")]
@@ -105,7 +105,7 @@ class RuralMacro(LosModel):
     def ranges(self, device_m: Floats, other_m: Floats) -> tuple[Range, ...]:
         lowest = float(min(device_m[..., 2].min(), other_m[..., 2].min()))
         if lowest <= 0:
-            raise ValueError(f"tr38901_rma: antenna height {lowest:g} m; it must be above the ground (1.5 m?)")
+            raise OutsideModelError(f"tr38901_rma: antenna height {lowest:g} m; it must be above the ground (1.5 m?)")
         return (
             Range("ground distance", ground_distance_m(device_m, other_m), "m", 10.0, 10000.0),
             Range("base station height", other_m[..., 2], "m", 10.0, 150.0),

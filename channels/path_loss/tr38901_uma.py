@@ -12,7 +12,7 @@ from scipy.special import ndtr
 from ..shadowing import Shadowing, StandardShadowing
 from .line_of_sight import LosModel, log10_ghz
 from .model import C_3GPP_MPS, ground_distance_m
-from .ranges import Range
+from .ranges import OutsideModelError, Range
 
 Floats = NDArray[np.float64]
 
@@ -95,7 +95,7 @@ class UrbanMacro(LosModel):
     def ranges(self, device_m: Floats, other_m: Floats) -> tuple[Range, ...]:
         lowest = float(min(device_m[..., 2].min(), other_m[..., 2].min()))
         if lowest <= 1.0:
-            raise ValueError(
+            raise OutsideModelError(
                 f"tr38901_uma: antenna height {lowest:g} m; it must be above the environment height of 1 m (1.5 m?)"
             )
         return (

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..shadowing import UMI_SHADOWING, Shadowing, StandardShadowing
 from .line_of_sight import LosModel
 from .model import C_3GPP_MPS, ground_distance_m
-from .ranges import Range
+from .ranges import OutsideModelError, Range
 
 Floats = NDArray[np.float64]
 
@@ -85,7 +85,7 @@ class UmiStreetCanyon(LosModel):
     def ranges(self, device_m: Floats, other_m: Floats) -> tuple[Range, ...]:
         lowest = float(min(device_m[..., 2].min(), other_m[..., 2].min()))
         if lowest <= UMI_ENVIRONMENT_HEIGHT_M:
-            raise ValueError(
+            raise OutsideModelError(
                 f"tr38901_umi: antenna height {lowest:g} m; it must be above the environment height of 1 m (1.5 m?)"
             )
         return (

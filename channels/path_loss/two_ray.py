@@ -13,6 +13,7 @@ from ..units import wavelength_m
 from .free_space import free_space_loss_db
 from .model import distance_m as distance_between_m
 from .model import require_positive
+from .ranges import OutsideModelError
 
 Floats = NDArray[np.float64]
 
@@ -51,7 +52,7 @@ class TwoRay:
     def loss_db(self, device_m: Floats, other_m: Floats, carrier_hz: float, los: Any = None) -> Floats:
         lowest = min(np.min(device_m[..., 2], initial=np.inf), np.min(other_m[..., 2], initial=np.inf))
         if lowest <= 0:
-            raise ValueError(f"two_ray: antenna height {lowest:g} m; it must be above the ground (1.5 m?)")
+            raise OutsideModelError(f"two_ray: antenna height {lowest:g} m; it must be above the ground (1.5 m?)")
         distance_m = np.maximum(distance_between_m(device_m, other_m), self.min_distance_m)
         loss: Floats = two_ray_loss_db(distance_m, device_m[..., 2], other_m[..., 2], carrier_hz)
         return loss
