@@ -20,6 +20,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema
 
 from wsim.errors import ScenarioError
+from wsim.scenario import no_limit
 from wsim.scenario.messages import from_validation, problem, shown
 from wsim.scenario.table import Table, as_tuples
 
@@ -129,6 +130,7 @@ def _axes(table: dict[str, Any], source: str, above: str = "") -> Iterator[tuple
             )
         if not values:
             raise ScenarioError(f"{source} {where} = []: is empty; give the values that the key takes")
+        values = [no_limit.without_inf(value, tuple(key.split("."))) for value in values]
         for number, value in enumerate(values):
             for item in _leaves(value):
                 if not isinstance(item, (bool, int, float, str)):
