@@ -16,7 +16,7 @@ from torch import Tensor
 
 from learners.deferred import Op
 from learners.executors.blocks import Blocks
-from learners.executors.calls import BatchedCalls, owned
+from learners.executors.calls import Calls
 from learners.executors.gather import Column, RaggedColumn, gather, gather_steps, tensor_of
 from learners.signature import Signature
 from learners.values import Deferred
@@ -73,7 +73,7 @@ class BatchedExecutor:
         self._pending_bytes = 0
         self._ready: dict[Signature, list[Job]] = {}
         self._mark = 0
-        self._calls = BatchedCalls()
+        self._calls = Calls()
         self._blocks = Blocks()
 
     # -- recording ----------------------------------------------------------------------------------------------------
@@ -220,12 +220,11 @@ class BatchedExecutor:
             results: Sequence[Tensor] = leaves[: signature.num_carry]
             constants = leaves[signature.num_carry :]
             for step in range(job.steps):
-                results = signature.run(*results, *(_aligned(x[step]) for x in job.xs), *constants)
+                results = self._call(signature, [*results, *(_aligned(x[step]) for x in job.xs), *constants])
         else:
-            results = signature.run(*leaves)
-        self.num_calls += job.steps
+            results = self._call(signature, leaves)
         for output, result in zip(job.outputs, results):
-            output.base = owned(result)
+            output.base = result
             output.job = None
         job.leaves, job.xs = [], ()
 
