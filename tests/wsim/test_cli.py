@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from tests.wsim.records import make_record
 from wsim import cli
+from wsim.cli.commands import COMMANDS, app
 from wsim.errors import DataError, ScenarioError, SimulationError
 from wsim.results import content_digest, read, write
 
@@ -82,6 +85,21 @@ def test_help_takes_less_than_half_a_second() -> None:
         assert done.returncode == 0
         assert all(command in done.stdout for command in ("run", "estimate", "show", "plot"))
     assert 0 < min(times) < 0.5
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_of_the_help_are_command_lines_that_wsim_understands(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+    assert wsim(name, "--help") == 0
+    shown = capsys.readouterr().out
+    _, examples = COMMANDS[name]
+    for example in examples:
+        assert example in shown
+        program, command, *arguments = shlex.split(example.partition(" > ")[0])
+        assert (program, command) == ("wsim", name)
+        typer.main.get_command(app).commands[name].make_context(name, arguments)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from wsim.cli.options import Json, ResultFile
-from wsim.cli.output import PLAIN, print_record, stderr
+from wsim.cli.output import PLAIN, print_record, stderr, working
 from wsim.errors import ResultError
 
 
 def show(result: ResultFile, json: Json = False) -> None:
-    """Print the table of a result file."""
+    """Print the table of a result again."""
     from wsim.results import read
 
     print_record(read(result), json)
@@ -26,7 +26,7 @@ def plot(
         typer.Option("--out", help="Picture, .png, .pdf or .svg (default: beside the result).", show_default=False),
     ] = None,
 ) -> None:
-    """Draw the picture of a result file."""
+    """Draw the picture of a result again, as PNG, PDF or SVG."""
     from wsim.plotting import plot_run
     from wsim.results import read
 
@@ -34,5 +34,6 @@ def plot(
     picture = out or result.with_suffix(".png")
     if picture.exists() and picture.samefile(result):
         raise ResultError(f"{picture}: is the result itself; choose another name for the picture")
-    plot_run(record, picture)
+    with working("drawing the picture"):
+        plot_run(record, picture)
     stderr().print(f"{picture} written", **PLAIN)
