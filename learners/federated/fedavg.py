@@ -40,7 +40,7 @@ from learners.quantities import Count, Seconds
 @dataclass(frozen=True)
 class FedAvg(LocalSgd):
     """Local training as in `LocalSgd`; the schedule follows the server's rounds, momentum starts from zero in each.
-    clients_per_round: K, None for all. deadline_s: of a round, from the server's send; None waits for everyone.
+    clients_per_round: K, all where not given. deadline_s: of a round, from the server's send; not given: waits for everyone.
     server_weights: "samples" (p above) or "uniform". downlink: "unicast" or "broadcast".
     update: what a client sends, its "model", the "difference" to the one that it got, or "auto", the model unless the codec is
     for differences or has error feedback."""

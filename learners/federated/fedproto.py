@@ -71,8 +71,8 @@ from learners.quantities import Count, PositiveOrZero, Seconds
 @dataclass(frozen=True)
 class FedProto(LocalSgd):
     """Local training as in `LocalSgd`, momentum from zero in each round as in the authors' code.
-    prototype_weight: lambda. clients_per_round: K, None for all. deadline_s: of a round, from the server's send; None waits
-    for everyone. server_weights: "samples" (by counts) or "uniform". downlink: "unicast" or "broadcast".
+    prototype_weight: lambda. clients_per_round: K, all where not given. deadline_s: of a round, from the server's send; not
+    given: waits for everyone. server_weights: "samples" (by counts) or "uniform". downlink: "unicast" or "broadcast".
     inference_classes: "all" with a prototype, or the device's "own"."""
 
     prototype_weight: PositiveOrZero = 1.0
