@@ -32,6 +32,7 @@ from learners.executors.passes import (
     note_last_uses,
     split_constants,
     use_fills,
+    use_maxima,
     use_take_rows,
     without_identities,
     write_over,
@@ -140,6 +141,7 @@ class Recording:
             steps, self.prelude = split_constants(steps, self.inputs, self.large, made)
         self.steps = needed(steps, self.outputs)
         use_take_rows(self.steps, tensors)
+        use_maxima(self.steps, tensors, self.outputs)
         note_last_uses(self.steps, self.outputs, made)
         if not writes:
             write_over(self.steps, tensors, self.outputs, made)

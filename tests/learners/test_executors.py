@@ -15,6 +15,7 @@ from learners.executors import blocks as blocks_module
 from learners.executors import calls as calls_module
 from learners.executors.contract import assert_pure, assert_rows_bit_equal
 from learners.executors.gather import gather
+from learners.executors.passes import maxima
 from learners.executors.tape import NotReplayable, Tape
 
 FEATURES, HIDDEN, CLASSES = 12, 9, 5
@@ -417,6 +418,40 @@ def test_tape_keeps_the_kernels_that_matter() -> None:
     names = [str(step[0]) for step in tape._program]
     assert not any(word in name for name in names for word in ("exp.", "sum", "detach", "ones"))
     assert tape.num_steps < tape.num_recorded
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rows", [True, False], ids=["batched", "looped"])
+def test_pooling_without_a_gradient_takes_the_maxima_alone(rows: bool, dtype: torch.dtype) -> None:
+    images = torch.randn((13, 3, 6, 8), generator=torch.Generator().manual_seed(2)).to(dtype)
+    images[0, 0, :2] = torch.tensor([-torch.inf, torch.inf, torch.nan, 1, 1, torch.nan, 2, 2])
+
+    def pooled(x):
+        return (F.max_pool2d(x + 0, 2),)
+
+    def differentiated(x):
+        return (torch.func.grad(lambda x: F.max_pool2d(x, 2).square().sum())(x),)
+
+    def kernels(fn):
+        tape = Tape(fn, [images], rows=rows)
+        assert torch.equal(torch.nan_to_num(tape.replay([images])[0], 7.0), torch.nan_to_num(fn(images)[0], 7.0))
+        return [step[0] for step in tape._program]
+
+    assert maxima in kernels(pooled)
+    others = [differentiated] + [
+        lambda x, window=window: (F.max_pool2d(x, **window),)
+        for window in (
+            {"kernel_size": 3},
+            {"kernel_size": 2, "stride": 1},
+            {"kernel_size": 2, "padding": 1},
+            {"kernel_size": 2, "dilation": 2},
+            {"kernel_size": (2, 1)},
+        )
+    ]
+    odd = [lambda x: (F.max_pool2d(x[..., :5, :].contiguous(), 2),), lambda x: (F.max_pool2d(x.mT, 2),)]
+    for fn in others + odd:
+        assert maxima not in kernels(fn)
+    assert maxima not in kernels(lambda x: F.max_pool2d(x, 2, return_indices=True))
 
 
 def test_calls_whose_kernels_depend_on_values_or_on_the_number_of_rows_are_not_replayed() -> None:
