@@ -124,3 +124,19 @@ class RunRecord:
     def total_energy_j(self) -> float:
         """Joules of all devices (the server is apart)."""
         return float(self.energy_j[: self.num_devices].sum())
+
+    def totals(self) -> dict[str, float]:
+        """Bits, seconds on the air, joules, messages and packets of the whole run, by the names of columns in tables."""
+        return {
+            "payload_bits": self.payload_bits,
+            "coded_bits": self.coded_bits,
+            "on_air_bits": self.on_air_bits,
+            "airtime_s": self.airtime_s,
+            "energy_j": self.total_energy_j,
+            **{f"energy_{use}_j": joules for use, joules in self.energy_by_use().items()},
+            "messages_sent": self.messages_sent,
+            "messages_delivered": self.messages_delivered_used + self.messages_delivered_unused,
+            "messages_lost": sum(self.messages_lost.values()),
+            "packets_sent": self.packets_sent,
+            "packets_lost": self.packets_lost,
+        }

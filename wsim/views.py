@@ -28,7 +28,7 @@ import numpy as np
 
 from wsim import results
 from wsim.errors import ResultError, WsimError
-from wsim.record import ENERGY_USES, RunRecord
+from wsim.record import RunRecord
 from wsim.report import num_rounds
 from wsim.scenario.arms import split
 from wsim.series_report import headline_name
@@ -263,17 +263,7 @@ def _totals(record: RunRecord) -> dict[str, Any]:
         "accuracy": last(record.accuracy),
         "accuracy_worst": last(record.accuracy_worst),
         "test_loss": last(record.test_loss),
-        "payload_bits": record.payload_bits,
-        "coded_bits": record.coded_bits,
-        "on_air_bits": record.on_air_bits,
-        "airtime_s": record.airtime_s,
-        "energy_j": record.total_energy_j,
-        **{f"energy_{use}_j": record.energy_by_use()[use] for use in ENERGY_USES},
-        "messages_sent": record.messages_sent,
-        "messages_delivered": record.messages_delivered_used + record.messages_delivered_unused,
-        "messages_lost": sum(record.messages_lost.values()),
-        "packets_sent": record.packets_sent,
-        "packets_lost": record.packets_lost,
+        **record.totals(),
     }
 
 

@@ -30,7 +30,7 @@ from learners.averaging import add_average, add_average_masked, average, average
 from learners.compression.codec import differences_only, error_feedback
 from learners.compression.error_feedback import ErrorFeedback, minus
 from learners.compression.float32 import Float32
-from learners.federated.participation import sample_clients
+from learners.federated.participation import newest_download, sample_clients
 from learners.fields import check_choice, check_count, check_number
 from learners.local_sgd import LocalSgd
 from learners.protocol import SERVER, Compute, Node, Program, Receive, Received, Report, Send, Service, Value, rounds
@@ -100,11 +100,7 @@ class FedAvg(LocalSgd):
         w = node.initial_parameters  # the last copy of the global model
         feedback = ErrorFeedback(self.codec, node)
         while True:
-            received = yield Receive([SERVER], "model", count=1)
-            messages = received.messages
-            if self.deadline_s is not None:  # the server does not wait: several rounds may have come meanwhile
-                messages += (yield Receive(None, "model", timeout_s=0)).messages
-            model = max(messages, key=lambda message: message.round)
+            model = yield from newest_download("model", waits=self.deadline_s is None)
             w = model.data if model.mask is None else (yield Compute(fill, (model.data, model.mask, w)))
             yield Report("model", w)
             trained = yield from self.train(node, w, model.round, self.batches(node))

@@ -37,7 +37,7 @@ from torch import Tensor
 from learners.averaging import fill, full_masks
 from learners.compression.codec import check_for_models
 from learners.federated import prototype_message
-from learners.federated.participation import sample_clients
+from learners.federated.participation import newest_download, sample_clients
 from learners.federated.prototypes import (
     average_prototypes,
     average_prototypes_masked,
@@ -155,11 +155,7 @@ class FedProto(LocalSgd):
         zeros = torch.zeros((task.num_classes, task.model.feature_dim), dtype=task.dtype)
         table, known = zeros, torch.zeros_like(counts)  # the last known global prototypes
         while True:
-            received = yield Receive([SERVER], "prototypes", count=1)
-            messages = received.messages
-            if self.deadline_s is not None:  # the server does not wait: several rounds may have come meanwhile
-                messages += (yield Receive(None, "prototypes", timeout_s=0)).messages
-            message = max(messages, key=lambda message: message.round)
+            message = yield from newest_download("prototypes", waits=self.deadline_s is None)
             table, known = yield from self._update(table, known, message)
             x = yield from self._train(node, x, message.round, table, known)
             sums = yield Compute(prototype_sums(task).scan, (zeros, samples.steps, x), work=samples.work)
