@@ -1,4 +1,4 @@
-"""Results as pandas tables and xarray arrays, for notebooks and scripts: `pip install "wsim[views]"`.
+"""Results as pandas tables and xarray arrays, for notebooks and scripts. Needs the extra "views": `pip install '.[views]'`.
 
     results = wsim.open_results("outputs/first_study")     a file, a folder, a pattern such as "outputs/*-s1.h5", or several
     results.runs                                           one row a run: arm, seed, accuracy, seconds, bits, joules, targets
@@ -334,4 +334,6 @@ def _xarray() -> Any:
 
 
 def _missing(package: str) -> WsimError:
-    return WsimError(f'{package} is not installed; pip install "wsim[views]" brings it (wsim.read does without)')
+    return WsimError(
+        f"{package} is not installed; pip install '.[views]' in the folder of wsim's source brings it (wsim.read does without)"
+    )
