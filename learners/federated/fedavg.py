@@ -64,7 +64,7 @@ class FedAvg(LocalSgd):
         check_choice("downlink", self.downlink, ("unicast", "broadcast"))
         check_choice("update", self.update, ("auto", "model", "difference"))
         if not self.sends_differences and self._wants_differences:
-            raise ValueError(f"update = {self.update!r}: codec {type(self.codec).__name__} is for differences here")
+            raise ValueError(f"update = {self.update!r}: the codec is for differences here")
 
     @property
     def sends_differences(self) -> bool:

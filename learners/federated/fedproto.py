@@ -21,7 +21,8 @@ more, which is charged. Their code averages prototypes without weights (server_w
 looks among a client's own classes (inference_classes = "own").
 Ours: a deadline, after which the server averages what arrived; a class that nobody brought keeps its last prototype, at the
 server as at the clients. Where the transport delivers parts of a message, missing numbers of a known prototype stay as they
-were, and a new prototype counts when all of it has arrived.
+were, and a new prototype counts when all of it has arrived; a message that lost its beginning, which says what it holds,
+is treated as lost, but for the number of the round that its packets bear.
 """
 
 from __future__ import annotations
@@ -126,13 +127,12 @@ class FedProto(LocalSgd):
                 expires_s=self.deadline_s,
             )
             updates = yield Receive(clients, "update", k, timeout_s=self.deadline_s)
-            if updates.messages:
-                table, known = yield from self._aggregate(node, table, known, updates)
+            readable = tuple(message for message in updates.messages if prototype_message.brings_any(message))
+            if readable:
+                table, known = yield from self._aggregate(table, known, Received(readable))
             yield Report("model", None)
 
-    def _aggregate(
-        self, node: Node, table: Value, known: Tensor, updates: Received
-    ) -> Generator[Any, Any, tuple[Value, Tensor]]:
+    def _aggregate(self, table: Value, known: Tensor, updates: Received) -> Generator[Any, Any, tuple[Value, Tensor]]:
         """The new table and its known classes."""
         tables = [values for values, _ in updates.data]
         shares = [_shares(message, known) for message in updates.messages]
@@ -181,7 +181,7 @@ class FedProto(LocalSgd):
     def _update(self, table: Value, known: Tensor, message: Message) -> Generator[Any, Any, tuple[Value, Tensor]]:
         """The global prototypes after a message of the server."""
         values, sent = message.data
-        if not sent.any():  # the server has none yet
+        if not sent.any() or not prototype_message.brings_any(message):  # the server has none yet, or they were lost
             return table, known
         if message.mask is None:
             return values, sent

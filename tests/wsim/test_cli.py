@@ -360,3 +360,17 @@ def test_foreign_packages_of_the_same_name_are_refused(home: Path) -> None:
     assert "environment of its own" in done.stderr
     imported = python("from wsim import load", cwd=home, env=path)
     assert "PackageError: package channels" in imported.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["list", "learner"], "'[KIND]': 'learner' is not one of 'learners', 'channels'"),
+        (["run", "quickstart", "--executor", "fast"], "'--executor': 'fast' is not one of 'batched', 'eager'"),
+    ],
+)
+def test_a_choice_that_is_none_is_said_in_our_words(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.execute(arguments) == 2
+    assert words in capsys.readouterr().err
