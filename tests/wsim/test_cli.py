@@ -365,7 +365,7 @@ def test_foreign_packages_of_the_same_name_are_refused(home: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["list", "learner"], "'[KIND]': 'learner' is not one of 'learners', 'channels'"),
+        (["list", "learner"], "'learner' is not one of 'learners', 'channels'"),
         (["run", "quickstart", "--executor", "fast"], "'--executor': 'fast' is not one of 'batched', 'eager'"),
     ],
 )
