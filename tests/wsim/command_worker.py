@@ -77,7 +77,7 @@ class CommandWorker:
 
 
 def check_one_line(ending: Ending) -> None:
-    """0 and nothing said, or 2 and one line."""
+    """0 and nothing said (of a quiet command), or 2 and one line."""
     assert ending.code in (0, 2), ending
     assert "Traceback" not in ending.error
     assert len(ending.error.splitlines()) == (ending.code == 2), ending

@@ -122,7 +122,7 @@ def test_damaged_scenarios_are_run_or_refused_in_one_line(
     )
     def check(content: bytes, command: tuple[str, ...]) -> None:
         if command[0] == "estimate" and b"study" in content:
-            command = ("estimate", "--all-arms")
+            command = ("estimate", "--all-arms", "--json")
         path = tmp_path / "damaged.toml"
         path.write_bytes(content)
         out = ("--out", tmp_path / "run.h5") if command[0] == "run" else ()
