@@ -82,16 +82,20 @@ class BatchedExecutor:
         return Deferred(self, (tensor.shape, tensor.dtype), tensor)
 
     def call(self, op: Op, args: Sequence[Any]) -> Any:
-        signature, leaves = op.signature(args)
+        return self.recorded(*op.signature(args))
+
+    def recorded(self, signature: Signature, leaves: list[Any]) -> Any:
         outputs = [Deferred(self, key) for key in signature.outputs]
         self._record(Job(signature, leaves, outputs), signature.num_bytes)
         return outputs[0] if signature.single else tuple(outputs)
 
     def scan(self, op: Op, carry: Any, xs: Sequence[Tensor], consts: Sequence[Any]) -> Any:
         steps = op.scan.num_steps(xs)
-        if not steps:
-            return carry
-        signature, carries, constants = op.scan_signature(carry, xs, consts)
+        return self.recorded_scan(*op.scan_signature(carry, xs, consts), xs, steps) if steps else carry
+
+    def recorded_scan(
+        self, signature: Signature, carries: list[Any], constants: list[Any], xs: Sequence[Tensor], steps: int
+    ) -> Any:
         outputs = [Deferred(self, key) for key in signature.outputs]
         job = Job(signature, carries + constants, outputs, xs, steps)
         self._record(job, signature.num_bytes + steps * signature.step_bytes)
