@@ -12,6 +12,7 @@ PROCESSOR_STATES = ("computing", "idle")
 RADIO_STATES = ("transmitting", "receiving", "both", "accessing", "listening", "asleep", "off")
 PROGRAM_STATES = ("computing", "receiving", "sleeping", "awaiting_outcome", "observing", "finished")
 ENERGY_USES = ("compute", "transmit", "receive", "listen", "idle", "observe")
+HANDED_IN = ("own learner ", "own task ")  # how notes begin of what was handed in from Python
 
 
 @dataclass
@@ -115,6 +116,11 @@ class RunRecord:
     notes: list[str] = field(default_factory=list)  # warnings given during the run
     provenance: dict[str, Any] = field(default_factory=dict)  # wall times, date, host, executor, window
     event_digest: str = ""  # hash of the event trace (send, deliver, loss, compute: times and ids)
+
+    @property
+    def handed_in(self) -> str | None:
+        """The note of a learner or task that was handed in from Python: the scenario does not say all of the run then."""
+        return next((note for note in self.notes if note.startswith(HANDED_IN)), None)
 
     def energy_by_use(self) -> dict[str, float]:
         """Joules of all devices by use; the server is apart."""

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import typer
 
+from learners.federated.fedavg import FedAvg
+from learners.references.local_only import LocalOnly
 from tests.wsim.records import make_record
-from wsim import cli
+from wsim import cli, load, simulate
 from wsim.cli.commands import COMMANDS, app
 from wsim.errors import DataError, ScenarioError, SimulationError
 from wsim.results import content_digest, read, write
@@ -145,6 +147,17 @@ def test_a_result_file_repeats_its_run(home: Path) -> None:
     (home / "cell.toml").unlink()
     assert wsim("run", "first.h5", "--quiet", "--out", "second.h5") == 0
     assert content_digest("first.h5") == content_digest("second.h5")
+
+
+def test_what_python_handed_in_is_not_repeated_from_its_result(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The result holds the scenario, and not the learner."""
+    loaded = load("cell.toml", ["stop.rounds=1"])
+    record = simulate(loaded, learner=lambda task, codec, num_rounds: LocalOnly(task, codec, num_rounds, local_steps=3))
+    assert record.handed_in == "own learner LocalOnly: was handed in; [algorithm] does not say all of it"
+    write(record, "made.h5")
+    assert "made.h5: cannot be repeated from here (own learner LocalOnly" in failure(capsys, "run", "made.h5")
+    assert not (home / "outputs").exists()
+    assert simulate(loaded, learner=FedAvg).handed_in is None  # the very one that [algorithm] names
 
 
 def test_an_arm_runs_under_its_own_name_and_its_result_repeats_it(home: Path) -> None:

@@ -138,6 +138,8 @@ def _load(file: Path, overrides: Sequence[str] | None, seed: int | None, arm: st
     from wsim.results import read
 
     record = read(file)
+    if record.handed_in is not None:
+        raise ResultError(f"{file}: cannot be repeated from here ({record.handed_in}); run it from Python again")
     changes = [*record.overrides, *(overrides or [])]
     name = f"{record.name}.toml"  # where the text names no scenario, its file did
     return load_text(record.scenario_text, changes, seed, name=name, referenced=record.referenced_files, arm=arm)

@@ -91,7 +91,7 @@ def _kept(plan: Plan, folder: Path, force: bool, known: set[str] = frozenset()) 
             result = read(folder / run.file)
         except ResultError:
             continue
-        if result.digest == run.digest:
+        if result.digest == run.digest and not result.handed_in:
             found[run.file] = result
         else:
             others.append((run, result))
@@ -100,7 +100,10 @@ def _kept(plan: Plan, folder: Path, force: bool, known: set[str] = frozenset()) 
         loaded = next(cell.loaded for cell in plan.cells if run in cell.runs)
         resolved = loaded.scenario.resolved()
         resolved["scenario"]["seed"] = run.seed
-        changed = world.words(world.differing([result.resolved, resolved])) or "another version of wsim, or other files"
+        changed = (
+            world.words(world.differing([result.resolved, resolved]))
+            or "another version of wsim, other files, or what Python handed in"
+        )
         more = f", and {len(others) - 1} more" if len(others) > 1 else ""
         says = f"is the result of another scenario{more}: {changed}; keep it by --out, or replace it by --force"
         raise ResultError(f"{folder / run.file}: {says}")
