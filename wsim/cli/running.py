@@ -142,7 +142,9 @@ def _load(file: Path, overrides: Sequence[str] | None, seed: int | None, arm: st
         raise ResultError(f"{file}: cannot be repeated from here ({record.handed_in}); run it from Python again")
     changes = [*record.overrides, *(overrides or [])]
     name = f"{record.name}.toml"  # where the text names no scenario, its file did
-    return load_text(record.scenario_text, changes, seed, name=name, referenced=record.referenced_files, arm=arm)
+    directory = Path(str(record.provenance.get("directory", "")))  # where relative names of data files start
+    files = record.referenced_files
+    return load_text(record.scenario_text, changes, seed, name=name, directory=directory, referenced=files, arm=arm)
 
 
 def prepare() -> None:
