@@ -240,6 +240,7 @@ def test_show_and_plot_need_the_file_only(home: Path, capsys: pytest.CaptureFixt
         (["estimate", "cell.toml", "--set", "stop.ronds=2"], ["ronds", "rounds?"]),
         (["estimate", "cell.toml", "--set", "algorithm.name=fedavgg"], ["fedavgg", "fedavg?"]),
         (["run", "cell.toml", "--out", "cell.png"], ["cell.png", ".h5"]),
+        (["run", "cell.toml", "--out", "folder/"], ["folder: the name of a result ends in .h5"]),
         (["run", "cell.toml", "--out", "cell.toml/x.h5"], ["cell.toml"]),
         (["run", "nothing.h5"], ["nothing.h5"]),
         (["show", "nothing.h5"], ["nothing.h5"]),

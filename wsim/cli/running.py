@@ -53,8 +53,8 @@ def run(
     what = identity.name if arm is None else f"{identity.name}-{names.of_arm(arm)}"
     result = out or Path("outputs") / f"{what}-s{identity.seed}.h5"
     picture = result.with_suffix(".png")
-    if picture == result:
-        raise ResultError(f"{result}: the result is no picture; end its name in .h5")
+    if result.suffix != ".h5":  # other commands know results by it, and a folder is no file
+        raise ResultError(f"{result}: the name of a result ends in .h5")
     check_target(result, force)
     check_target(picture, force)
     start = time.perf_counter()
