@@ -33,6 +33,10 @@ class ResultError(WsimError):
     exit_code = 2
 
 
+class FormatError(ResultError):
+    """A result file that is whole, of another version of the format."""
+
+
 class WriteError(ResultError):
     """A file that could not be written although its place was good: a full disk, a file that has appeared meanwhile."""
 

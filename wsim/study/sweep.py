@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wsim.atomic import check_target, write_atomically
-from wsim.errors import ResultError, ScenarioError
+from wsim.errors import FormatError, ResultError, ScenarioError
 from wsim.scenario.messages import nearest, shown
 from wsim.study import world
 from wsim.study.comparison import Comparison, Row, compared
@@ -89,6 +89,10 @@ def _kept(plan: Plan, folder: Path, force: bool, known: set[str] = frozenset()) 
             continue
         try:
             result = read(folder / run.file)
+        except FormatError as error:
+            if not force:
+                raise FormatError(f"{error}; keep it by --out, or replace it by --force") from None
+            continue
         except ResultError:
             continue
         if result.digest == run.digest and not result.handed_in:

@@ -287,6 +287,19 @@ def test_a_result_of_a_learner_from_python_is_no_result_of_the_study(
     assert "another version of wsim, other files, or what Python handed in" in errors
 
 
+def test_a_result_of_another_format_is_refused_and_replaced_by_force(
+    reference: Path, tmp_path: Path, sweep: Sweep, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study(tmp_path)
+    shutil.copytree(reference, tmp_path / "here")
+    monkeypatch.setattr("wsim.results.FORMAT_VERSION", 3)
+    code, _, errors = sweep("--out", "here")
+    assert (code, errors.count("\n"), begun) == (2, 1, [])
+    assert all(words in errors for words in ("has format version 2, not 3", "--out", "--force"))
+    assert sweep("--out", "here", "--force")[0] == 0
+    assert set(begun) == ALL
+
+
 def test_a_damaged_result_is_run_again(reference: Path, tmp_path: Path, sweep: Sweep, begun: list[str]) -> None:
     write_study(tmp_path)
     shutil.copytree(reference, tmp_path / "here")
