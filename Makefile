@@ -37,7 +37,7 @@ bench: $(STAMP)  ## CPU seconds beside a plain and a hand-stacked loop, messages
 	@$(BIN)/python -m benchmarks.run
 
 docs: $(STAMP)  ## the documentation as web pages in build/docs; a broken link is an error
-	@$(BIN)/python -m mkdocs build --strict --quiet --config-file docs/mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --config-file docs/mkdocs.yml
 	@echo "Open build/docs/index.html"
 
 format: $(STAMP)  ## format the code and fix what the linter can fix

@@ -15,7 +15,8 @@ INTRODUCTION = """# Scenario reference
 
 Every table of a scenario file and every key, made of the output of `wsim schema`. Unknown keys are errors. Tables that
 have a *short form* may be written as a bare string: `fading = "rayleigh"` means `fading = { kind = "rayleigh" }`.
-A key without a default has to be given, unless it says *optional*.
+A key without a default has to be given, unless it says *optional*. `"none"` is as if an optional key were not given, so that an
+arm of a study can take away what the base has; deadlines and the keys of `[stop]` take `inf` for that too.
 """
 
 

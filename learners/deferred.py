@@ -72,6 +72,14 @@ class Op:
         executor = executor_of(args)
         return self.compute(args) if executor is None else executor.call(self, args)
 
+    def priced(self, *args: Any) -> tuple[Any, int]:
+        """The call and its FLOPs. An executor whose values are Deferreds needs one look at the arguments for both (`recorded`)."""
+        executor = executor_of(args)
+        if executor is None:
+            return self.compute(args), self.flops(*args)
+        signature, leaves = self.signature(args)
+        return executor.recorded(signature, leaves), signature.flops or self.flops(*args)
+
     def compute(self, args: Sequence[Any]) -> Any:
         """fn of tensors, now; ragged arguments are stacked (and padded) as an executor would."""
         if self.ragged:
@@ -131,6 +139,15 @@ class Scan:
         if executor is None:
             return self.compute(carry, xs, consts)
         return executor.scan(self.op, carry, xs, consts)
+
+    def priced(self, carry: Any, xs: Sequence[Tensor], *consts: Any) -> tuple[Any, int]:
+        """As `Op.priced`."""
+        executor, steps = executor_of((carry, consts)), self.num_steps(xs)
+        if executor is None or not steps:
+            return self(carry, xs, *consts), self.flops(carry, xs, *consts)
+        signature, carries, constants = self.op.scan_signature(carry, xs, consts)
+        flops = steps * signature.flops or self.flops(carry, xs, *consts)
+        return executor.recorded_scan(signature, carries, constants, xs, steps), flops
 
     def compute(self, carry: Any, xs: Sequence[Tensor], consts: Sequence[Any]) -> Any:
         """All steps of one device, now."""

@@ -132,6 +132,9 @@ class Operation(Protocol):
     def flops(self, *args: Any) -> int:
         """Floating-point operations of one call, from shapes alone."""
 
+    def priced(self, *args: Any) -> tuple[Value, int]:
+        """The call and its FLOPs."""
+
 
 # -- requests ---------------------------------------------------------------------------------------------------------
 

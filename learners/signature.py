@@ -230,8 +230,9 @@ def stack_ragged(op: Op, arg: Any, first: Any) -> Tensor:
 def infer(op: Op, args: Sequence[Any], num_xs: int = 0, num_carry: int = 0) -> Signature:
     """The signature of a call, with the shapes of its results. Raises RuntimeError, naming op and shapes, if it fails."""
     signature = Signature(op, args, num_xs, num_carry)
+    zeros = not op.loop  # no vmap will keep it from reading numbers
     try:
-        result, counter = trial(lambda *leaves: op.fn(*signature.arguments(leaves)), signature.leaf_keys)
+        result, counter = trial(lambda *leaves: op.fn(*signature.arguments(leaves)), signature.leaf_keys, zeros)
     except Exception as error:
         raise RuntimeError(f"op {op.name} fails on arguments {signature.describe()}: {error}") from error
     if not op.ragged and op.formula is None:  # else the count is of exact lengths, or not all there is

@@ -47,6 +47,8 @@ class Counter(TorchDispatchMode):
         kwargs = kwargs or {}
         if depends_on_values(func, args):
             raise ValueError(f"{func} makes shapes or Python numbers of a tensor's values")
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            raise ValueError(f"{func} draws random numbers: an op is pure, what is random is among its arguments")
         result = func(*args, **kwargs)
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
@@ -64,11 +66,13 @@ def num_bytes(key: TensorKey) -> int:
     return prod(shape) * dtype.itemsize
 
 
-def trial(fn: Callable[..., Any], keys: Sequence[TensorKey]) -> tuple[Any, Counter]:
+def trial(fn: Callable[..., Any], keys: Sequence[TensorKey], zeros: bool = True) -> tuple[Any, Counter]:
     """fn's result on tensors of these shapes and types, of which only shapes and types count, and what it took.
 
-    Raises what fn raises, and ValueError where a kernel depends on values."""
-    if sum(map(num_bytes, keys)) <= SMALL_BYTES:
+    zeros: small calls may be tried on them. Zeros are no match for a function that reads numbers behind torch's back
+    (`tolist`, `numpy`); fake tensors have none to read.
+    Raises what fn raises, and ValueError where a kernel depends on values or is random."""
+    if zeros and sum(map(num_bytes, keys)) <= SMALL_BYTES:
         try:
             return _run(fn, keys, torch.zeros, fakes=False)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # zeros are singular; torch re-exports it silently

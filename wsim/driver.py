@@ -238,8 +238,8 @@ class Driver:
     # -- computing -----------------------------------------------------------------------------------------------------
 
     def _compute(self, runner: Runner, request: Compute) -> Any:
-        value = request.op(*request.args)
-        done_ns = self._processed_ns(runner.node, request.op.flops(*request.args) * request.work)
+        value, flops = request.op.priced(*request.args)
+        done_ns = self._processed_ns(runner.node, flops * request.work)
         return self._wait_until(runner, done_ns, value, COMPUTING)
 
     def _processed_ns(self, node: SimNode, flops: float) -> int:

@@ -89,6 +89,7 @@ def simulate(
         "python": platform.python_version(),
         "executor": executor,
         "window": -1 if window is None else window,
+        "directory": str(loaded.directory.absolute()),
         "executor_calls": run.learning.num_calls,
         "executor_jobs": run.learning.num_jobs,
     }

@@ -6,9 +6,14 @@ traceback, and leaves with its `exit_code`. Each takes one string (SimPy rebuild
 
 from __future__ import annotations
 
+import errno
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of the operating system's errors where there is no room for a file."""
+
 
 class WsimError(Exception):
-    """Base class. `exit_code`: 2 where the input is at fault, 1 otherwise. The message is always one line."""
+    """Base class. `exit_code`: 2 where the input or its place is at fault, 1 otherwise. The message is always one line."""
 
     exit_code = 1
 
@@ -28,10 +33,12 @@ class ResultError(WsimError):
     exit_code = 2
 
 
+class FormatError(ResultError):
+    """A result file that is whole, of another version of the format."""
+
+
 class WriteError(ResultError):
     """A file that could not be written although its place was good: a full disk, a file that has appeared meanwhile."""
-
-    exit_code = 1
 
 
 class DataError(WsimError):

@@ -16,7 +16,7 @@ from learners.own_task import OwnTask
 from learners.protocol import SERVER
 from learners.scoring import Examples, Scorer
 from learners.task import Task
-from wsim.catalog import find
+from wsim.catalog import find, names_of
 from wsim.errors import DataError, ScenarioError
 from wsim.scenario import Scenario
 from wsim.scenario.keys import keys_of, own_keys
@@ -59,6 +59,7 @@ class Learning:
             self.task = _own_task(scenario, task)
             self._tasks = [self.task] * scenario.num_devices
         codec = find("codec", scenario.codec.name)(**scenario.codec.own)
+        handed_in = learner
         if learner is None:
             make = find("learner", scenario.algorithm.name)
             learner = make(
@@ -75,6 +76,9 @@ class Learning:
         self._check_models(scenario)
         note = getattr(learner, "note", None)
         self.notes = [note] if note else []
+        if handed_in is not None and handed_in is not _registered(scenario.algorithm.name):
+            says = "was handed in; [algorithm] does not say all of it"
+            self.notes.append(f"own learner {type(self.learner).__name__}: {says}")
         self.executor: executors.Executor
         if executor == "batched" and window is not None:
             self.executor = executors.BatchedExecutor(window=window)
@@ -216,6 +220,11 @@ def _model(table: Model | Variant, dataset: Any, scenario: Scenario) -> Any:
         return find("model", table.name)(dataset.input_shape, dataset.num_classes, **table.own)
     except ValueError as error:
         raise DataError(f"{scenario.scenario.name} [model]: {error}") from None
+
+
+def _registered(name: str) -> Any:
+    """The learner's class of this name, None where there is none."""
+    return find("learner", name) if name in names_of("learner") else None
 
 
 def _own_task(scenario: Scenario, task: OwnTask) -> OwnTask:

@@ -12,6 +12,7 @@ PROCESSOR_STATES = ("computing", "idle")
 RADIO_STATES = ("transmitting", "receiving", "both", "accessing", "listening", "asleep", "off")
 PROGRAM_STATES = ("computing", "receiving", "sleeping", "awaiting_outcome", "observing", "finished")
 ENERGY_USES = ("compute", "transmit", "receive", "listen", "idle", "observe")
+HANDED_IN = ("own learner ", "own task ")  # how notes begin of what was handed in from Python
 
 
 @dataclass
@@ -116,6 +117,11 @@ class RunRecord:
     provenance: dict[str, Any] = field(default_factory=dict)  # wall times, date, host, executor, window
     event_digest: str = ""  # hash of the event trace (send, deliver, loss, compute: times and ids)
 
+    @property
+    def handed_in(self) -> str | None:
+        """The note of a learner or task that was handed in from Python: the scenario does not say all of the run then."""
+        return next((note for note in self.notes if note.startswith(HANDED_IN)), None)
+
     def energy_by_use(self) -> dict[str, float]:
         """Joules of all devices by use; the server is apart."""
         return dict(zip(ENERGY_USES, self.energy_j[: self.num_devices].sum(axis=0).tolist(), strict=True))
@@ -124,3 +130,19 @@ class RunRecord:
     def total_energy_j(self) -> float:
         """Joules of all devices (the server is apart)."""
         return float(self.energy_j[: self.num_devices].sum())
+
+    def totals(self) -> dict[str, float]:
+        """Bits, seconds on the air, joules, messages and packets of the whole run, by the names of columns in tables."""
+        return {
+            "payload_bits": self.payload_bits,
+            "coded_bits": self.coded_bits,
+            "on_air_bits": self.on_air_bits,
+            "airtime_s": self.airtime_s,
+            "energy_j": self.total_energy_j,
+            **{f"energy_{use}_j": joules for use, joules in self.energy_by_use().items()},
+            "messages_sent": self.messages_sent,
+            "messages_delivered": self.messages_delivered_used + self.messages_delivered_unused,
+            "messages_lost": sum(self.messages_lost.values()),
+            "packets_sent": self.packets_sent,
+            "packets_lost": self.packets_lost,
+        }

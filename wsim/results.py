@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from wsim.atomic import check_target, write_atomically
-from wsim.errors import ResultError
+from wsim.errors import FormatError, ResultError
 from wsim.heaps import heaps_end
 from wsim.record import LOSS_CAUSES, RunRecord
 from wsim.result_checks import check_values
@@ -57,7 +57,7 @@ def read(path: str | Path) -> RunRecord:
         with h5py.File(io.BytesIO(content), "r") as file:
             version = file.attrs["format_version"]
             if file.attrs["format"] != FORMAT or version != FORMAT_VERSION:
-                raise ResultError(f"{path}: has format version {version}, not {FORMAT_VERSION}; run the scenario again")
+                raise FormatError(f"{path}: has format version {version}, not {FORMAT_VERSION}; run the scenario again")
             record = _decode(file, MOST_COMPRESSED * len(content))
         _check_shapes(record)
         check_values(record)

@@ -27,7 +27,9 @@ def series_arrays(
     which = [plan.series.index(one) for one in series]
     num_evaluations, num_devices = len(scores), len(group)
     single = np.stack([score.single[which] for score in scores], axis=2)  # [S, 2, E]
-    if all(score is scores[0] for score in scores):  # an estimate: NaN throughout, which takes no memory
+    if (
+        all(score is scores[0] for score in scores) and np.isnan(scores[0].by_device).all()
+    ):  # estimates: takes no memory
         by_device = np.broadcast_to(np.nan, (len(series), 2, num_evaluations, num_devices))
     else:
         by_device = np.stack([score.by_device[which] for score in scores], axis=2)  # [S, 2, E, num_devices]

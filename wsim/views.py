@@ -1,4 +1,4 @@
-"""Results as pandas tables and xarray arrays, for notebooks and scripts: `pip install "wsim[views]"`.
+"""Results as pandas tables and xarray arrays, for notebooks and scripts. Needs the extra "views": `pip install '.[views]'`.
 
     results = wsim.open_results("outputs/first_study")     a file, a folder, a pattern such as "outputs/*-s1.h5", or several
     results.runs                                           one row a run: arm, seed, accuracy, seconds, bits, joules, targets
@@ -28,7 +28,7 @@ import numpy as np
 
 from wsim import results
 from wsim.errors import ResultError, WsimError
-from wsim.record import ENERGY_USES, RunRecord
+from wsim.record import RunRecord
 from wsim.report import num_rounds
 from wsim.scenario.arms import split
 from wsim.series_report import headline_name
@@ -263,17 +263,7 @@ def _totals(record: RunRecord) -> dict[str, Any]:
         "accuracy": last(record.accuracy),
         "accuracy_worst": last(record.accuracy_worst),
         "test_loss": last(record.test_loss),
-        "payload_bits": record.payload_bits,
-        "coded_bits": record.coded_bits,
-        "on_air_bits": record.on_air_bits,
-        "airtime_s": record.airtime_s,
-        "energy_j": record.total_energy_j,
-        **{f"energy_{use}_j": record.energy_by_use()[use] for use in ENERGY_USES},
-        "messages_sent": record.messages_sent,
-        "messages_delivered": record.messages_delivered_used + record.messages_delivered_unused,
-        "messages_lost": sum(record.messages_lost.values()),
-        "packets_sent": record.packets_sent,
-        "packets_lost": record.packets_lost,
+        **record.totals(),
     }
 
 
@@ -344,4 +334,6 @@ def _xarray() -> Any:
 
 
 def _missing(package: str) -> WsimError:
-    return WsimError(f'{package} is not installed; pip install "wsim[views]" brings it (wsim.read does without)')
+    return WsimError(
+        f"{package} is not installed; pip install '.[views]' in the folder of wsim's source brings it (wsim.read does without)"
+    )

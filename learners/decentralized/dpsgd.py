@@ -38,7 +38,7 @@ from learners.quantities import Seconds
 class Dpsgd(LocalSgd):
     """Local training as in `LocalSgd`; one step (the paper's) if neither local_steps nor local_epochs is given. Every device
     keeps its momentum buffer.
-    deadline_s: of a round, from the device's own send; None waits for all neighbors. exchange: one transmission to all
+    deadline_s: of a round, from the device's own send; not given: waits for all neighbors. exchange: one transmission to all
     neighbors, or one to each.
     mixing_weights: "metropolis" or "uniform", see `learners.mixing`."""
 

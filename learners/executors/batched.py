@@ -16,7 +16,7 @@ from torch import Tensor
 
 from learners.deferred import Op
 from learners.executors.blocks import Blocks
-from learners.executors.calls import BatchedCalls, owned
+from learners.executors.calls import Calls
 from learners.executors.gather import Column, RaggedColumn, gather, gather_steps, tensor_of
 from learners.signature import Signature
 from learners.values import Deferred
@@ -73,7 +73,7 @@ class BatchedExecutor:
         self._pending_bytes = 0
         self._ready: dict[Signature, list[Job]] = {}
         self._mark = 0
-        self._calls = BatchedCalls()
+        self._calls = Calls()
         self._blocks = Blocks()
 
     # -- recording ----------------------------------------------------------------------------------------------------
@@ -82,16 +82,20 @@ class BatchedExecutor:
         return Deferred(self, (tensor.shape, tensor.dtype), tensor)
 
     def call(self, op: Op, args: Sequence[Any]) -> Any:
-        signature, leaves = op.signature(args)
+        return self.recorded(*op.signature(args))
+
+    def recorded(self, signature: Signature, leaves: list[Any]) -> Any:
         outputs = [Deferred(self, key) for key in signature.outputs]
         self._record(Job(signature, leaves, outputs), signature.num_bytes)
         return outputs[0] if signature.single else tuple(outputs)
 
     def scan(self, op: Op, carry: Any, xs: Sequence[Tensor], consts: Sequence[Any]) -> Any:
         steps = op.scan.num_steps(xs)
-        if not steps:
-            return carry
-        signature, carries, constants = op.scan_signature(carry, xs, consts)
+        return self.recorded_scan(*op.scan_signature(carry, xs, consts), xs, steps) if steps else carry
+
+    def recorded_scan(
+        self, signature: Signature, carries: list[Any], constants: list[Any], xs: Sequence[Tensor], steps: int
+    ) -> Any:
         outputs = [Deferred(self, key) for key in signature.outputs]
         job = Job(signature, carries + constants, outputs, xs, steps)
         self._record(job, signature.num_bytes + steps * signature.step_bytes)
@@ -220,12 +224,11 @@ class BatchedExecutor:
             results: Sequence[Tensor] = leaves[: signature.num_carry]
             constants = leaves[signature.num_carry :]
             for step in range(job.steps):
-                results = signature.run(*results, *(_aligned(x[step]) for x in job.xs), *constants)
+                results = self._call(signature, [*results, *(_aligned(x[step]) for x in job.xs), *constants])
         else:
-            results = signature.run(*leaves)
-        self.num_calls += job.steps
+            results = self._call(signature, leaves)
         for output, result in zip(job.outputs, results):
-            output.base = owned(result)
+            output.base = result
             output.job = None
         job.leaves, job.xs = [], ()
 

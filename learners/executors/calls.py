@@ -1,4 +1,4 @@
-"""Batched calls: one `torch.func.vmap` of an op, recorded as a tape once it turns out to come back."""
+"""Calls of an op: batched by `torch.func.vmap`, or of one job alone; recorded as a tape once it turns out to come back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECORD_AT = 2
 """A call is recorded when it occurs for this time: calls that never come back cost nothing."""
 
 
-class BatchedCalls:
+class Calls:
     """tapes: (signature, strides of the arguments) -> tape, times seen before there is one, or None where the op cannot be
     replayed."""
 
@@ -28,18 +28,20 @@ class BatchedCalls:
         self._mapped: dict[Signature, Callable[..., tuple[Tensor, ...]]] = {}
 
     def __call__(self, signature: Signature, leaves: list[Tensor]) -> list[Tensor]:
-        """The op on stacked leaves [n, ...]: results [n, ...], each contiguous and alone in its memory."""
+        """The op on stacked leaves [n, ...]: results [n, ...]; where the op is looped, on one job's leaves. Results are contiguous
+        and alone in their memory."""
         key = (signature, *[leaf.stride() for leaf in leaves])
         tapes = self.tapes
         found = tapes.get(key, 0)
-        mapped = self._mapped.get(signature)
+        loop = signature.op.loop
+        mapped = signature.run if loop else self._mapped.get(signature)
         if mapped is None:
             mapped = self._mapped[signature] = torch.func.vmap(signature.run)
         if type(found) is int:
             if found + 1 < RECORD_AT:
                 tapes[key] = found + 1
             else:
-                found = tapes[key] = _recorded(mapped, leaves)
+                found = tapes[key] = _recorded(mapped, leaves, rows=not loop)
             if len(tapes) > MAX_TAPES:
                 tapes.popitem(last=False)
         if isinstance(found, Tape):
@@ -52,9 +54,9 @@ class BatchedCalls:
         return [owned(result) for result in results]
 
 
-def _recorded(mapped: Callable[..., tuple[Tensor, ...]], leaves: list[Tensor]) -> Tape | None:
+def _recorded(mapped: Callable[..., tuple[Tensor, ...]], leaves: list[Tensor], rows: bool) -> Tape | None:
     try:
-        return Tape(mapped, leaves)
+        return Tape(mapped, leaves, rows=rows)
     except NotReplayable:
         return None
 

@@ -24,14 +24,20 @@ class NullExecutor:
         return Deferred(self, (tensor.shape, tensor.dtype))
 
     def call(self, op: Op, args: Sequence[Any]) -> Any:
+        return self.recorded(*op.signature(args))
+
+    def recorded(self, signature: Signature, leaves: list[Any]) -> Any:
         self.num_jobs += 1
-        signature, _ = op.signature(args)
         result = self._results.get(signature)
         return self._result(signature) if result is None else result
 
     def scan(self, op: Op, carry: Any, xs: Sequence[Tensor], consts: Sequence[Any]) -> Any:
-        self.num_jobs += xs[0].shape[0]
-        signature, _, _ = op.scan_signature(carry, xs, consts)
+        return self.recorded_scan(*op.scan_signature(carry, xs, consts), xs, xs[0].shape[0])
+
+    def recorded_scan(
+        self, signature: Signature, carries: list[Any], constants: list[Any], xs: Sequence[Tensor], steps: int
+    ) -> Any:
+        self.num_jobs += steps
         result = self._results.get(signature)
         return self._result(signature) if result is None else result
 

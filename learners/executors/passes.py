@@ -171,6 +171,21 @@ def use_take_rows(steps: list[Step], tensors: list[Tensor]) -> None:
                 step.kernel, step.args = take_rows, [step.args[0], step.args[1][0]]
 
 
+def use_maxima(steps: list[Step], tensors: list[Tensor], outputs: list[Slot]) -> None:
+    """Maxima over 2 x 2 pixels of which nobody wants to know where they were (no gradient): the same numbers, in a tenth of
+    the time."""
+    read = {slot for step in steps for slot in step.slots()} | set(outputs)
+    for step in steps:
+        if step.kernel is aten.max_pool2d_with_indices.default and isinstance(step.outs, list):
+            values, indices = step.outs
+            image, *window = step.args
+            plain = window in ([[2, 2]], [[2, 2], [2, 2]]) and not step.kwargs  # stride 2 at both, no padding
+            tensor = tensors[image]
+            even = tensor.shape[-2] % 2 == tensor.shape[-1] % 2 == 0
+            if plain and even and tensor.is_contiguous() and indices not in read:
+                step.kernel, step.args, step.outs = maxima, [image], values
+
+
 def note_last_uses(steps: list[Step], outputs: list[Slot], made: set[Slot]) -> None:
     """Let go of each tensor after its last use, so that its memory is used again while it is in the cache."""
     later = set(outputs)
@@ -222,3 +237,11 @@ def take_rows(table: Tensor, index: Tensor) -> Tensor:
         return table.index_select(0, index.reshape(-1)).view(*index.shape, *table.shape[1:])
     except (IndexError, RuntimeError):
         return aten.index.Tensor(table, [index])
+
+
+def maxima(image: Tensor) -> Tensor:
+    """Maxima over 2 x 2 pixels. image: [..., height, width], contiguous, both even."""
+    *channels, height, width = image.shape
+    upper, lower = image.view(*channels, height // 2, 2, width).unbind(-2)
+    left, right = torch.maximum(upper, lower).view(*channels, height // 2, width // 2, 2).unbind(-1)
+    return torch.maximum(left, right)

@@ -8,7 +8,8 @@ operand that is needed no more. Kernels and operands are the recorded ones, so a
 for bit (a contract test).
 
 A call is recorded twice, with `NUM_ROWS` rows. What the two recordings have in common is the tape; a size that differs
-between them has to be a multiple of the number of rows, and is scaled when the tape is replayed.
+between them has to be a multiple of the number of rows, and is scaled when the tape is replayed. A call of one job alone
+is recorded twice as it is.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ from learners.executors.passes import (
     note_last_uses,
     split_constants,
     use_fills,
+    use_maxima,
     use_take_rows,
     without_identities,
     write_over,
 )
-
-aten = torch.ops.aten
+from learners.trial import depends_on_values
 
 NUM_ROWS = (11, 13)
 """Of the two recordings of a call: primes, since a size of the op that is equal to one of them may keep it from being
@@ -44,9 +45,6 @@ replayed."""
 
 MAX_TEMPLATES = 64
 """Numbers of rows for which a tape keeps its constants ready."""
-
-VALUE_DEPENDENT = {aten._local_scalar_dense.default, aten.equal.default, aten.nonzero.default}
-"""Kernels through which numbers reach Python or shapes: what follows them may differ in the next call."""
 
 
 class NotReplayable(Exception):
@@ -89,12 +87,16 @@ class Recorder(TorchDispatchMode):
         result = func(*args, **kwargs)
         noted_args = [self._noted(arg) for arg in args]
         noted_kwargs = {key: self._noted(arg) for key, arg in kwargs.items()}
-        if func in VALUE_DEPENDENT or _too_deep(noted_args) or any(isinstance(x, list) for x in noted_kwargs.values()):
+        lists = any(isinstance(arg, list) for arg in noted_kwargs.values()) or _too_deep(noted_args)
+        if depends_on_values(func, args) or lists:
             self.replayable = False
+        elif func is torch.ops.aten.lift_fresh.default:
+            self.slot(result)  # its argument, made of Python's or NumPy's numbers: a constant
         elif isinstance(result, Tensor):
             self.steps.append(Step(func, noted_args, noted_kwargs, self._made(result)))
-        elif isinstance(result, (tuple, list)) and all(isinstance(part, Tensor) for part in result):
-            self.steps.append(Step(func, noted_args, noted_kwargs, [self._made(part) for part in result]))
+        elif isinstance(result, (tuple, list)) and all(isinstance(part, Tensor) or part is None for part in result):
+            parts = [torch.empty(0) if part is None else part for part in result]  # a gradient that nobody asked for
+            self.steps.append(Step(func, noted_args, noted_kwargs, [self._made(part) for part in parts]))
         else:
             self.replayable = False
         return result
@@ -107,16 +109,17 @@ def _too_deep(args: list[Any]) -> bool:
 
 class Recording:
     """The kernels of one call, shortened. `prelude`: steps that read no input and whose results are kept.
-    `large`: results that are too large to be kept, if another recording says so."""
+    `large`: results that are too large to be kept, if another recording says so. `constants`: tensors that were there before,
+    by slot; no others stay alive."""
 
     def __init__(
         self,
         fn: Callable[..., Sequence[Tensor]],
         leaves: Sequence[Tensor],
-        num_rows: int,
+        num_rows: int | None,
         large: frozenset[Slot] | None = None,
     ) -> None:
-        inputs = [_with_rows(leaf, num_rows) for leaf in leaves]
+        inputs = [leaf.detach() if num_rows is None else _with_rows(leaf, num_rows) for leaf in leaves]
         recorder = Recorder(inputs)
         versions = [tensor._version for tensor in inputs]
         with recorder:
@@ -125,27 +128,29 @@ class Recording:
             raise RuntimeError("it writes into its arguments in place: ops are pure functions")
         if not recorder.replayable:
             raise NotReplayable
-        self.tensors, self.inputs, made = recorder.tensors, recorder.inputs, recorder.made
+        tensors, self.inputs, made = recorder.tensors, recorder.inputs, recorder.made
         self.outputs = [recorder.slot(tensor) for tensor in results]
         self.num_recorded = len(recorder.steps)
         steps, self.large = recorder.steps, large
         self.prelude: list[Step] = []
         writes = any(step.mutates for step in steps)
         if not writes:
-            steps, self.outputs = without_identities(steps, self.tensors, self.outputs)
-            use_fills(steps, self.tensors)
-            self.large = large_slots(steps, self.tensors) if large is None else large
+            steps, self.outputs = without_identities(steps, tensors, self.outputs)
+            use_fills(steps, tensors)
+            self.large = large_slots(steps, tensors) if large is None else large
             steps, self.prelude = split_constants(steps, self.inputs, self.large, made)
         self.steps = needed(steps, self.outputs)
-        use_take_rows(self.steps, self.tensors)
+        use_take_rows(self.steps, tensors)
+        use_maxima(self.steps, tensors, self.outputs)
         note_last_uses(self.steps, self.outputs, made)
         if not writes:
-            write_over(self.steps, self.tensors, self.outputs, made)
+            write_over(self.steps, tensors, self.outputs, made)
         used = {slot for step in self.steps for slot in step.slots()} | set(self.outputs)
         self.prelude = needed(self.prelude, list(used))
         used |= {slot for step in self.prelude for slot in step.slots()}
         kept = {slot for step in self.prelude for slot in step.out_slots}
-        self.constants = sorted(used - made - kept - set(self.inputs))  # tensors that were there before
+        before = sorted(used - made - kept - set(self.inputs))
+        self.num_slots, self.constants = len(tensors), {slot: tensors[slot] for slot in before}
 
 
 def _with_rows(leaf: Tensor, num_rows: int) -> Tensor:
@@ -206,18 +211,19 @@ Instruction = tuple[Any, Any, Any, Any, Any]
 
 
 class Tape:
-    """A recorded call `fn`, ready to be replayed on inputs [n, ...] of the strides of `leaves`, for any n. Raises
-    NotReplayable."""
+    """A recorded call `fn`, ready to be replayed on inputs [n, ...] of the strides of `leaves`, for any n; without `rows`, on
+    inputs of the shapes and strides of `leaves`. Raises NotReplayable."""
 
-    def __init__(self, fn: Callable[..., Sequence[Tensor]], leaves: Sequence[Tensor]) -> None:
-        first = Recording(fn, leaves, NUM_ROWS[0])
-        second = Recording(fn, leaves, NUM_ROWS[1], first.large)
+    def __init__(self, fn: Callable[..., Sequence[Tensor]], leaves: Sequence[Tensor], rows: bool = True) -> None:
+        self._rows = rows
+        first = Recording(fn, leaves, NUM_ROWS[0] if rows else None)
+        second = Recording(fn, leaves, NUM_ROWS[1] if rows else None, first.large)
         self.num_recorded = first.num_recorded
         self._inputs = first.inputs
         self._outputs = common(first.outputs, second.outputs)
-        self._template: list[Any] = [None] * len(first.tensors)
-        for slot in common(first.constants, second.constants):
-            self._template[slot] = common(first.tensors[slot], second.tensors[slot])
+        self._template: list[Any] = [None] * first.num_slots
+        for slot in common(list(first.constants), list(second.constants)):
+            self._template[slot] = common(first.constants[slot], second.constants[slot])
         self._sized: list[tuple[Slot, Any]] = []
         steps, prelude = common(first.steps, second.steps), common(first.prelude, second.prelude)
         self.num_steps = len(steps)
@@ -254,7 +260,7 @@ class Tape:
 
     def replay(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The outputs for other inputs."""
-        num_rows = len(inputs[0])
+        num_rows = len(inputs[0]) if self._rows else 1
         values = (self._templates.get(num_rows) or self._make_template(num_rows)).copy()
         for slot, tensor in zip(self._inputs, inputs):
             values[slot] = tensor

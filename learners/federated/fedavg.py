@@ -30,7 +30,7 @@ from learners.averaging import add_average, add_average_masked, average, average
 from learners.compression.codec import differences_only, error_feedback
 from learners.compression.error_feedback import ErrorFeedback, minus
 from learners.compression.float32 import Float32
-from learners.federated.participation import sample_clients
+from learners.federated.participation import newest_download, sample_clients
 from learners.fields import check_choice, check_count, check_number
 from learners.local_sgd import LocalSgd
 from learners.protocol import SERVER, Compute, Node, Program, Receive, Received, Report, Send, Service, Value, rounds
@@ -40,7 +40,7 @@ from learners.quantities import Count, Seconds
 @dataclass(frozen=True)
 class FedAvg(LocalSgd):
     """Local training as in `LocalSgd`; the schedule follows the server's rounds, momentum starts from zero in each.
-    clients_per_round: K, None for all. deadline_s: of a round, from the server's send; None waits for everyone.
+    clients_per_round: K, all where not given. deadline_s: of a round, from the server's send; not given: waits for everyone.
     server_weights: "samples" (p above) or "uniform". downlink: "unicast" or "broadcast".
     update: what a client sends, its "model", the "difference" to the one that it got, or "auto", the model unless the codec is
     for differences or has error feedback."""
@@ -64,7 +64,7 @@ class FedAvg(LocalSgd):
         check_choice("downlink", self.downlink, ("unicast", "broadcast"))
         check_choice("update", self.update, ("auto", "model", "difference"))
         if not self.sends_differences and self._wants_differences:
-            raise ValueError(f"update = {self.update!r}: codec {type(self.codec).__name__} is for differences here")
+            raise ValueError(f"update = {self.update!r}: the codec is for differences here")
 
     @property
     def sends_differences(self) -> bool:
@@ -100,11 +100,7 @@ class FedAvg(LocalSgd):
         w = node.initial_parameters  # the last copy of the global model
         feedback = ErrorFeedback(self.codec, node)
         while True:
-            received = yield Receive([SERVER], "model", count=1)
-            messages = received.messages
-            if self.deadline_s is not None:  # the server does not wait: several rounds may have come meanwhile
-                messages += (yield Receive(None, "model", timeout_s=0)).messages
-            model = max(messages, key=lambda message: message.round)
+            model = yield from newest_download("model", waits=self.deadline_s is None)
             w = model.data if model.mask is None else (yield Compute(fill, (model.data, model.mask, w)))
             yield Report("model", w)
             trained = yield from self.train(node, w, model.round, self.batches(node))

@@ -21,7 +21,8 @@ more, which is charged. Their code averages prototypes without weights (server_w
 looks among a client's own classes (inference_classes = "own").
 Ours: a deadline, after which the server averages what arrived; a class that nobody brought keeps its last prototype, at the
 server as at the clients. Where the transport delivers parts of a message, missing numbers of a known prototype stay as they
-were, and a new prototype counts when all of it has arrived.
+were, and a new prototype counts when all of it has arrived; a message that lost its beginning, which says what it holds,
+is treated as lost, but for the number of the round that its packets bear.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from torch import Tensor
 from learners.averaging import fill, full_masks
 from learners.compression.codec import check_for_models
 from learners.federated import prototype_message
-from learners.federated.participation import sample_clients
+from learners.federated.participation import newest_download, sample_clients
 from learners.federated.prototypes import (
     average_prototypes,
     average_prototypes_masked,
@@ -71,8 +72,8 @@ from learners.quantities import Count, PositiveOrZero, Seconds
 @dataclass(frozen=True)
 class FedProto(LocalSgd):
     """Local training as in `LocalSgd`, momentum from zero in each round as in the authors' code.
-    prototype_weight: lambda. clients_per_round: K, None for all. deadline_s: of a round, from the server's send; None waits
-    for everyone. server_weights: "samples" (by counts) or "uniform". downlink: "unicast" or "broadcast".
+    prototype_weight: lambda. clients_per_round: K, all where not given. deadline_s: of a round, from the server's send; not
+    given: waits for everyone. server_weights: "samples" (by counts) or "uniform". downlink: "unicast" or "broadcast".
     inference_classes: "all" with a prototype, or the device's "own"."""
 
     prototype_weight: PositiveOrZero = 1.0
@@ -126,13 +127,12 @@ class FedProto(LocalSgd):
                 expires_s=self.deadline_s,
             )
             updates = yield Receive(clients, "update", k, timeout_s=self.deadline_s)
-            if updates.messages:
-                table, known = yield from self._aggregate(node, table, known, updates)
+            readable = tuple(message for message in updates.messages if prototype_message.brings_any(message))
+            if readable:
+                table, known = yield from self._aggregate(table, known, Received(readable))
             yield Report("model", None)
 
-    def _aggregate(
-        self, node: Node, table: Value, known: Tensor, updates: Received
-    ) -> Generator[Any, Any, tuple[Value, Tensor]]:
+    def _aggregate(self, table: Value, known: Tensor, updates: Received) -> Generator[Any, Any, tuple[Value, Tensor]]:
         """The new table and its known classes."""
         tables = [values for values, _ in updates.data]
         shares = [_shares(message, known) for message in updates.messages]
@@ -155,11 +155,7 @@ class FedProto(LocalSgd):
         zeros = torch.zeros((task.num_classes, task.model.feature_dim), dtype=task.dtype)
         table, known = zeros, torch.zeros_like(counts)  # the last known global prototypes
         while True:
-            received = yield Receive([SERVER], "prototypes", count=1)
-            messages = received.messages
-            if self.deadline_s is not None:  # the server does not wait: several rounds may have come meanwhile
-                messages += (yield Receive(None, "prototypes", timeout_s=0)).messages
-            message = max(messages, key=lambda message: message.round)
+            message = yield from newest_download("prototypes", waits=self.deadline_s is None)
             table, known = yield from self._update(table, known, message)
             x = yield from self._train(node, x, message.round, table, known)
             sums = yield Compute(prototype_sums(task).scan, (zeros, samples.steps, x), work=samples.work)
@@ -185,7 +181,7 @@ class FedProto(LocalSgd):
     def _update(self, table: Value, known: Tensor, message: Message) -> Generator[Any, Any, tuple[Value, Tensor]]:
         """The global prototypes after a message of the server."""
         values, sent = message.data
-        if not sent.any():  # the server has none yet
+        if not sent.any() or not prototype_message.brings_any(message):  # the server has none yet, or they were lost
             return table, known
         if message.mask is None:
             return values, sent

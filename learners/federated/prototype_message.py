@@ -19,7 +19,7 @@ from torch import Tensor
 
 from learners.compression.codec import Codec, Fragments, values_received
 from learners.federated.prototypes import placed, rows
-from learners.protocol import Node, Payload, Value
+from learners.protocol import Message, Node, Payload, Value
 
 COUNT_BITS = 32
 
@@ -72,6 +72,12 @@ def payload(table: Value, counts: Tensor, codec: Codec, node: Node, *, with_coun
     data = placed(encoded.data, places, zeros) if classes else zeros
     num_bits = fragments.header_bits + encoded.num_bits
     return Payload((data, held), num_bits, fragments, num_classes * feature_dim, encoded.flops)
+
+
+def brings_any(message: Message) -> bool:
+    """Whether any number of any prototype arrived. Of a message that lost its beginning, or all of its rows, the receiver has
+    nothing: it is as if it were lost."""
+    return message.mask is None or bool(message.mask.any())
 
 
 def framed(counts: np.ndarray, values: bytes, *, with_counts: bool) -> bytes:

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learners.models.flat import Shapes, initial_layers
+from learners.models.flat import Shapes
+from learners.models.linear_head import LinearHead
 from learners.quantities import Maps, Width
 
 MIN_SIDE = 4
@@ -29,7 +29,7 @@ WIDE_SIDE = 16
 """From this side upwards the kernels are 5 x 5, below 3 x 3."""
 
 
-class LeNet:
+class LeNet(LinearHead):
     """input_shape: (channels, height, width), sides of at least 4. hidden: widths of the fully connected layers.
     maps: channels of the two convolutions."""
 
@@ -73,12 +73,3 @@ class LeNet:
         for i in range(4, len(parameters) - 2, 2):
             h = torch.relu(F.linear(h, parameters[i], parameters[i + 1]))
         return h
-
-    def head(self, parameters: Sequence[Tensor], z: Tensor) -> Tensor:
-        return F.linear(z, parameters[-2], parameters[-1])
-
-    def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
-        return self.head(parameters, self.representation(parameters, inputs))
-
-    def initial(self, rng: np.random.Generator) -> np.ndarray:
-        return initial_layers(rng, self.shapes)

@@ -15,18 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learners.models.flat import Shapes, initial_layers
+from learners.models.flat import Shapes
+from learners.models.linear_head import LinearHead
 
 PADDING = {28: 2, 32: 0}
 """Of the first convolution, by the side of the image."""
 
 
-class LeNet5:
+class LeNet5(LinearHead):
     """input_shape: (channels, 28, 28) or (channels, 32, 32)."""
 
     has_convolution = True
@@ -53,12 +53,3 @@ class LeNet5:
         h = F.max_pool2d(torch.relu(F.conv2d(h, conv2, bias2)), 2)
         h = torch.relu(F.linear(h.flatten(1), full1, bias3))
         return torch.relu(F.linear(h, full2, bias4))
-
-    def head(self, parameters: Sequence[Tensor], z: Tensor) -> Tensor:
-        return F.linear(z, parameters[-2], parameters[-1])
-
-    def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
-        return self.head(parameters, self.representation(parameters, inputs))
-
-    def initial(self, rng: np.random.Generator) -> np.ndarray:
-        return initial_layers(rng, self.shapes)

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learners.models.flat import Shapes, initial_layers
+from learners.models.flat import Shapes
+from learners.models.linear_head import LinearHead
 from learners.quantities import Width
 
 
-class Mlp:
+class Mlp(LinearHead):
     """input_shape: shape of one sample, flattened at the input. hidden: widths of the hidden layers (none: a linear
     model).
 
@@ -46,12 +46,3 @@ class Mlp:
         for i in range(0, len(parameters) - 2, 2):
             h = torch.relu(F.linear(h, parameters[i], parameters[i + 1]))
         return h
-
-    def head(self, parameters: Sequence[Tensor], z: Tensor) -> Tensor:
-        return F.linear(z, parameters[-2], parameters[-1])
-
-    def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
-        return self.head(parameters, self.representation(parameters, inputs))
-
-    def initial(self, rng: np.random.Generator) -> np.ndarray:
-        return initial_layers(rng, self.shapes)

@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learners.models.flat import Shapes, glorot_normal, he_normal
+from learners.models.linear_head import LinearHead
 from learners.quantities import Groups
 
 STAGES = (16, 32, 64)
@@ -34,7 +35,7 @@ BLOCKS = 3
 MIN_SIDE = 4
 
 
-class ResNet20:
+class ResNet20(LinearHead):
     """input_shape: (channels, height, width), sides of at least 4. groups: of the normalization, a divisor of 16."""
 
     has_convolution = True
@@ -79,12 +80,6 @@ class ResNet20:
         kernel, scale, shift = next(remaining), next(remaining), next(remaining)
         h = F.conv2d(h, kernel, stride=stride, padding=kernel.shape[-1] // 2)
         return F.group_norm(h, self._groups, scale, shift)
-
-    def head(self, parameters: Sequence[Tensor], z: Tensor) -> Tensor:
-        return F.linear(z, parameters[-2], parameters[-1])
-
-    def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
-        return self.head(parameters, self.representation(parameters, inputs))
 
     def initial(self, rng: np.random.Generator) -> np.ndarray:
         layers = []

@@ -13,18 +13,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learners.models.flat import Shapes, initial_layers
+from learners.models.flat import Shapes
+from learners.models.linear_head import LinearHead
 from learners.quantities import Maps, Width
 
 KERNEL = 5
 
 
-class SmallCnn:
+class SmallCnn(LinearHead):
     """input_shape: (channels, height, width), sides of at least 16 without padding, of at least 4 with it.
     maps: channels of the two convolutions. hidden: width of the fully connected layer, the representation.
     padding: "valid" (none) or "same" (zeros, so that a convolution keeps the size)."""
@@ -72,12 +72,3 @@ class SmallCnn:
             h = torch.relu(F.conv2d(h, parameters[i], parameters[i + 1], padding=self._padding))
             h = F.max_pool2d(h, 2)
         return torch.relu(F.linear(h.flatten(1), parameters[4], parameters[5]))
-
-    def head(self, parameters: Sequence[Tensor], z: Tensor) -> Tensor:
-        return F.linear(z, parameters[-2], parameters[-1])
-
-    def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
-        return self.head(parameters, self.representation(parameters, inputs))
-
-    def initial(self, rng: np.random.Generator) -> np.ndarray:
-        return initial_layers(rng, self.shapes)

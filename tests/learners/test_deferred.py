@@ -38,6 +38,30 @@ def test_flops_of_a_gradient_step_are_those_of_its_matrix_products() -> None:
     assert step.scan.flops(x, (torch.zeros(7, 16, dtype=torch.int64),), learning_rate) == 7 * expected
 
 
+@pytest.mark.parametrize("executor", [BatchedExecutor(), NullExecutor(), None])
+def test_a_priced_call_is_the_call_and_its_flops(executor: BatchedExecutor | NullExecutor | None) -> None:
+    mixing = Op(
+        lambda x, received: x + received.sum(0), name="mixing", ragged=("received",), flops=lambda x, r: r.numel()
+    )
+    step = mlp_step(torch.zeros(50, 64), torch.zeros(50, dtype=torch.int64))
+    x, rate = torch.linspace(-1, 1, 4810), torch.tensor(0.1)
+    own = x if executor is None else executor.lift(x)
+    indices = torch.arange(7 * 16).reshape(7, 16) % 50
+    for operation, args in (
+        (step, (own, indices[0], rate)),
+        (step.scan, (own, (indices,), rate)),
+        (step.scan, (own, (indices[:0],), rate)),
+        (mixing, (own, [own] * 3)),
+    ):
+        value, flops = operation.priced(*args)
+        expected = operation(*args)
+        assert flops == operation.flops(*args)
+        assert value.shape == expected.shape
+        if not isinstance(executor, NullExecutor):
+            values = (value, expected) if executor is None else executor.materialize((value, expected))
+            assert torch.equal(*values)
+
+
 def test_formula_is_added_to_the_count_and_sees_exact_lengths() -> None:
     mixing = Op(
         lambda x, received: x + received.sum(0), name="mixing", ragged=("received",), flops=lambda x, r: r.numel()

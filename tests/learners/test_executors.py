@@ -15,6 +15,7 @@ from learners.executors import blocks as blocks_module
 from learners.executors import calls as calls_module
 from learners.executors.contract import assert_pure, assert_rows_bit_equal
 from learners.executors.gather import gather
+from learners.executors.passes import maxima
 from learners.executors.tape import NotReplayable, Tape
 
 FEATURES, HIDDEN, CLASSES = 12, 9, 5
@@ -162,6 +163,45 @@ def test_recorded_calls_change_no_bit(record_at: int, monkeypatch: pytest.Monkey
     executor = BatchedExecutor()
     assert torch.equal(run_dag(executor, torch.float32), reference)
     assert any(isinstance(tape, Tape) for tape in executor._calls.tapes.values()) == (record_at == 1)
+
+
+def _convolved(x, indices, learning_rate):
+    """A step of a small convolutional network; nobody asks for the gradient of its input."""
+    images = DATA[indices].to(x.dtype).view(-1, 1, 3, 4)
+
+    def loss(x):
+        w1, b1, w2 = x.split([2 * 9, 2, CLASSES * 4])
+        maps = torch.relu(F.conv2d(images, w1.view(2, 1, 3, 3), b1, padding=1))
+        logits = F.linear(F.max_pool2d(maps, 2).flatten(1), w2.view(CLASSES, 4))
+        return F.cross_entropy(logits, LABELS[indices])
+
+    gradient, value = torch.func.grad_and_value(loss)(x)
+    return x - learning_rate * gradient, value
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_looped_ops_are_replayed_with_the_bits_of_a_plain_call(dtype: torch.dtype) -> None:
+    convolved = Op(_convolved, name="convolved", loop=True)
+    executor, rng = BatchedExecutor(), np.random.default_rng(4)
+    x = torch.from_numpy(rng.standard_normal(2 * 9 + 2 + CLASSES * 4)).to(dtype)
+    value, expected = executor.lift(x), x
+    for _ in range(6):
+        indices = torch.from_numpy(rng.integers(0, 60, 8))
+        value, loss = convolved(value, indices, 0.5)
+        expected, expected_loss = convolved(expected, indices, 0.5)
+        assert torch.equal(executor.read(value), expected)
+        assert torch.equal(executor.read(loss), expected_loss)
+    assert [type(tape) for tape in executor._calls.tapes.values()] == [Tape]
+
+
+def test_a_looped_op_may_keep_its_arguments_and_take_scalars() -> None:
+    """What is returned is nobody else's memory, and the number of rows means nothing."""
+    same = Op(lambda x, scale: (x, scale, x[:2] * scale), name="same", loop=True)
+    executor = BatchedExecutor()
+    for i in range(4):
+        x, scale = torch.arange(3.0 + i), torch.tensor(float(i))
+        found = [executor.read(value) for value in same(executor.lift(x), executor.lift(scale))]
+        assert all(torch.equal(a, b) for a, b in zip(found, (x, scale, x[:2] * scale), strict=True))
 
 
 def test_eager_equals_batched() -> None:
@@ -380,6 +420,40 @@ def test_tape_keeps_the_kernels_that_matter() -> None:
     assert tape.num_steps < tape.num_recorded
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rows", [True, False], ids=["batched", "looped"])
+def test_pooling_without_a_gradient_takes_the_maxima_alone(rows: bool, dtype: torch.dtype) -> None:
+    images = torch.randn((13, 3, 6, 8), generator=torch.Generator().manual_seed(2)).to(dtype)
+    images[0, 0, :2] = torch.tensor([-torch.inf, torch.inf, torch.nan, 1, 1, torch.nan, 2, 2])
+
+    def pooled(x):
+        return (F.max_pool2d(x + 0, 2),)
+
+    def differentiated(x):
+        return (torch.func.grad(lambda x: F.max_pool2d(x, 2).square().sum())(x),)
+
+    def kernels(fn):
+        tape = Tape(fn, [images], rows=rows)
+        assert torch.equal(torch.nan_to_num(tape.replay([images])[0], 7.0), torch.nan_to_num(fn(images)[0], 7.0))
+        return [step[0] for step in tape._program]
+
+    assert maxima in kernels(pooled)
+    others = [differentiated] + [
+        lambda x, window=window: (F.max_pool2d(x, **window),)
+        for window in (
+            {"kernel_size": 3},
+            {"kernel_size": 2, "stride": 1},
+            {"kernel_size": 2, "padding": 1},
+            {"kernel_size": 2, "dilation": 2},
+            {"kernel_size": (2, 1)},
+        )
+    ]
+    odd = [lambda x: (F.max_pool2d(x[..., :5, :].contiguous(), 2),), lambda x: (F.max_pool2d(x.mT, 2),)]
+    for fn in others + odd:
+        assert maxima not in kernels(fn)
+    assert maxima not in kernels(lambda x: F.max_pool2d(x, 2, return_indices=True))
+
+
 def test_calls_whose_kernels_depend_on_values_or_on_the_number_of_rows_are_not_replayed() -> None:
     def by_value(x):
         return (x * 2 if x.sum() > 0 else x,)
@@ -393,3 +467,69 @@ def test_calls_whose_kernels_depend_on_values_or_on_the_number_of_rows_are_not_r
     for fn in (by_value, by_rows, by_shape):
         with pytest.raises(NotReplayable):
             Tape(fn, [torch.ones(4, 50)])
+
+
+def test_looped_calls_whose_kernels_depend_on_values_are_not_replayed() -> None:
+    def by_value(x):
+        return (x * 2 if x.sum() > 0 else x,)
+
+    def by_mask(x):
+        return (x[x > 0].sum(),)
+
+    def by_count(x):
+        return (x.unique().sum(),)
+
+    for fn in (by_value, by_mask, by_count):
+        with pytest.raises(NotReplayable):
+            Tape(fn, [torch.ones(4, 50)], rows=False)
+    assert Tape(lambda x: (x[torch.tensor([2, 0])],), [torch.ones(4, 50)], rows=False).num_steps == 1
+
+
+IMPURE = {
+    "branches": lambda x: x * 2 if x.sum() > 0 else x,
+    "branches in a gradient": lambda x: torch.func.grad(lambda y: y @ y if y.sum() > 0 else y.sum())(x),
+    "item": lambda x: x * x[0].item(),
+    "tolist": lambda x: x * x.tolist()[0],
+    "numpy": lambda x: x * float(x.numpy()[0]),
+    "data": lambda x: x * float(x.data.numpy()[0]),
+    "mask": lambda x: x[x > 0].sum(),
+    "unique": lambda x: x.unique().sum(),
+    "draws": lambda x: x + torch.rand(4),
+    "draws like": lambda x: x + torch.randn_like(x),
+    "permutes": lambda x: x[torch.randperm(4)],
+    "drops out": F.dropout,
+}
+
+
+@pytest.mark.parametrize("loop", [True, False], ids=["looped", "batched"])
+@pytest.mark.parametrize("name", IMPURE)
+def test_ops_that_a_recording_would_freeze_are_refused(name: str, loop: bool) -> None:
+    """Numbers that reach Python, shapes that depend on them and random numbers would stay those of the recorded call."""
+    executor, fn = BatchedExecutor(), Op(IMPURE[name], name=name, loop=loop)
+    with pytest.raises(RuntimeError, match=rf"op {name} fails .*arguments \[4\] float32"):
+        executor.read(fn(executor.lift(torch.arange(4.0) - 1)))
+
+
+@pytest.mark.parametrize("loop", [True, False], ids=["looped", "batched"])
+def test_constants_made_inside_an_op_are_replayed(loop: bool) -> None:
+    table = np.arange(4, dtype=np.float32)
+    constants = Op(
+        lambda x: x * torch.tensor(2.0) + torch.from_numpy(table) - torch.tensor([1.0, 0, 0, 0]) + torch.arange(4),
+        name="constants",
+        loop=loop,
+    )
+    executor = BatchedExecutor()
+    for i in range(4):
+        x = torch.full((4,), float(i))
+        assert torch.equal(executor.read(constants(executor.lift(x))), constants(x))
+    assert [type(tape) for tape in executor._calls.tapes.values()] == [Tape]
+
+
+def test_a_looped_op_with_a_state_of_its_own_is_not_replayed() -> None:
+    """What two recordings do not have in common is no tape: the op is called, as it is without one."""
+    calls = iter(range(100))
+    counted = Op(lambda x: x * next(calls), name="counted", loop=True)
+    executor = BatchedExecutor()
+    factors = [float(executor.read(counted(executor.lift(torch.ones(1))))) for _ in range(5)]
+    assert factors == sorted(set(factors))
+    assert list(executor._calls.tapes.values()) == [None]

@@ -155,7 +155,7 @@ def test_whole_models_refuse_codecs_for_differences(cls: Any, codec: Any, says: 
 
 @pytest.mark.parametrize("codec", [TopK(0.1), Uniform(error_feedback=True)], ids=["topk", "error feedback"])
 def test_fedavg_refuses_to_send_models_by_them(codec: Any) -> None:
-    with pytest.raises(ValueError, match="update = 'model': codec"):
+    with pytest.raises(ValueError, match="update = 'model': the codec is for differences"):
         learner(FedAvg, local_steps=1, codec=codec, update="model")
 
 

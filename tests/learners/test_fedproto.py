@@ -202,6 +202,21 @@ def test_server_uses_a_part_of_a_prototype_only_where_it_knows_the_rest() -> Non
     assert torch.equal(table, matrix((2, 6), (0, 0), (0, 0)))
 
 
+def test_server_takes_a_message_without_its_beginning_for_a_lost_one() -> None:
+    """Nobody can read what it holds, nor that it holds anything."""
+    task = small_task(3)
+    server = Hand(learner(task, deadline_s=4.0).program(node_of(task, id=SERVER)))
+    unreadable = update(0, 0, matrix((9, 9), (9, 9), (0, 0)), [9, 9, 0], torch.zeros(6, dtype=torch.bool))
+    server.answer(unreadable, missing=(1, 2))
+    assert not any(isinstance(request, Compute) for request in server.requests), "there is nothing to average"
+    table, known = server.sent[1].payload.data
+    assert (table.shape, known.tolist()) == ((3, 0), [0, 0, 0])
+    server.answer(update(1, 1, matrix((1, 2), (0, 0), (0, 0)), [1, 0, 0]), unreadable._replace(round=1), missing=(2,))
+    table, known = server.sent[2].payload.data
+    assert known.tolist() == [1, 0, 0]
+    assert torch.equal(table, matrix((1, 2), (0, 0), (0, 0)))
+
+
 def test_partial_participation_asks_some_clients() -> None:
     task = small_task()
     server = Hand(learner(task, clients_per_round=2, num_rounds=20).program(node_of(task, id=SERVER)))
@@ -275,6 +290,20 @@ def test_client_keeps_the_last_prototypes_where_a_download_lost_them() -> None:
     _, used, usable = client.reports[2]
     assert (usable > 0).tolist() == [True, True, False, False]
     assert torch.equal(used[:2], matrix((9, 1, 1), (9, 2, 2)))
+
+
+def test_client_keeps_what_it_has_where_a_download_lost_its_beginning() -> None:
+    """It takes part in the round, whose number is on every packet, with the prototypes of before, and fills in nothing."""
+    task = small_task()
+    client, _ = client_of(task)
+    nothing = torch.zeros(12, dtype=torch.bool)
+    client.answer(prototypes(0, torch.full((4, 3), 3.0, dtype=F64), [1, 1, 1, 0]))
+    client.answer(prototypes(1, torch.full((4, 3), 4.0, dtype=F64), [1, 1, 1, 1], nothing))
+    assert client.sent[1].round == 1
+    _, used, usable = client.reports[2]
+    assert torch.equal(used[:3], torch.full((3, 3), 3.0, dtype=F64))
+    assert (usable > 0).tolist() == [True, True, True, False]
+    assert "fill" not in [request.op.name for request in client.requests if isinstance(request, Compute)]
 
 
 def test_client_takes_the_newest_of_several_downloads() -> None:

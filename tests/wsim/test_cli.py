@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+from learners.federated.fedavg import FedAvg
+from learners.references.local_only import LocalOnly
 from tests.wsim.records import make_record
-from wsim import cli
+from wsim import cli, load, simulate
+from wsim.cli.commands import COMMANDS, app
 from wsim.errors import DataError, ScenarioError, SimulationError
 from wsim.results import content_digest, read, write
 
@@ -84,6 +89,21 @@ def test_help_takes_less_than_half_a_second() -> None:
     assert 0 < min(times) < 0.5
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_of_the_help_are_command_lines_that_wsim_understands(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+    assert wsim(name, "--help") == 0
+    shown = capsys.readouterr().out
+    _, examples = COMMANDS[name]
+    for example in examples:
+        assert example in shown
+        program, command, *arguments = shlex.split(example.partition(" > ")[0])
+        assert (program, command) == ("wsim", name)
+        typer.main.get_command(app).commands[name].make_context(name, arguments)  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("arguments", "allowed"),
     [
@@ -127,6 +147,17 @@ def test_a_result_file_repeats_its_run(home: Path) -> None:
     (home / "cell.toml").unlink()
     assert wsim("run", "first.h5", "--quiet", "--out", "second.h5") == 0
     assert content_digest("first.h5") == content_digest("second.h5")
+
+
+def test_what_python_handed_in_is_not_repeated_from_its_result(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The result holds the scenario, and not the learner."""
+    loaded = load("cell.toml", ["stop.rounds=1"])
+    record = simulate(loaded, learner=lambda task, codec, num_rounds: LocalOnly(task, codec, num_rounds, local_steps=3))
+    assert record.handed_in == "own learner LocalOnly: was handed in; [algorithm] does not say all of it"
+    write(record, "made.h5")
+    assert "made.h5: cannot be repeated from here (own learner LocalOnly" in failure(capsys, "run", "made.h5")
+    assert not (home / "outputs").exists()
+    assert simulate(loaded, learner=FedAvg).handed_in is None  # the very one that [algorithm] names
 
 
 def test_an_arm_runs_under_its_own_name_and_its_result_repeats_it(home: Path) -> None:
@@ -217,6 +248,7 @@ def test_plot_draws_the_map_of_a_scenario_or_a_result(home: Path) -> None:
         (["estimate", "cell.toml", "--set", "stop.ronds=2"], ["ronds", "rounds?"]),
         (["estimate", "cell.toml", "--set", "algorithm.name=fedavgg"], ["fedavgg", "fedavg?"]),
         (["run", "cell.toml", "--out", "cell.png"], ["cell.png", ".h5"]),
+        (["run", "cell.toml", "--out", "folder/"], ["folder: the name of a result ends in .h5"]),
         (["run", "cell.toml", "--out", "cell.toml/x.h5"], ["cell.toml"]),
         (["run", "nothing.h5"], ["nothing.h5"]),
         (["show", "nothing.h5"], ["nothing.h5"]),
@@ -354,3 +386,17 @@ def test_foreign_packages_of_the_same_name_are_refused(home: Path) -> None:
     assert "environment of its own" in done.stderr
     imported = python("from wsim import load", cwd=home, env=path)
     assert "PackageError: package channels" in imported.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["list", "learner"], "'learner' is not one of 'learners', 'channels'"),
+        (["run", "quickstart", "--executor", "fast"], "'--executor': 'fast' is not one of 'batched', 'eager'"),
+    ],
+)
+def test_a_choice_that_is_none_is_said_in_our_words(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.execute(arguments) == 2
+    assert words in capsys.readouterr().err

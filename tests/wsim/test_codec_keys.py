@@ -49,17 +49,17 @@ RING = QUICKSTART.with_name("dpsgd_ring.toml")
         (
             QUICKSTART,
             ["codec.name=topk", "codec.ratio=0.1", "algorithm.update=model"],
-            '[algorithm] update = "model": codec TopK is for differences here',
+            '[algorithm] update = "model": the codec is for differences here',
         ),
         (
             RING,
             ["codec.name=topk", "codec.ratio=0.1"],
-            '[algorithm] name = "dpsgd": sends whole models, and this codec is for changes of a model only; codec = TopK',
+            '[algorithm] name = "dpsgd": sends whole models, and this codec is for changes of a model only; codec = "topk"',
         ),
         (
             RING,
             ["codec.name=uniform", "codec.error_feedback=true"],
-            '[algorithm] name = "dpsgd": sends whole models, and only changes of a model have error_feedback; codec = Uniform',
+            '[algorithm] name = "dpsgd": sends whole models, and only changes of a model have error_feedback; codec = "uniform"',
         ),
     ],
 )

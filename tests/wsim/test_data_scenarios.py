@@ -12,6 +12,7 @@ from tests.learners import data_files
 from wsim import cli
 from wsim.engine import Run, simulate
 from wsim.errors import DataError
+from wsim.results import content_digest
 from wsim.scenario import load
 
 SCENARIO = """
@@ -53,6 +54,17 @@ def test_a_relative_name_starts_where_the_scenario_lies(tmp_path: Path, monkeypa
         record = simulate(loaded)
         assert record.accuracy[-1] >= 0
         assert "tmp" not in str(loaded.scenario.data), "a result does not depend on where the files lie"
+
+
+def test_a_result_finds_the_data_of_its_scenario_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "my.npz", inputs=np.random.default_rng(1).random((40, 3)), labels=np.arange(40) % 2)
+    scenario(tmp_path / "scenarios", 'name = "npz", file = "../my.npz", test_fraction = 0.2')
+    monkeypatch.chdir(tmp_path)
+    assert cli.execute(["run", "scenarios/pictures.toml", "--quiet", "--out", "one.h5"]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert cli.execute(["run", "../one.h5", "--quiet", "--out", "two.h5"]) == 0
+    assert content_digest("../one.h5") == content_digest("two.h5")
 
 
 def test_equal_seeds_give_equal_results_and_a_partition_divides_the_samples_used(tmp_path: Path) -> None:

@@ -97,6 +97,16 @@ def test_devices_and_their_mean_on_common_and_own_samples() -> None:
     assert np.isnan(record.series_disagreement[series(record, "mean_model", "own_test")]).all()
 
 
+def test_a_single_evaluation_is_one_like_any_other() -> None:
+    run, record = played(calm("dpsgd", *ALL, "stop.rounds=1"))
+    models = held(run)
+    assert len(record.eval_time_s) == 1
+    expected = [scored(run, models[i], None)[0] for i in range(6)]
+    number = series(record, "device", "global_test")
+    np.testing.assert_allclose(record.series_accuracy_by_device[number, 0], expected, rtol=0, atol=1e-12)
+    assert record.accuracy_worst[0] == pytest.approx(min(expected), abs=1e-12)
+
+
 def test_the_first_of_each_list_is_the_headline() -> None:
     order = 'evaluation.subjects=["mean_model", "device"]', 'evaluation.data=["own_test", "global_test"]'
     _, record = played(calm("dpsgd", *ALL, *order, 'evaluation.over_devices=["std", "disagreement", "worst", "mean"]'))

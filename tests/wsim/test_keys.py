@@ -34,7 +34,10 @@ class Base:
 @dataclass(frozen=True)
 class Derived(Base):
     """rate: a fraction
-    over two lines. last: the end."""
+    over two lines, 0 .. 1. last: the end
+    layers: none
+    or more, of any width
+    """
 
     rate: Rate = 0.5
     layers: tuple[Width, ...] = (3,)
@@ -71,11 +74,12 @@ def test_keys_of_functions_and_constructors_are_their_parameters() -> None:
 
 
 def test_descriptions_are_read_from_docstrings() -> None:
-    assert description(Derived, "rate") == "a fraction over two lines"
-    assert description(Derived, "last") == "the end"
+    assert description(Derived, "rate") == "a fraction over two lines, 0 .. 1"
+    assert description(Derived, "last") == "the end", "and not what is said of the next key"
     assert description(Derived, "shared") == "of all of them"
     assert description(Derived, "several") == description(Derived, "others") == "said of both"
-    assert description(Derived, "layers") == ""
+    assert description(Derived, "layers") == "none or more, of any width"
+    assert description(Derived, "nothing") == ""
 
 
 @pytest.mark.parametrize(

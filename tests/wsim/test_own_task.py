@@ -79,7 +79,7 @@ def test_a_task_from_scratch_converges_as_gradient_descent_on_its_mean_does() ->
     assert losses[0] > 1.0
     np.testing.assert_allclose(losses[1:] / losses[:-1], (1 - 0.3) ** 2, rtol=1e-9)
     assert record.accuracy.tolist() == [0.0] * 12  # nothing is within 1e-3 yet
-    assert any("own task Quadratic" in note for note in record.notes)
+    assert "own task Quadratic" in str(record.handed_in)
     estimated = simulate(loaded, executor="null", task=task)
     assert (estimated.simulated_s, estimated.on_air_bits) == (record.simulated_s, record.on_air_bits)
 

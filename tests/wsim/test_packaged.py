@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -81,8 +80,9 @@ def test_a_wheel_holds_the_scenarios_and_runs_them_by_name(tmp_path: Path) -> No
     files = sorted(path.relative_to(ROOT / "scenarios") for path in (ROOT / "scenarios").rglob("*.toml"))
     assert sorted(path.relative_to(inside) for path in inside.rglob("*.toml")) == files
     shutil.rmtree(source)
-    command = [sys.executable, "-m", "wsim", "estimate", "quickstart", "--json", "--set", "stop.rounds=1"]
+    command = [sys.executable, "-m", "wsim", "run", "quickstart", "--set", "stop.rounds=1"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["name"] == "quickstart"
+    assert "ended by stop.rounds" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "outputs").iterdir()) == ["quickstart-s1.h5", "quickstart-s1.png"]

@@ -68,7 +68,9 @@ def test_a_distribution_of_the_name_with_other_folders_is_none_of_our_business(s
     assert run(CHECK, site) == ""
 
 
-@pytest.mark.parametrize("command", ["run quickstart", "estimate quickstart", "list", "schema"])
+@pytest.mark.parametrize(
+    "command", ["run quickstart", "estimate quickstart", "sweep first_study", "compare outputs", "list", "schema"]
+)
 def test_commands_end_with_that_one_line(site: Path, command: str) -> None:
     pretend_installed(site, "channels", "4.2.0", "channels/__init__.py")
     code = f"import sys; from wsim.cli import execute; sys.exit(execute({command.split()!r}))"

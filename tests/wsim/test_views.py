@@ -214,7 +214,7 @@ def test_a_missing_package_is_one_clear_line(
     with pytest.raises(WsimError) as error:
         use(opened)
     assert str(error.value) == (
-        f'{package} is not installed; pip install "wsim[views]" brings it (wsim.read does without)'
+        f"{package} is not installed; pip install '.[views]' in the folder of wsim's source brings it (wsim.read does without)"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wsim.cli.options import Json
-from wsim.cli.output import print_json
+from wsim.cli.output import print_json, working
 
 
 class ListKind(StrEnum):
@@ -23,11 +23,11 @@ class ListKind(StrEnum):
     scenarios = "scenarios"
 
 
-Which = Annotated[ListKind | None, typer.Argument(metavar="[KIND]", help=f"One of {', '.join(ListKind)}.")]
+Which = Annotated[ListKind | None, typer.Argument(metavar="KIND", help="Names of this kind only.")]
 
 
 def list_items(kind: Which = None, json: Json = False) -> None:
-    """What a scenario may name: learners, channels, ..., and the scenarios that come with wsim."""
+    """What a scenario may name, plug-ins included, and the scenarios that come with wsim."""
     from wsim.packages import check_packages
 
     check_packages()
@@ -55,15 +55,17 @@ def list_items(kind: Which = None, json: Json = False) -> None:
 def schema() -> None:
     """JSON schema of scenario files, plug-ins included, for editors.
 
-    Save it beside your scenarios and begin them with the line `#:schema ./wsim.schema.json`: editors that know Taplo (Even
-    Better TOML in VS Code, among others) then complete and check the keys.
+    Save it beside your scenarios and begin them with the line #:schema ./wsim.schema.json: editors that know Taplo then check
+    and complete the keys.
     """
     from wsim.packages import check_packages
 
     check_packages()
-    from wsim.scenario.schema import schema as scenario_schema
+    with working("collecting what a scenario may name"):
+        from wsim.scenario.schema import schema as scenario_schema
 
-    print_json(scenario_schema())
+        found = scenario_schema()
+    print_json(found)
 
 
 def _items(kind: ListKind) -> list[dict[str, str]]:

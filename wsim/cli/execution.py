@@ -1,6 +1,6 @@
 """From a command line to an exit code.
 
-0; 2 for bad input (a scenario, a result file, data, the command line itself); 130 for Ctrl-C; 1 for anything else. Whatever
+0; 2 for bad input (a scenario, a result file, data, the command line itself) and for a full disk; 130 for Ctrl-C; 1 for anything else. Whatever
 goes wrong is one line on stderr.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import typer
 
 from wsim.cli.commands import app
-from wsim.errors import WsimError, one_line
+from wsim.errors import FULL, WsimError, one_line
 
 INTERRUPTED = 130
 
@@ -45,8 +45,10 @@ def execute(arguments: Sequence[str] | None = None) -> int:
         if interrupted:  # a library may turn an interrupted import into an error of its own
             return _failed("interrupted, nothing written", INTERRUPTED)
         if hasattr(error, "format_message"):  # the command line itself is wrong
-            message = error.format_message()  # empty: the help that was printed says it
+            message = error.format_message().replace("Value error, ", "")  # empty: the help that was printed says it
             return _failed(f"{message} (wsim --help)", 2) if message else 2
+        if isinstance(error, OSError) and error.errno in FULL:  # what stands on standard output, into a file
+            return _failed(f"cannot be written: {(error.strerror or str(error)).lower()}; make room and try again", 2)
         if os.environ.get("WSIM_TRACEBACK"):
             raise
         what = f"{type(error).__name__}: {error}"

@@ -11,11 +11,14 @@ ScenarioFile = Annotated[
     Path,
     typer.Argument(
         metavar="FILE",
-        help="Scenario (.toml), the name of one that comes with wsim (wsim list scenarios), or a result (.h5) to repeat.",
+        help="A scenario (.toml), the name of one that comes with wsim (wsim list scenarios), or a result (.h5), whose scenario "
+        "is taken again.",
         show_default=False,
     ),
 ]
-ResultFile = Annotated[Path, typer.Argument(metavar="RESULT", help="Result file (.h5).", show_default=False)]
+ResultFile = Annotated[
+    Path, typer.Argument(metavar="RESULT", help="A result (.h5) that wsim run has written.", show_default=False)
+]
 PlotFile = Annotated[
     Path,
     typer.Argument(
@@ -26,12 +29,19 @@ PlotFile = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as stop.rounds=10. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one key of the scenario, such as stop.rounds=10 or devices.0.count=5. Repeatable.",
+    ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Replace the scenario's seed.", show_default=False)]
 Arm = Annotated[
-    str | None, typer.Option("--arm", metavar="NAME", help="Take this arm of the study.", show_default=False)
+    str | None,
+    typer.Option(
+        "--arm", metavar="NAME", help="One arm of the scenario's study instead of its base.", show_default=False
+    ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing result.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -18,6 +19,12 @@ def stderr() -> Console:
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def working(what: str) -> AbstractContextManager[Any]:
+    """A moving line on stderr while something takes a while; nothing where that is no terminal."""
+    console = stderr()
+    return console.status(f"{what} ...") if console.is_terminal else nullcontext()
 
 
 def print_json(value: Any) -> None:

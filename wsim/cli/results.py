@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from wsim.cli.options import Arm, Json, Overrides, PlotFile, ResultFile, Seed
-from wsim.cli.output import PLAIN, print_record, stderr
+from wsim.cli.output import PLAIN, print_record, stderr, working
 from wsim.cli.running import load_scenario
 from wsim.errors import ResultError
 
 
 def show(result: ResultFile, json: Json = False) -> None:
-    """Print the table of a result file."""
+    """Print the table of a result again."""
     from wsim.results import read
 
     print_record(read(result), json)
@@ -45,7 +45,7 @@ def plot(
     seed: Seed = None,
     arm: Arm = None,
 ) -> None:
-    """Draw the picture of a result, or the map of a scenario: positions, links and coverage."""
+    """Draw the picture of a result again, or the map of a scenario: positions, links and coverage."""
     is_scenario = file.suffix == ".toml" or (not file.suffix and not file.exists())
     if is_scenario or map:
         _plot_map(file, out, at, overrides, seed, arm)
@@ -58,7 +58,8 @@ def plot(
 
     record = read(file)
     picture = _picture(file, out or file.with_suffix(".png"))
-    plot_run(record, picture)
+    with working("drawing the picture"):
+        plot_run(record, picture)
     stderr().print(f"{picture} written", **PLAIN)
 
 

@@ -8,15 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wsim.cli.options import Force, Json, Overrides
-from wsim.cli.output import PLAIN, print_json, stderr
+from wsim.cli.options import Json, Overrides
+from wsim.cli.output import PLAIN, print_json, stderr, working
 from wsim.cli.running import prepare
 from wsim.errors import Interrupted, ResultError, StudyError
 
 if TYPE_CHECKING:
     from wsim.study.comparison import Comparison
 
-StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="Scenario (.toml) with a study.", show_default=False)]
+StudyFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="A scenario (.toml) with a study, or the name of one that comes with wsim.",
+        show_default=False,
+    ),
+]
 Baseline = Annotated[
     str | None,
     typer.Option(
@@ -42,16 +49,20 @@ def sweep(
     ] = None,
     overrides: Overrides = None,
     baseline: Baseline = None,
-    force: Force = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace results of other scenarios in the folder.")] = False,
 ) -> None:
-    """Run all arms, axes and seeds of a study; what is finished already is not run again."""
+    """Run all arms, axes and seeds of a study: tables, and a figure with intervals over the seeds.
+
+    What is finished already is not run again, after whatever interruption.
+    """
     prepare()
     from wsim.study.display import Display
     from wsim.study.plan import plan
     from wsim.study.sweep import PICTURE, TABLE_CSV, TABLE_MD
     from wsim.study.sweep import sweep as run_sweep
 
-    study = plan(file, overrides or [])
+    with working("checking all arms, axes and seeds"):
+        study = plan(file, overrides or [])
     folder = out or Path("outputs") / study.name
     jobs = jobs or num_cores()
     console = stderr()
@@ -89,7 +100,7 @@ def sweep(
 def compare(
     results: Annotated[
         list[Path],
-        typer.Argument(metavar="RESULT...", help="Result files (.h5) or a folder of them.", show_default=False),
+        typer.Argument(metavar="RESULT", help="Results (.h5), or a folder of them.", show_default=False),
     ],
     baseline: Baseline = None,
     out: Annotated[
@@ -98,13 +109,17 @@ def compare(
             "--out", help="Picture, .png, .pdf or .svg (default: compare.png beside them).", show_default=False
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Compare results of different scenarios too.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compare results of different scenarios all the same.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Results side by side: a table and one picture, several seeds of one arm as mean and interval."""
+    """Put results side by side: a table and one picture, several seeds of one arm as mean and interval."""
+    prepare()
     from wsim.study.gather import gather
 
-    comparison = gather(results, baseline=baseline, force=force)
+    with working("reading the results"):
+        comparison = gather(results, baseline=baseline, force=force)
     if json:
         from wsim.study.terminal import comparison_dict
 
@@ -118,7 +133,8 @@ def compare(
     picture = out or (results[0] if results[0].is_dir() else results[0].parent) / "compare.png"
     if picture.exists() and any(picture.samefile(run.file) for row in comparison.rows for run in row.runs):
         raise ResultError(f"{picture}: is a result; choose another name for the picture")
-    plot_comparison(comparison, picture)
+    with working("drawing the picture"):
+        plot_comparison(comparison, picture)
     stderr().print(f"{picture} written", **PLAIN)
 
 

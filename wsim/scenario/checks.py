@@ -304,7 +304,10 @@ def _algorithm(scenario: Scenario, learner: Any, source: str) -> None:
         why = loses_for_good(scenario, broadcast=broadcasts(scenario))
         if why is not None:
             says = f"{scenario.algorithm.name} waits for every message, and {why}; set deadline_s"
-            says += (
-                ', or transport.reliability = "arq"' if scenario.transport.reliability in ("default", "none") else ""
-            )
+            repeated = scenario.transport.model_copy(update={"reliability": "arq"})
+            if (
+                loses_for_good(scenario.model_copy(update={"transport": repeated}), broadcast=broadcasts(scenario))
+                is None
+            ):
+                says += ', or transport.reliability = "arq"'
             raise problem(source, ("algorithm", "deadline_s"), says)

@@ -41,7 +41,7 @@ class Evaluation(Table):
     """When accuracy is measured, and of what; costs no simulated time. Without every_s and every_rounds: after every round.
 
     subjects: "device": each device's model; "server": the server's; "mean_model": the average of the devices' models, which
-        only a genie knows. None: the server's, where there is one, and the devices'
+        only a genie knows. Not given: the server's, where there is one, and the devices'
     data: "global_test": the common test set; "own_test": of each device, its part of data.local_test_fraction
     over_devices: "mean", "worst" and "best" device, "median", "p10" (a tenth of the devices is worse), "std";
         "disagreement": root mean square distance of the devices' models to their mean

@@ -155,11 +155,13 @@ def made(
     arguments: Mapping[str, Any] | None = None,
     origin: str = "",
     make: Callable[..., Any] | None = None,
+    shown_as: Mapping[str, str] | None = None,
 ) -> Any:
     """What `make`, the item itself by default, gives for its own keys and these arguments.
 
     Its ValueError becomes a ScenarioError that names the key; an argument is no key of the scenario, so that one that does
-    not suit is a problem of the item's name. origin: where the arguments come from, for the message.
+    not suit is a problem of the item's name. origin: where the arguments come from, for the message. shown_as: arguments in the
+    words of the scenario.
     """
     values = item.own(table)
     try:
@@ -171,9 +173,10 @@ def made(
         raise ScenarioError(f"{source} [{'.'.join(map(str, path))}]: {text}")
     key, value, says = found.groups()
     if key not in values:
+        value = (shown_as or {}).get(key, value)
         raise problem(source, (*path, item.key), f"{says}; {key} = {value}{origin}", value=item.name)
     _, _, others = value.partition(", ")  # as in "local_steps = 2, local_epochs = 2: give exactly one of the two"
-    says += f"; {others}" if " = " in others else ""
+    says += f"; {others}" if " = " in others and not others.endswith(" = None") else ""
     raise problem(source, (*path, key), says, value=... if values[key] is None else values[key])
 
 
@@ -228,7 +231,7 @@ def _algorithm(scenario: Scenario, learner: type[Any] | None, codec: Any, source
     _take_mixing_weights(scenario, given, item, source)
     own = completed(given, (item,), ["name"], path, source)
     arguments = {"task": None, "codec": codec, "num_rounds": scenario.stop.rounds}
-    built = made(item, path, source, own, arguments)
+    built = made(item, path, source, own, arguments, shown_as={"codec": shown(scenario.codec.name)})
     own = {key: getattr(built, key) for key in own}  # the learner may fill in what it was not given
     return scenario.model_copy(update={"algorithm": algorithm.with_own(own)}), item.make  # type: ignore[return-value]
 

@@ -73,8 +73,11 @@ def taken(item: Callable[..., Any], **values: Any) -> dict[str, Any]:
 def description(item: Any, name: str) -> str:
     """What the item's docstring says of a key, as in "alpha: small is uneven."; "" where it says nothing."""
     texts = [item.__doc__ or ""] if not inspect.isclass(item) else [base.__doc__ or "" for base in item.__mro__[:-1]]
+    sentence_ends = r"(?<![\s.])\.(?=\s|$)"  # not in "0 .. 1"
+    next_key = rf"\n\s*(?=(?:{'|'.join(_parameters(item))})(?:, \w+)*: )"
     for text in texts:
-        found = re.search(rf"(?:^|[\s.])(?:\w+, )*{name}(?:, \w+)*: (.+?)(?:\.\s|\.$|\n\s*\n|$)", text, re.DOTALL)
+        begins = rf"(?:^|[\s.])(?:\w+, )*{name}(?:, \w+)*: "
+        found = re.search(rf"{begins}(.+?)(?:{sentence_ends}|{next_key}|\n\s*\n|$)", text, re.DOTALL)
         if found:
             return " ".join(found[1].split())
     return ""

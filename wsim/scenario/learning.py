@@ -94,11 +94,11 @@ class Observation(Table):
 
 
 class Output(Table):
-    topology_every_s: q.Seconds | None = None  # None: positions and edges are kept at the start and the end only
+    topology_every_s: q.Seconds | None = None  # not given: positions and edges are kept at the start and the end only
 
 
 class Seeds(Table):
-    """Seeds of parts of the world; None takes the scenario's own."""
+    """Seeds of parts of the world, where they are not the scenario's own."""
 
     data: q.Seed | None = None
     radio: q.Seed | None = None

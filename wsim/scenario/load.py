@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from wsim.errors import ScenarioError
 from wsim.packaged import find
-from wsim.scenario import arms, checks, files, groups, items
+from wsim.scenario import arms, checks, files, groups, items, no_limit
 from wsim.scenario import overrides as changes
 from wsim.scenario.arms import Selection
 from wsim.scenario.messages import accepted, field_at, from_validation, place, problem
@@ -139,12 +139,13 @@ def _checked(
 ) -> tuple[Scenario, dict[str, str]]:
     """The scenario of a document whose overrides are applied, and the texts of the files that it refers to."""
     for where, value in _numbers(document):
-        if not math.isfinite(value):
+        checked = where[:2] == ("study", "axes")  # by `definition`
+        if not (math.isfinite(value) or checked or no_limit.allowed(value, where)):
             wants = accepted(field_at(Scenario, where)[0])
             raise problem(name, where, f"has to be finite{'; ' if wants else ''}{wants}", value=value)
     groups.resolve(document, name)
     try:
-        scenario = Scenario.model_validate(as_tuples(document))
+        scenario = Scenario.model_validate(as_tuples(no_limit.without_inf(document)))
     except ValidationError as error:
         raise from_validation(error, Scenario, name) from None
     scenario, learner_class = items.check(scenario, name, learner, task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -112,6 +112,20 @@ def table_of(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+def elsewhere(key: str, model: type[BaseModel]) -> str:
+    """ " (a key of [channel])": the only table that has a key which is unknown where it was given; else nothing."""
+    homes = [path for path, table in _tables(model) if key in table.model_fields]
+    return f" (a key of [{homes[0]}])" if len(homes) == 1 else ""
+
+
+def _tables(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """All tables inside a model by their path."""
+    for name, field in model.model_fields.items():
+        for table in nested_tables(field.annotation):
+            yield f"{above}{name}", table
+            yield from _tables(table, f"{above}{name}.")
+
+
 def nested_tables(annotation: Any) -> list[type[BaseModel]]:
     """All table classes inside an annotation."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -154,7 +168,9 @@ def from_validation(
     if kind == "extra_forbidden":
         known = sorted(table.model_fields) if table else []
         what = "table" if isinstance(value, dict) else "key"
-        says = f"unknown {what}{nearest(str(path[-1]), known)}, known: {', '.join(known)}"
+        says = (
+            f"unknown {what}{nearest(str(path[-1]), known)}{elsewhere(str(path[-1]), model)}, known: {', '.join(known)}"
+        )
         shows = ... if isinstance(value, dict) else value
         return problem(source, path, says, value=shows, table=isinstance(value, dict))
     if kind == "missing" and isinstance(path[-1], int):

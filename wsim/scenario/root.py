@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wsim.scenario.cells import Cells
 from wsim.scenario.evaluation import Evaluation
@@ -37,7 +37,7 @@ class Scenario(Table):
     data: Data = Data()
     model: Model = Model()
     codec: Codec = Codec()
-    topology: Topology
+    topology: Topology  # where there is a [server]: a star, if nothing else is said
     server: Annotated[Server | None, Field(description='a table, or "none"')] = None
     cells: Annotated[Cells | None, Field(description='a table, or "none"')] = None
     devices: Annotated[tuple[DeviceGroup, ...], Field(min_length=1)]
@@ -50,6 +50,13 @@ class Scenario(Table):
     evaluation: Evaluation = Evaluation()
     output: Output = Output()
     study: Study | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cell_is_a_star(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "topology" not in data and data.get("server", "none") != "none":
+            return {**data, "topology": "star"}
+        return data
 
     @property
     def num_devices(self) -> int:

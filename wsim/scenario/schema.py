@@ -1,6 +1,6 @@
 """JSON schema (draft 2020-12) of scenario files, for editors.
 
-A file that wsim accepts is valid under it. The converse does not hold: what concerns several tables, or an item's own check,
+A file that wsim accepts is valid under it, but for a limit that is `inf`, which JSON cannot say. The converse does not hold: what concerns several tables, or an item's own check,
 is found when the scenario is read. Descriptions are the comments that stand behind the keys in the tables' classes, the ranges
 of their quantities, and what the items' docstrings say of their keys.
 """
@@ -177,6 +177,7 @@ def comments(table: type[Table]) -> dict[str, str]:
 def _follow_the_file(defs: dict[str, Schema]) -> None:
     """What is filled in before the tables are validated: names, groups that are `like` another one, counts of places."""
     defs["Scenario"]["required"].remove("scenario")
+    defs["Scenario"]["required"].remove("topology")
     defs["Identity"]["required"].remove("name")
     group = defs["DeviceGroup"]
     group["properties"]["like"] = {

@@ -20,11 +20,13 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema
 
 from wsim.errors import ScenarioError
+from wsim.scenario import no_limit
 from wsim.scenario.messages import from_validation, problem, shown
 from wsim.scenario.table import Table, as_tuples
 
 NAMES = "names of arms are text of 1 to 60 characters"
 SEEDS = 'has to be a range such as "1..10", or an array of whole numbers'
+ONE_SET_OF_SEEDS = "every arm runs at every point with the same seeds, which are [study] seeds"
 MAX_SEED = 2**63 - 1
 MAX_SEEDS = 10_000
 MAX_POINTS = 10_000  # arms times values of all axes
@@ -76,8 +78,12 @@ def definition(table: Any, source: str) -> Definition:
             raise problem(source, ("study", "arms", number, "name"), says, value=name)
         if "study" in arm:
             raise problem(source, ("study", "arms", number, "study"), "an arm holds no study of its own")
+        if isinstance(arm.get("scenario"), dict) and "seed" in arm["scenario"]:
+            raise problem(source, ("study", "arms", number, "scenario", "seed"), ONE_SET_OF_SEEDS)
         arms[name] = {key: value for key, value in arm.items() if key != "name"}
     axes = dict(_axes(table.get("axes", {}), source))
+    for key, values in axes.items():
+        _check_axis(key, values, arms, source)
     seeds = None if "seeds" not in table else read_seeds(table["seeds"], source)
     if not (arms or axes or seeds):
         raise problem(source, ("study",), "is empty; give arms, axes or seeds", table=True)
@@ -129,6 +135,7 @@ def _axes(table: dict[str, Any], source: str, above: str = "") -> Iterator[tuple
             )
         if not values:
             raise ScenarioError(f"{source} {where} = []: is empty; give the values that the key takes")
+        values = [no_limit.without_inf(value, tuple(key.split("."))) for value in values]
         for number, value in enumerate(values):
             for item in _leaves(value):
                 if not isinstance(item, (bool, int, float, str)):
@@ -139,6 +146,23 @@ def _axes(table: dict[str, Any], source: str, above: str = "") -> Iterator[tuple
             if any(_same(value, other) for other in values[:number]):
                 raise ScenarioError(f"{source} {where}: {shown(value)} is there twice")
         yield key, values
+
+
+def _check_axis(key: str, values: list[Any], arms: dict[str, dict[str, Any]], source: str) -> None:
+    """Raise ScenarioError for an axis over seeds or the study itself, and for one that undoes what an arm sets."""
+    where, parts = f'[study] axes "{key}"', key.split(".")
+    tables = [value for value in values if isinstance(value, dict)]
+    if key == "scenario.seed" or (key == "scenario" and any("seed" in table for table in tables)):
+        raise ScenarioError(f"{source} {where}: {ONE_SET_OF_SEEDS}")
+    if parts[0] == "study":
+        raise ScenarioError(f"{source} {where}: a study has no studies as points; name another key")
+    for name, arm in arms.items():
+        found: Any = arm
+        for part in parts:
+            found = found.get(part) if isinstance(found, dict) else None
+        if found is not None:
+            says = f"arm {shown(name)} sets this key too, and the axis would undo it; take it out of one of them"
+            raise ScenarioError(f"{source} {where}: {says}")
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -78,7 +78,7 @@ class Energy(Table):
     rx_w: q.Watts = 0.2
     listen_w: q.Watts = 0.2  # nothing to receive, between devices: who senses a carrier keeps the receiver on
     idle_w: q.Watts = 0.05  # nothing to receive, in a cell: scheduled by the base station, the receiver rests
-    battery_j: q.Joules | None = None  # None: mains
+    battery_j: q.Joules | None = None  # not given: mains
 
 
 class DeviceGroup(Table):

@@ -11,19 +11,18 @@ from rich.text import Text
 
 from wsim.record import RunRecord
 from wsim.report import bits, joules, num_rounds, seconds, summary_dict
-from wsim.scenario import Loaded
 from wsim.scenario.messages import shown
 from wsim.study import names
 from wsim.study.plan import Cell, Plan
 
 
-def estimates(plan: Plan, simulate: Callable[[Loaded], RunRecord]) -> Iterator[tuple[Cell, RunRecord]]:
+def estimates(plan: Plan, simulate: Callable[[Cell], RunRecord]) -> Iterator[tuple[Cell, RunRecord]]:
     """Every cell with its estimate, by the base's seed; cells that share their runs share it. simulate: the estimate of one."""
     known: dict[str, RunRecord] = {}
     for cell in plan.cells:
         which = cell.runs[0].digest
         if which not in known:
-            known[which] = simulate(cell.loaded)
+            known[which] = simulate(cell)
         yield cell, known[which]
 
 

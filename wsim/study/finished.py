@@ -49,6 +49,7 @@ class Finished:
     target_time_s: np.ndarray  # [G]
     target_on_air_bits: np.ndarray  # [G]
     target_energy_j: np.ndarray  # [G]
+    handed_in: bool  # a learner or task from Python: the scenario does not say all of the run
     wall_s: float  # how long the simulation took
 
     def at(self, values: np.ndarray, time_s: float) -> float:
@@ -63,24 +64,10 @@ def read(file: Path) -> Finished:
 
 def finished(record: RunRecord, file: Path) -> Finished:
     selection = split([override for override in record.overrides if override.startswith("study.")])[0]
-    by_use = {f"energy_{use}_j": joules for use, joules in record.energy_by_use().items()}
     series = [
         _named(*names, record.levels[0])
         for names in zip(record.series_report, record.series_subject, record.series_data, strict=True)
     ]
-    totals = {
-        "payload_bits": record.payload_bits,
-        "coded_bits": record.coded_bits,
-        "on_air_bits": record.on_air_bits,
-        "airtime_s": record.airtime_s,
-        "energy_j": record.total_energy_j,
-        **by_use,
-        "messages_sent": record.messages_sent,
-        "messages_delivered": record.messages_delivered_used + record.messages_delivered_unused,
-        "messages_lost": sum(record.messages_lost.values()),
-        "packets_sent": record.packets_sent,
-        "packets_lost": record.packets_lost,
-    }
     return Finished(
         file=file,
         arm=selection.arm,
@@ -102,11 +89,12 @@ def finished(record: RunRecord, file: Path) -> Finished:
         series=dict(zip(series, record.series_accuracy, strict=True)),
         on_air_bits=record.eval_on_air_bits.astype(np.float64),
         energy_j=record.eval_energy_j.sum(axis=1),
-        totals=totals,
+        totals=record.totals(),
         targets=record.targets,
         target_time_s=record.target_time_s,
         target_on_air_bits=record.target_on_air_bits,
         target_energy_j=record.target_energy_j,
+        handed_in=record.handed_in is not None,
         wall_s=float(record.provenance.get("wall_s", np.nan)),
     )
 

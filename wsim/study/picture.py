@@ -80,7 +80,7 @@ def draw_comparison(comparison: Comparison) -> Figure:
         reached: list[float] = []
         for axes, (point, rows) in zip(panels, points):
             reached += _draw_curves(axes, rows, comparison.targets, styles)
-            axes[0].set_ylabel("test accuracy")
+            axes[0].set_ylabel(_accuracy(comparison))
             if point:
                 axes[1].set_title(_words(comparison, point))
         if reached:  # what an interval of few seeds claims beyond 0 and 1 is cut off
@@ -151,7 +151,13 @@ def _draw_by_point(axis: Axes, comparison: Comparison, styles: Mapping[str, dict
     axis.set_xlabel(", ".join(names.short_keys(comparison.axes).values()))
     axis.set_xticks(range(len(points)), labels, rotation=30, ha="right", rotation_mode="anchor", fontsize=9, color=INK)
     axis.set_xlim(-0.5, len(points) - 0.5)
-    axis.set_ylabel("test accuracy at equal time")
+    axis.set_ylabel(f"{_accuracy(comparison)} at equal time")
+
+
+def _accuracy(comparison: Comparison) -> str:
+    """Of what the accuracies are, where it is the same for all."""
+    own = all("own_test" in row.measured.split(", ") for row in comparison.rows)
+    return "own test accuracy" if own and comparison.rows else "test accuracy"
 
 
 def _evaluated(row: Row) -> bool:

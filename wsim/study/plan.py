@@ -47,6 +47,12 @@ class Cell:
     loaded: Loaded
     runs: tuple[PlannedRun, ...]
 
+    @property
+    def title(self) -> str:
+        """For people: the arm and where on the axes it is."""
+        short = names.short_keys(list(self.point))
+        return ", ".join([self.arm, *(f"{short[key]} = {shown(value)}" for key, value in self.point.items())])
+
 
 @dataclass(frozen=True)
 class Plan:

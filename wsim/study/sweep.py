@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wsim.atomic import check_target, write_atomically
-from wsim.errors import ResultError, ScenarioError
+from wsim.errors import FormatError, ResultError, ScenarioError
 from wsim.scenario.messages import nearest, shown
 from wsim.study import world
 from wsim.study.comparison import Comparison, Row, compared
@@ -89,9 +89,13 @@ def _kept(plan: Plan, folder: Path, force: bool, known: set[str] = frozenset()) 
             continue
         try:
             result = read(folder / run.file)
+        except FormatError as error:
+            if not force:
+                raise FormatError(f"{error}; keep it by --out, or replace it by --force") from None
+            continue
         except ResultError:
             continue
-        if result.digest == run.digest:
+        if result.digest == run.digest and not result.handed_in:
             found[run.file] = result
         else:
             others.append((run, result))
@@ -100,7 +104,10 @@ def _kept(plan: Plan, folder: Path, force: bool, known: set[str] = frozenset()) 
         loaded = next(cell.loaded for cell in plan.cells if run in cell.runs)
         resolved = loaded.scenario.resolved()
         resolved["scenario"]["seed"] = run.seed
-        changed = world.words(world.differing([result.resolved, resolved])) or "another version of wsim, or other files"
+        changed = (
+            world.words(world.differing([result.resolved, resolved]))
+            or "another version of wsim, other files, or what Python handed in"
+        )
         more = f", and {len(others) - 1} more" if len(others) > 1 else ""
         says = f"is the result of another scenario{more}: {changed}; keep it by --out, or replace it by --force"
         raise ResultError(f"{folder / run.file}: {says}")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -49,11 +50,19 @@ def _measured(comparison: Comparison) -> str:
 
 
 def _of(differences: Sequence[Sequence[str]]) -> Table:
-    table = _table(*DIFFERENCE_HEAD[:2])
-    for heading in DIFFERENCE_HEAD[2:]:
+    """One line a measure below its arm; columns in which no line has a number are left out, as with a single seed."""
+    columns = [i for i in range(2, len(DIFFERENCE_HEAD)) if any(cells[i] != "–" for cells in differences)]
+    table = _table("arm")
+    for i in columns:
+        heading = DIFFERENCE_HEAD[i]
         table.add_column(heading, justify="right", no_wrap=heading == "difference")
+    above = None
     for cells in differences:
-        table.add_row(*map(Text, cells))
+        arm, measure = cells[:2]
+        if arm != above:
+            table.add_row(Text(arm, style="bold"))
+        table.add_row(Padding(Text(measure), (0, 0, 0, 2)), *(Text(cells[i]) for i in columns))
+        above = arm
     return table
 
 

@@ -14,7 +14,6 @@ whatever they do: a killed sweep leaves nobody behind.
 
 from __future__ import annotations
 
-import errno
 import gc
 import json
 import os
@@ -28,9 +27,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from wsim.errors import WsimError, one_line
+from wsim.errors import FULL, WsimError, one_line
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LONGEST = 1500  # characters of a message: a line below PIPE_BUF is written whole, whoever else writes
 
 

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
+from learners.decentralized.gossip import Gossip
 from tests.wsim.study.studies import ARMS, GOSSIP, STUDY, WORLD, results, start, study, write_study, wsim
-from wsim import cli
+from wsim import cli, load, simulate, write
 from wsim.results import content_digest
 from wsim.study.finished import read
-from wsim.study.plan import PlannedRun
+from wsim.study.plan import PlannedRun, plan
 
 ALL = {f"{arm}-s{seed}.h5" for arm in ("FedAvg", "half_rate", "gossip") for seed in (1, 2, 3)}
 ENDLESS = f'{{ name = "endless", {GOSSIP}, stop.simulated_s = 1e6 }}'
@@ -272,6 +273,31 @@ def test_results_of_another_scenario_are_refused_and_replaced_by_force(
     assert begun == []
     assert sweep(*arguments, "--force")[0] == 0
     assert begun == ["gossip-s1.h5"]
+
+
+def test_a_result_of_a_learner_from_python_is_no_result_of_the_study(
+    tmp_path: Path, sweep: Sweep, begun: list[str]
+) -> None:
+    run = next(run for run in plan(write_study(tmp_path)).runs if run.file == "gossip-s1.h5")
+    record = simulate(load("tiny.toml", run.overrides), learner=lambda *given: Gossip(*given, learning_rate=0.5))
+    (tmp_path / "here").mkdir()
+    write(record, "here/gossip-s1.h5")
+    code, _, errors = sweep("--out", "here")
+    assert (code, begun) == (2, [])
+    assert "another version of wsim, other files, or what Python handed in" in errors
+
+
+def test_a_result_of_another_format_is_refused_and_replaced_by_force(
+    reference: Path, tmp_path: Path, sweep: Sweep, begun: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study(tmp_path)
+    shutil.copytree(reference, tmp_path / "here")
+    monkeypatch.setattr("wsim.results.FORMAT_VERSION", 3)
+    code, _, errors = sweep("--out", "here")
+    assert (code, errors.count("\n"), begun) == (2, 1, [])
+    assert all(words in errors for words in ("has format version 2, not 3", "--out", "--force"))
+    assert sweep("--out", "here", "--force")[0] == 0
+    assert set(begun) == ALL
 
 
 def test_a_damaged_result_is_run_again(reference: Path, tmp_path: Path, sweep: Sweep, begun: list[str]) -> None:
