@@ -36,12 +36,14 @@ class Cells:
         hysteresis_db: float,
         update_every_s: float,
         loses: bool,
+        interferes: bool,
         backhaul_latency_ns: int,
     ) -> None:
         self.update_every_s = update_every_s
         self.first_station = num_devices
         self.num_stations = num_stations
         self.loses = loses
+        self.interferes = interferes
         self.num_handovers = 0
         self._links = links
         self._hysteresis_db = hysteresis_db
@@ -74,6 +76,14 @@ class Cells:
         for receiver in receivers:
             by_station.setdefault(self.serving[receiver], []).append(receiver)
         return [tuple(by_station[station]) for station in sorted(by_station)]
+
+    def interferers(self, station: int) -> list[int]:
+        """The stations that may radiate beside this one on the same carrier."""
+        if not self.interferes:
+            return []
+        return [
+            other for other in range(self.first_station, self.first_station + self.num_stations) if other != station
+        ]
 
     def latency_ns(self, station: int) -> int:
         """Between a station and the server, which stands at the first one."""

@@ -145,9 +145,8 @@ class Run:
         self.channel_of = [0] * world.num_nodes
         heard_by = self.hearing.heard_by if self.hearing is not None else nobody
         bandwidth_hz, done = scenario.channel.bandwidth_hz, self._attempt_done
-        several_cells = self.cells is not None
         air = Air(
-            bandwidth_hz, scenario.phy, world, self.clock, self.radios, done, heard_by, self.channel_of, several_cells
+            bandwidth_hz, scenario.phy, world, self.clock, self.radios, done, heard_by, self.channel_of, scenario.cells
         )
         self.media = self.mac.media(air)
         reports = getattr(self.learning.learner, "reports", ())
@@ -248,6 +247,7 @@ class Run:
             config.hysteresis_db,
             config.update_every_s,
             config.handover == "lose",
+            config.interference == "sinr",
             to_ns(config.backhaul_latency_s),
         )
 

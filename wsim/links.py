@@ -149,9 +149,17 @@ class Links:
         return rates
 
     def broadcast_efficiency(
-        self, tx: int, receivers: tuple[int, ...], reach: float, bandwidth_hz: float, time_s: float
+        self,
+        tx: int,
+        receivers: tuple[int, ...],
+        reach: float,
+        bandwidth_hz: float,
+        time_s: float,
+        interferers: Sequence[int] = (),
     ) -> float:
-        """bit/s/Hz that the fraction `reach` of the receivers decodes, by mean SNR; the lowest there is if they cannot."""
+        """bit/s/Hz that the fraction `reach` of the receivers decodes, by mean SNR; the lowest there is if they cannot.
+
+        interferers: further senders on the same band, taken to radiate all of the time (one list for each tx)."""
         key = (tx, receivers, reach, bandwidth_hz)
         known = self._broadcast.get(key)
         if known is not None:
@@ -161,6 +169,10 @@ class Links:
             mean = self._constant_mean_cn0.of(tx, receivers)
         else:
             mean = self.mean_cn0(np.full(len(receivers), tx), np.array(receivers), time_s)
+        if interferers:
+            senders, rx = np.repeat(interferers, len(receivers)), np.tile(receivers, len(interferers))
+            others = (self.mean_cn0(senders, rx, time_s) / self.rx_antennas[rx]).reshape(len(interferers), -1)
+            mean = mean / (1.0 + others.sum(axis=0) / bandwidth_hz)
         last = math.ceil(reach * len(mean) - 1e-9) - 1  # 0.28 * 25 is a little over 7
         if self.ergodic:
             efficiency = float(np.sort(self.efficiency(mean / bandwidth_hz, np.array(receivers)))[::-1][last])

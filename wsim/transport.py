@@ -358,7 +358,12 @@ class Transport:
         if config.broadcast_rate_bps is not None:
             return config.broadcast_rate_bps / config.bandwidth_hz
         return self._links.broadcast_efficiency(
-            tx, flight.receivers, config.broadcast_reach, config.bandwidth_hz, self._clock.now_s
+            tx,
+            flight.receivers,
+            config.broadcast_reach,
+            config.bandwidth_hz,
+            self._clock.now_s,
+            () if self._cells is None else self._cells.interferers(tx),
         )
 
     # -- what became of an attempt -------------------------------------------------------------------------------------
@@ -392,7 +397,8 @@ class Transport:
 
     def _clear(self, transfer: Transfer) -> bool:
         """On links that never change: every receiver decodes this rate all the time."""
-        if transfer.efficiency is None or not self._links.static:
+        hears_others = self._cells is not None and self._cells.interferes
+        if transfer.efficiency is None or not self._links.static or hears_others:
             return transfer.efficiency is None
         band_hz = max(point[2] for point in transfer.history)
         return self._links.all_decode(transfer.tx, transfer.receivers, transfer.efficiency, band_hz)
@@ -447,7 +453,17 @@ class Transport:
             return np.ones((len(flight.receivers), len(packets)), dtype=bool)
         times, drained, bands = np.array(transfer.history, dtype=np.float64).T
         tx, rx = np.full(len(transfer.receivers), transfer.tx), np.array(transfer.receivers)
-        if links.static:  # pieces in which the decision cannot change: between two changes of the band ...
+        log = self._medium_of(flight.sender).interference
+        if log is not None:  # pieces in which the decision cannot change: between changes of anything ...
+            first, last = links.cell_at(transfer.started_ns), links.cell_at(max(end_ns - 1, transfer.started_ns))
+            edges = np.arange(first, last + 1) * float(links.cell_ns)
+            starts = np.unique(np.clip(np.concatenate([edges, log.changes_ns(), times]), transfer.started_ns, end_ns))
+            starts = starts[: max(1, np.searchsorted(starts, end_ns))]
+            cn0 = links.cn0(tx, rx, first, last - first + 1)
+            cn0 = cn0[:, np.maximum(np.searchsorted(edges, starts, side="right") - 1, 0)]
+            cn0 = cn0 / log.noise_rise(transfer, starts)
+            band = bands[np.maximum(np.searchsorted(times, starts, side="right") - 1, 0)]
+        elif links.static:  # pieces in which the decision cannot change: between two changes of the band ...
             starts = times
             cn0 = links.cn0(tx, rx, 0, 1)
             band = bands

@@ -96,13 +96,14 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
         min_snr_db=scenario.phy.min_snr_db,
         overhead=scenario.phy.overhead,
     )
+    noise_db = np.array([radio.noise_figure_db for radio in radios]) + scenario.channel.interference_over_thermal_db
     fixed = scenario.phy.fixed_efficiency_bps_hz
     links = Links(
         channel,
         positions,
         rate_map,
         np.asarray(dbm_to_w(power_dbm), dtype=np.float64),
-        np.asarray(noise_w_per_hz(np.array([radio.noise_figure_db for radio in radios])), dtype=np.float64),
+        np.asarray(noise_w_per_hz(noise_db), dtype=np.float64),
         np.array([radio.rx_antennas for radio in radios], dtype=np.float64),
         None if fixed is None else fixed * (1.0 - scenario.phy.overhead),
         fading if fading is not None and fading.correlation == "ergodic" else None,

@@ -126,6 +126,7 @@ def test_one_cell_is_the_cell_of_a_scenario_without_cells() -> None:
     reliability=st.sampled_from(["default", "none", "nack", "fountain"]),
     fading=st.sampled_from(["none", "rayleigh"]),
     forced=st.sampled_from([0.0, 0.2]),
+    interference=st.sampled_from(["sinr", "none"]),
     seed=st.integers(1, 1000),
 )
 def test_books_close_over_layouts(
@@ -137,6 +138,7 @@ def test_books_close_over_layouts(
     reliability: str,
     fading: str,
     forced: float,
+    interference: str,
     seed: int,
 ) -> None:
     """sent = delivered + lost + in flight while walkers are handed over with messages of both directions under way; radio time
@@ -160,6 +162,7 @@ def test_books_close_over_layouts(
         f"channel.forced_loss.rate={forced}",
         f"channel.fading={fading}",
         f"cells.handover={handover}",
+        f"cells.interference={interference}",
         "cells.update_every_s=0.1",
         "cells.hysteresis_db=1.0",
         "stop.simulated_s=3.0",

@@ -29,6 +29,7 @@ class ChannelAhead:
         self._values = np.empty((MIN_CELLS, 16))
         self._num_active = 0
         self._width = MIN_CELLS
+        self._max_entries = MAX_ENTRIES
         # links seen so far and their table [cells, links]
         self._expected = expected
         self._seen = np.zeros((max(16, len(self._expected)), 2), dtype=np.int64)
@@ -52,13 +53,17 @@ class ChannelAhead:
         if have == 0 or offset >= self.num_cells:
             have = offset = 0
             self.first_cell = cell
-            self.num_cells = 1 if self._links.static else max(1, min(self._width, MAX_ENTRIES // n))
+            self.num_cells = 1 if self._links.static else max(1, min(self._width, self._max_entries // n))
         if have < n:
             self._make_room(self.num_cells, n)
-            ahead = self._channel_of(active[have:], cell, self.num_cells - offset)
-            self._values[offset : self.num_cells, have:n] = ahead
+            self._fill(offset, have, active, cell)
             self._num_active = n
         return offset
+
+    def _fill(self, offset: int, have: int, active: list[Transfer], cell: int) -> None:
+        """Look up those that come after the first `have` active transfers, from `cell` on, which is at this offset."""
+        ahead = self._channel_of(active[have:], cell, self.num_cells - offset)
+        self._values[offset : self.num_cells, have : len(active)] = ahead
 
     def remove(self, i: int) -> None:
         """The i-th active transfer has gone; the ones behind it move up."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from wsim.clock import NS_PER_S, REPLAN, Call, Clock
 from wsim.links import Links
 from wsim.mac.ahead import ChannelAhead
 from wsim.mac.transfer import Transfer
+
+if TYPE_CHECKING:
+    from wsim.mac.interference import InterferenceLog
 
 _STATIC_SPAN_NS = float(1 << 60)
 
@@ -84,6 +87,8 @@ class Sharing(Protocol):
 class Carrier:
     """One band and the transfers on it. `server`: index of the node at one end of all of them (a base station, which may
     serve several at once) or None; `server_sends`: this is its downlink. Nodes behind it are base stations as well."""
+
+    interference: InterferenceLog | None = None
 
     def __init__(
         self,

@@ -16,7 +16,8 @@ from wsim.mac.transfer import Transfer
 
 
 class CellShares:
-    """num_devices: the stations are the nodes from there on. divides_band: FDMA, else TDMA."""
+    """num_devices: the stations are the nodes from there on. divides_band: FDMA, else TDMA. interferes: the cells share one
+    carrier. num_changes: how often a transfer has come or gone."""
 
     def __init__(
         self,
@@ -26,9 +27,12 @@ class CellShares:
         downlink: bool,
         duplex_share: float,
         divides_band: bool,
+        interferes: bool,
     ) -> None:
         self.duplex_share = duplex_share
         self.downlink = downlink
+        self.num_changes = 0
+        self.interferes = interferes
         self.in_cell = np.zeros(num_stations, dtype=np.int64)  # active transfers by station
         self._bandwidth_hz = bandwidth_hz
         self._num_devices = num_devices
@@ -42,7 +46,8 @@ class CellShares:
 
     @property
     def power_band_hz(self) -> float | None:
-        return None if self._divides_band and not self.downlink else self._bandwidth_hz
+        follows = self.interferes or (self._divides_band and not self.downlink)
+        return None if follows else self._bandwidth_hz
 
     @property
     def station(self) -> np.ndarray:
@@ -69,12 +74,14 @@ class CellShares:
         self._station[n] = station
         self.in_cell[station] += 1
         self._num = n + 1
+        self.num_changes += 1
 
     def remove(self, i: int) -> None:
         n = self._num
         self.in_cell[self._station[i]] -= 1
         self._station[i : n - 1] = self._station[i + 1 : n]
         self._num = n - 1
+        self.num_changes += 1
 
     def allot(self, num_active: int) -> Allotment:
         if not num_active:

@@ -23,6 +23,8 @@ _LOOK_AHEAD_CHUNKS = 32
 class IdealMedium:
     """One event a transfer: the finishing time is integrated over the link's own cells as soon as it starts."""
 
+    interference = None
+
     def __init__(
         self, clock: Clock, links: Links, radios: Radios, bandwidth_hz: float, done: Callable[[Transfer], None]
     ) -> None:

@@ -29,6 +29,7 @@ from wsim.scenario.keys import own_keys
 
 if TYPE_CHECKING:
     from wsim.scenario import Scenario
+    from wsim.scenario.cells import Cells as CellsTable
     from wsim.scenario.radio import Phy
     from wsim.world import World
 
@@ -43,7 +44,7 @@ class Air:
     done(transfer): to be called when all of its bits have been on the air
     heard_by(tx): indices of the nodes that sense tx now; nobody where the kind does not ask for it (`senses`)
     channel_of: the present channel of each node
-    several_cells: the scenario has [cells]
+    cells: the scenario's [cells]
     """
 
     bandwidth_hz: float
@@ -54,7 +55,7 @@ class Air:
     done: Callable[[Transfer], None]
     heard_by: Callable[[int], np.ndarray]
     channel_of: list[int]
-    several_cells: bool = False
+    cells: CellsTable | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Fdma(MediumAccess):
     divides_band: ClassVar[bool] = True
 
     def media(self, air: Air) -> Media:
-        return _cells(air, True) if air.several_cells else _cell(air, FdmaShares)
+        return _cells(air, True) if air.cells is not None else _cell(air, FdmaShares)
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Tdma(MediumAccess):
     needs_server: ClassVar[bool | None] = True
 
     def media(self, air: Air) -> Media:
-        return _cells(air, False) if air.several_cells else _cell(air, TdmaShares)
+        return _cells(air, False) if air.cells is not None else _cell(air, TdmaShares)
 
 
 @dataclass(frozen=True)
@@ -178,11 +179,12 @@ def _cell(air: Air, shares: type[FdmaShares] | type[TdmaShares]) -> Media:
 
 def _cells(air: Air, divides_band: bool) -> Media:
     world, server = air.world, air.world.server_index
+    interferes = air.cells is not None and air.cells.interference == "sinr"
 
     def carrier(downlink: bool, duplex_share: float) -> CellCarrier:
         counts = world.num_devices, world.num_stations
-        shares = CellShares(air.bandwidth_hz, *counts, downlink, duplex_share, divides_band)
-        return CellCarrier(air.clock, world.links, air.radios, shares, air.done, server)
+        shares = CellShares(air.bandwidth_hz, *counts, downlink, duplex_share, divides_band, interferes)
+        return CellCarrier(air.clock, world.links, air.radios, shares, air.done, server, air.bandwidth_hz)
 
     up_share, down_share = duplex_shares(air.phy)
     return Media(carrier(False, up_share), carrier(True, down_share), server, air.bandwidth_hz)

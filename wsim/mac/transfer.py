@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from wsim.mac.interference import InterferenceLog
     from wsim.transport import Flight
 
 
@@ -38,7 +39,13 @@ class Transfer:
 
 
 class Medium(Protocol):
-    """What the transport needs of a medium. It calls `done(transfer)` when all bits have been on the air."""
+    """What the transport needs of a medium. It calls `done(transfer)` when all bits have been on the air.
+
+    interference: who else was on the air when, where transfers hear each other; else None.
+    """
+
+    @property
+    def interference(self) -> InterferenceLog | None: ...
 
     def submit(self, transfer: Transfer, front: bool = False) -> None:
         """Queue a transfer (front: before the sender's other ones) and put it on the air when its turn comes."""

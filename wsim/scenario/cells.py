@@ -26,7 +26,7 @@ class Cells(Table):
     hysteresis_db: q.MarginDb = 3.0  # a device changes to a station that is this much stronger, in the local mean
     update_every_s: q.Seconds = 1.0  # how often devices look for a stronger station
     handover: Literal["continue", "lose"] = "continue"  # a transfer that is under way goes on, or is lost (departure)
-    interference: Literal["none"] = "none"  # every cell has a carrier of its own
+    interference: Literal["sinr", "none"] = "sinr"  # one carrier for all cells, or one for each
     backhaul_latency_s: q.SecondsOrZero = 0.0  # between the server and every station but the first
 
     @model_validator(mode="after")

@@ -61,6 +61,9 @@ class Channel(Table):
     shadowing: Shadowing = Shadowing()
     fading: Fading = Fading()
     forced_loss: ForcedLoss = ForcedLoss()
+    interference_over_thermal_db: q.MarginDb = (
+        0.0  # what cells that are not simulated add to the noise at all receivers
+    )
 
 
 class Phy(Table):

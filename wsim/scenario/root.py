@@ -69,5 +69,9 @@ class Scenario(Table):
 
     def resolved(self) -> dict[str, Any]:
         """Everything that a run depends on, defaults included, as plain JSON-able values: all but [study]."""
-        excluded = {"study"} | ({"cells"} if self.cells is None else set())
-        return self.model_dump(mode="json", exclude=excluded)
+        values = self.model_dump(mode="json", exclude={"study"})
+        if self.cells is None:
+            del values["cells"]
+        if not self.channel.interference_over_thermal_db:
+            del values["channel"]["interference_over_thermal_db"]
+        return values
