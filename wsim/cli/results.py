@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -78,7 +79,12 @@ def _plot_map(
     picture = _picture(
         file, out or (beside if is_result else Path("outputs") / f"{loaded.scenario.scenario.name}-map.png")
     )
-    plot_scene(scene(loaded, at), picture)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        seen = scene(loaded, at)
+    plot_scene(seen, picture)
+    for note in sorted({str(warning.message).splitlines()[0] for warning in caught}):
+        stderr().print(f"note: {note}", **PLAIN)
     stderr().print(f"{picture} written", **PLAIN)
 
 
