@@ -14,6 +14,7 @@ from wsim.scene import scene
 FILES = sorted((Path(__file__).parents[2] / "scenarios" / "radio").glob("*.toml"))
 
 
+@pytest.mark.filterwarnings("ignore:.*outside the model")
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_most_devices_have_a_link_somewhen(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenes, "GRID", 12)
