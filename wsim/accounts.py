@@ -23,13 +23,15 @@ from wsim.record import ENERGY_USES, PROCESSOR_STATES, RADIO_STATES
 TX, RX, BOTH, ACCESS, LISTEN = (
     RADIO_STATES.index(s) for s in ("transmitting", "receiving", "both", "accessing", "listening")
 )
+ASLEEP = RADIO_STATES.index("asleep")
 _SHARE_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class Power:
     """Watts drawn in each state, [num_nodes] each (transmit power is kept by `Radios`). `rest_is_idle` says whether a
-    resting radio is billed as idle (scheduled by a base station) or as listening (a carrier it must sense)."""
+    resting radio is billed as idle (scheduled by a base station) or as listening (a carrier it must sense). sleeps: [num_nodes]
+    whether it draws sleep_w instead of idle_w while it has nothing to send or receive; the base station wakes it at once."""
 
     compute_w: np.ndarray
     rx_w: np.ndarray
@@ -37,6 +39,8 @@ class Power:
     idle_w: np.ndarray
     counted: np.ndarray  # bool: False for a server whose energy is not counted
     rest_is_idle: bool
+    sleeps: np.ndarray
+    sleep_w: np.ndarray
 
 
 class Processors:
@@ -211,6 +215,8 @@ def power_w(power: Power, processors: Processors, radios: Radios, now_ns: int) -
     rest = 1.0 - (tx + rx - overlap)
     computing = np.array(processors.free_at_ns) > now_ns
     resting_w = power.idle_w if power.rest_is_idle else power.listen_w
+    if power.sleeps.any():
+        resting_w = np.where(power.sleeps & (radios.waiting == 0), power.sleep_w, resting_w)
     total = computing * power.compute_w + tx * radios.tx_w + rx * power.rx_w + rest * resting_w
     watts: np.ndarray = total * power.counted
     watts[radios.off()] = 0.0
@@ -226,10 +232,26 @@ def energy_j(power: Power, processors: Processors, radios: Radios, observe_j: np
         "transmit": radios.tx_j,
         "receive": (state_s[RX] + state_s[BOTH]) * power.rx_w,
         "listen": rest_s * power.listen_w if not power.rest_is_idle else np.zeros_like(rest_s),
-        "idle": rest_s * power.idle_w if power.rest_is_idle else np.zeros_like(rest_s),
+        "idle": _idle_j(power, state_s) if power.rest_is_idle else np.zeros_like(rest_s),
         "observe": observe_j,
     }
     return np.stack([by_use[use] for use in ENERGY_USES], axis=1) * power.counted[:, None]
+
+
+def _idle_j(power: Power, state_s: np.ndarray) -> np.ndarray:
+    """[num_nodes] joules of resting in a cell, asleep or not."""
+    if not power.sleeps.any():
+        idle_j: np.ndarray = (state_s[ACCESS] + state_s[LISTEN]) * power.idle_w
+        return idle_j
+    return state_s[ACCESS] * power.idle_w + state_s[LISTEN] * np.where(power.sleeps, power.sleep_w, power.idle_w)
+
+
+def radio_s(power: Power, radios: Radios) -> np.ndarray:
+    """[num_nodes, len(RADIO_STATES)] seconds; the rest of one that sleeps is `asleep`."""
+    seconds: np.ndarray = np.ascontiguousarray(radios.state_ns.T) / NS_PER_S
+    seconds[power.sleeps, ASLEEP] = seconds[power.sleeps, LISTEN]
+    seconds[power.sleeps, LISTEN] = 0.0
+    return seconds
 
 
 def processor_s(processors: Processors, now_ns: int) -> np.ndarray:

@@ -33,7 +33,7 @@ class Batteries:
         self._devices = np.flatnonzero(np.isfinite(world.battery_j[: world.num_devices]))
         self._charge_j = world.battery_j[self._devices]
         resting_w = power.idle_w if power.rest_is_idle else power.listen_w
-        most_w = power.compute_w + world.tx_w + power.rx_w + resting_w
+        most_w = power.compute_w + world.tx_w + power.rx_w + np.maximum(resting_w, power.sleep_w)
         self._most_w = np.maximum(most_w[self._devices], 1e-30)
         self._safe_until_ns = 0.0
         self._look_ns = -1  # when the next crossing is looked at

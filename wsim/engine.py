@@ -20,6 +20,7 @@ from wsim.battery import Batteries
 from wsim.cells import Cells, CellTopology
 from wsim.churn import churn_of
 from wsim.clock import EVALUATE, Call, Clock, to_ns
+from wsim.compute import slow_down
 from wsim.driver import Driver
 from wsim.errors import ScenarioError
 from wsim.evaluation import Evaluator
@@ -219,7 +220,7 @@ class Run:
                 learning.num_samples(id),
                 self.streams("learner", index),
                 float(world.effective_flops[index]),
-                self._jitter(index),
+                slow_down(world.computes[index], index, self.loaded.files, self.streams),
                 self.topology.neighbors if self.presence is None else self.presence.neighbors,
                 devices,
                 samples_of if id == SERVER else (),
@@ -250,13 +251,6 @@ class Run:
             config.interference == "sinr",
             to_ns(config.backhaul_latency_s),
         )
-
-    def _jitter(self, index: int) -> Callable[[], float]:
-        sigma = float(self.world.jitter_sigma_ln[index])
-        if sigma == 0.0:
-            return lambda: 1.0
-        rng = self.streams("jitter", index)
-        return lambda: float(np.exp(sigma * rng.standard_normal()))
 
     # -- running -------------------------------------------------------------------------------------------------------
 

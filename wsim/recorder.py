@@ -150,7 +150,7 @@ class Recorder:
             packets_sent=ledger.packets_sent,
             packets_lost=ledger.packets_lost,
             processor_s=accounts.processor_s(self._run.processors, now_ns),
-            radio_s=np.ascontiguousarray(self._run.radios.state_ns.T) / NS_PER_S,
+            radio_s=accounts.radio_s(world.power, self._run.radios),
             program_s=np.array([runner.state_ns for runner in self._run.driver.runners]) / NS_PER_S,
             program_node=np.array([runner.node.index for runner in self._run.driver.runners], dtype=np.int64),
             energy_j=self.energy_j(),

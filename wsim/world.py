@@ -19,9 +19,11 @@ from channels.shadowing import UMI_SHADOWING, LosShadowing, Shadowing, StandardS
 from channels.units import dbm_to_w
 from wsim.accounts import Power
 from wsim.catalog import find
+from wsim.compute import speeds
 from wsim.links import Links
 from wsim.mac.medium_access import MediumAccess
 from wsim.scenario import Scenario
+from wsim.scenario.compute import Compute, ServerCompute
 from wsim.scenario.items import path_loss_of
 from wsim.scenario.keys import own_keys
 from wsim.scenario.mobility import mobility_model, read_traces
@@ -44,7 +46,7 @@ class World:
     tx_w_of_dbm: Callable[[int, float], float]
     full_duplex: np.ndarray
     effective_flops: np.ndarray
-    jitter_sigma_ln: np.ndarray
+    computes: list[Compute | ServerCompute]  # [num_nodes]
     battery_j: np.ndarray  # infinity for mains
     group: np.ndarray  # [num_devices]
     group_names: list[str]
@@ -109,6 +111,8 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
         fading if fading is not None and fading.correlation == "ergodic" else None,
     )
     energies = [member.energy or Energy() for member in members]
+    computes: list[Compute | ServerCompute] = [member.compute for member in members]
+    faster = speeds(computes, streams)
 
     def tx_w_of_dbm(node: int, dbm: float) -> float:
         energy = energies[node]
@@ -123,21 +127,21 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
         positions=positions,
         links=links,
         power=Power(
-            compute_w=np.array([member.compute.active_w for member in members]),
+            compute_w=np.array([compute.watts(speed) for compute, speed in zip(computes, faster.tolist())]),
             rx_w=np.array([energy.rx_w for energy in energies]),
             listen_w=np.array([energy.listen_w for energy in energies]),
             idle_w=np.array([energy.idle_w for energy in energies]),
             counted=np.array([member.energy is not None for member in members]),
             rest_is_idle=not mac.listens,
+            sleeps=np.array([energy.sleep for energy in energies]),
+            sleep_w=np.array([energy.sleep_w or 0.0 for energy in energies]),
         ),
         tx_w=np.array([tx_w_of_dbm(i, dbm) for i, dbm in enumerate(power_dbm.tolist())]),
         max_tx_power_dbm=power_dbm,
         tx_w_of_dbm=tx_w_of_dbm,
         full_duplex=np.full(len(members), fdd_cell or mac.full_duplex),
-        effective_flops=_effective_flops(members, streams),
-        jitter_sigma_ln=np.array(
-            [0.0 if member.compute.jitter == "none" else member.compute.jitter_sigma_ln for member in members]
-        ),
+        effective_flops=np.array([compute.flops_per_s for compute in computes]) * faster,
+        computes=computes,
         battery_j=np.array([energy.battery_j or np.inf for energy in energies]),
         group=np.array(group_of),
         group_names=[group.name for group in scenario.devices],
@@ -216,15 +220,6 @@ def _in_cells(scenario: Scenario, rng: np.random.Generator) -> tuple[float, floa
         if np.hypot(*(point - hexagons.sites_m).T).min() >= scenario.area.min_distance_m:
             center_m = scenario.server.position_m
             return center_m[0] + float(point[0]), center_m[1] + float(point[1])
-
-
-def _effective_flops(members: list[DeviceGroup | Server], streams: Streams) -> np.ndarray:
-    flops = np.array([member.compute.effective_flops for member in members])
-    for i, member in enumerate(members):
-        compute = member.compute
-        if isinstance(member, DeviceGroup) and compute.spread == "lognormal":
-            flops[i] *= np.exp(member.compute.spread_sigma_ln * streams("compute_spread", i).standard_normal())
-    return flops
 
 
 def _indoors(

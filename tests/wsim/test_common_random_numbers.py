@@ -5,7 +5,7 @@ So a difference between two runs of one seed is a difference between protocols.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from itertools import combinations
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 
 from learners.protocol import SERVER, Compute, Service
 from tests.contract.recording import learner_of, value_of
+from wsim.compute import slow_down
 from wsim.engine import Run, simulate
 from wsim.scenario import Loaded, load_text
 
@@ -101,6 +102,7 @@ class Listening:
         self.uses_server = learner.uses_server
         self.synchronous = learner.synchronous
         self.value_dependent = learner.value_dependent
+        self.reports = learner.reports
         self.minibatches: dict[int, list[torch.Tensor]] = {}
 
     def program(self, node: Any) -> Any:
@@ -166,6 +168,11 @@ def world_of(run: Run, nodes: list[int]) -> dict[str, bytes]:
     }
 
 
+def jitter(run: Run, i: int) -> Callable[[], float]:
+    """How much longer than usual the jobs of a device take, from the first one on."""
+    return slow_down(run.world.computes[i], i, {}, run.streams)
+
+
 @pytest.mark.parametrize("other", list(PROTOCOLS)[1:])
 def test_two_protocols_meet_the_same_world(lived: dict[str, Lived], other: str) -> None:
     one, two = lived["fedavg"].run, lived[other].run
@@ -178,7 +185,7 @@ def test_two_protocols_meet_the_same_world(lived: dict[str, Lived], other: str) 
     assert all(torch.equal(a, b) for a, b in zip(*initial))
     assert not torch.equal(initial[0][0], initial[0][1])
     for i in DEVICES:
-        jitters = [[run._jitter(i)() for _ in range(4)] for run in (one, two)]
+        jitters = [[jitter(run, i)() for _ in range(4)] for run in (one, two)]
         assert jitters[0] == jitters[1]
 
 
@@ -208,7 +215,7 @@ def test_another_device_shifts_nobody_elses_world() -> None:
     many = Lived(cell("devices.walkers.count=7")).run
     assert world_of(few, [*DEVICES, few.world.server_index]) == world_of(many, [*DEVICES, many.world.server_index])
     for i in DEVICES:
-        assert few._jitter(i)() == many._jitter(i)()
+        assert jitter(few, i)() == jitter(many, i)()
         assert torch.equal(*(value_of(run.learning.initial_parameters(i)()) for run in (few, many)))
         for name, ids in (("learner", (i,)), ("batches", (i,)), ("forced_loss", (i, 0))):
             assert few.streams(name, *ids).random() == many.streams(name, *ids).random()

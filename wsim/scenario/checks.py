@@ -8,7 +8,7 @@ from typing import Any, Literal
 from channels.mobility import TraceFile
 from channels.path_loss.model import optional
 from wsim.catalog import find, importable
-from wsim.scenario import churn_checks, evaluation, files
+from wsim.scenario import churn_checks, compute, evaluation, files
 from wsim.scenario.items import made, named, path_loss_of
 from wsim.scenario.losses import broadcasts, loses_for_good
 from wsim.scenario.messages import problem, shown
@@ -96,6 +96,15 @@ def _devices(scenario: Scenario, source: str, texts: Mapping[str, str]) -> None:
             says = f"lies within area.min_distance_m = {shown(area.min_distance_m)}, where nobody may be"
             raise problem(source, (*path, "position", "ring_m"), says, value=ring)
         _mobility(scenario, index, source, texts)
+        compute.check(group.compute, (*path, "compute"), source, texts)
+        if group.energy.sleep and group.energy.sleep_w is None:
+            says = "this key is missing; sleep = true needs it, in W"
+            raise problem(source, (*path, "energy", "sleep_w"), says)
+        if group.energy.sleep and find("mac", scenario.mac.kind).listens:
+            says = (
+                f"between devices who senses a carrier never sleeps; false, or a cell: {_macs_that_work(server=True)}"
+            )
+            raise problem(source, (*path, "energy", "sleep"), says, value=True)
         churn_checks.check(group.churn, (*path, "churn"), source, texts, group.count)
     if len(names) and scenario.num_devices > 1_000_000:
         raise problem(source, ("devices",), f"{scenario.num_devices} devices are more than 1000000", table=True)

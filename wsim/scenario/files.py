@@ -54,6 +54,10 @@ def referenced(scenario: Scenario, source: str, directory: Path, known: dict[str
             name = group.churn.file
             label = f"{source} [devices.{index}.churn] file = {shown(name)}"
             texts[name] = known[name] if name in known else read(directory / name, label)
+        if group.compute.jitter == "trace" and group.compute.jitter_file is not None:
+            name = group.compute.jitter_file
+            label = f"{source} [devices.{index}.compute] jitter_file = {shown(name)}"
+            texts[name] = known[name] if name in known else read(directory / name, label)
     return texts
 
 

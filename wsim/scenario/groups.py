@@ -1,10 +1,11 @@
-"""[[devices]] groups that are `like` an earlier one."""
+"""[[devices]] groups that are `like` an earlier one or have a preset."""
 
 from __future__ import annotations
 
 import copy
 from typing import Any
 
+from wsim.scenario import presets
 from wsim.scenario.messages import nearest, problem
 
 PLACEMENT = ("position", "positions_m")
@@ -15,8 +16,12 @@ def resolve(document: dict[str, Any], source: str) -> None:
 
     Tables are merged key by key, so that `radio = { tx_power_dbm = 5 }` keeps the rest of the radio; a table that
     states another `kind` replaces the copied one. Names are not copied. Groups without a name become group0, group1,
-    ...; a group with explicit `positions_m` need not give its `count`.
+    ...; a group with explicit `positions_m` need not give its `count`. A preset stands under a group's own keys and over those
+    of the group that it is like.
     """
+    server = document.get("server")
+    if isinstance(server, dict) and "preset" in server:
+        presets.fill_in(server, presets.SERVERS, ("server",), source)
     groups = document.get("devices")
     if not isinstance(groups, list):
         return
@@ -24,6 +29,8 @@ def resolve(document: dict[str, Any], source: str) -> None:
     for index, group in enumerate(groups):
         if not isinstance(group, dict):
             continue
+        if "preset" in group:
+            presets.fill_in(group, presets.DEVICES, ("devices", index), source)
         if "like" in group:
             groups[index] = group = _merged(_original(groups, names, index, source), group)
         group.setdefault("name", f"group{index}")

@@ -16,6 +16,7 @@ from wsim.scenario.messages import bare, nearest, table_of
 from wsim.scenario.root import Scenario
 from wsim.scenario.study import Study
 from wsim.scenario.table import ItemTable, Table
+from wsim.scenario.world import DeviceGroup, Server
 
 
 def apply(document: dict[str, Any], override: str) -> tuple[str | int, ...]:
@@ -68,7 +69,9 @@ def _known(source: str, model: type[Table] | None, key: str, above: list[str]) -
         return None  # an own key, known once the item is
     if issubclass(model, Study) and key != "seeds":
         raise ScenarioError(f"{source}: of a study, seeds can be set; choose an arm with --arm")
-    names = sorted(model.model_fields) + (["like"] if above[:1] == ["devices"] and len(above) == 2 else [])
+    names = sorted(model.model_fields)
+    if model in (DeviceGroup, Server):
+        names += ["like", "preset"] if model is DeviceGroup else ["preset"]
     if key not in names:
         where = f" in [{'.'.join(above)}]" if above else ""
         raise ScenarioError(f"{source}: unknown key {bare(key)}{where}{nearest(key, names)}, known: {', '.join(names)}")

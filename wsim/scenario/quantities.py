@@ -129,6 +129,11 @@ def ranges() -> Iterator[tuple[str, Quantity]]:
                 yield name, part
 
 
+def meaning(kind: Any) -> str:
+    """The range of one of the types below, in words."""
+    return "; ".join(part.accepted() for part in kind.__metadata__ if isinstance(part, Quantity))
+
+
 CarrierHz = Annotated[float, Quantity(1e6, 3e11, "carrier frequencies are in Hz", typical=(3e8, 1e11))]
 BandwidthHz = Annotated[float, Quantity(1e2, 1e11, "bandwidths are in Hz", typical=(1e5, 2e9))]
 PowerDbm = Annotated[float, Quantity(-60.0, 90.0, "radiated powers are in dBm", decibel=True)]
@@ -145,6 +150,9 @@ SpeedMps = Annotated[float, Quantity(0.0, 1e3, "speeds are in m/s", typical=(0.1
 SecondsOrZero = Annotated[float, Quantity(0.0, 1e9, "times are in s")]
 Seconds = Annotated[float, Quantity(1e-9, 1e9, "times are in s")]
 Flops = Annotated[float, Quantity(1e3, 1e18, "speeds of computation are in FLOP/s", typical=(1e6, 1e15))]
+ClockHz = Annotated[float, Quantity(1e3, 1e11, "clocks of processors are in Hz", typical=(1e6, 1e10))]
+CyclesPerFlop = Annotated[float, Quantity(1e-6, 1e6, "cycles per FLOP are a number")]
+Kappa = Annotated[float, Quantity(1e-35, 1e-15, "effective switched capacitances are in W/Hz^3, about 1e-28")]
 SigmaLn = Annotated[float, Quantity(0.0, 3.0, "spreads are standard deviations of the natural logarithm")]
 Watts = Annotated[float, Quantity(0.0, 1e5, "powers drawn are in W", typical=(1e-4, 1e3))]
 Joules = Annotated[float, Quantity(0.0, 1e12, "energies are in J", typical=(1e-3, 1e9), above=True)]

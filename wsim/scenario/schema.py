@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from wsim import __version__
 from wsim.catalog import KINDS, importable, summaries
+from wsim.scenario import presets
 from wsim.scenario.conversion import ARRAYS, TABLES, alternatives, bare_type, entry_types, quantities
 from wsim.scenario.keys import REQUIRED, Key, description, keys_of
 from wsim.scenario.messages import nested_tables
@@ -184,16 +185,28 @@ def _follow_the_file(defs: dict[str, Schema]) -> None:
         "anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}],
         "description": "name or number of an earlier group: what is not given here is as there",
     }
-    needed = {key: {"required": defs[key.capitalize()].pop("required")} for key in ("compute", "radio")}
+    group["properties"]["preset"] = {
+        "enum": list(presets.DEVICES),
+        "description": "what the group's tables hold where neither they nor a group that it is like say otherwise",
+    }
+    speeds = [["effective_flops"], ["frequency_hz", "cycles_per_flop"]]
+    needed = {"compute": {"anyOf": [{"required": keys} for keys in speeds]}}
+    needed["radio"] = {"required": defs["Radio"].pop("required")}
     del group["required"]
-    group["if"] = {"not": {"required": ["like"]}}
+    group["if"] = {"not": {"anyOf": [{"required": ["like"]}, {"required": ["preset"]}]}}
     group["then"] = {
         "required": list(needed),
         "properties": needed,
         "anyOf": [{"required": ["count"]}, {"required": ["positions_m"]}],
     }
+    defs["Server"]["required"].remove("radio")
+    defs["Server"]["if"] = {"not": {"required": ["preset"]}}
+    defs["Server"]["then"] = {"required": ["radio"], "properties": {"radio": needed["radio"]}}
     server = defs["Server"]["properties"]
-    server["radio"] |= needed["radio"]
+    server["preset"] = {
+        "enum": list(presets.SERVERS),
+        "description": "what [server] holds where it does not say otherwise",
+    }
     server["energy"]["anyOf"].append({"const": "not counted"})
 
 

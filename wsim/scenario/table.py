@@ -36,6 +36,12 @@ class Table(BaseModel):
         return type(None) in choices and str not in choices
 
 
+def left_out(value: Any) -> bool:
+    """For `Field(exclude_if=...)`: a key that is not given is left out of the resolved scenario too, which stays what it was before
+    there was such a key."""
+    return value is None
+
+
 def as_tuples(value: Any) -> Any:
     """Arrays as tuples, which strict validation asks for."""
     if isinstance(value, dict):

@@ -9,11 +9,10 @@ from pydantic import Field, field_validator
 
 from wsim.scenario import quantities as q
 from wsim.scenario.churn import Churn
-from wsim.scenario.table import ItemTable, Table
+from wsim.scenario.compute import Compute, ServerCompute
+from wsim.scenario.table import ItemTable, Table, left_out
 
-Indoor = Annotated[  # left out of a resolved scenario without it, which stays what it was before there was such a key
-    Literal["low_loss", "high_loss", "car"] | None, Field(exclude_if=lambda value: value is None)
-]
+Indoor = Annotated[Literal["low_loss", "high_loss", "car"] | None, Field(exclude_if=left_out)]
 Place = Annotated[tuple[q.CoordinateM, ...], Field(min_length=2, max_length=3)]  # x, y and perhaps height
 
 
@@ -47,17 +46,6 @@ class Mobility(ItemTable):
     kind: str = "static"
 
 
-class Compute(Table):
-    """A processor: `effective_flops` is what it sustains on this workload, the group's median where it is spread."""
-
-    effective_flops: q.Flops
-    spread: Literal["none", "lognormal"] = "none"  # between the devices of the group, fixed for the run
-    spread_sigma_ln: q.SigmaLn = 0.5
-    jitter: Literal["none", "lognormal"] = "none"  # from job to job, median 1
-    jitter_sigma_ln: q.SigmaLn = 0.2
-    active_w: q.Watts = 1.0  # drawn while computing
-
-
 class Radio(Table):
     """A transceiver. `tx_power_dbm` is the total radiated power, or the power in `tx_power_reference_hz` where that is
     given (a base station of constant power per hertz: the power is scaled to the band)."""
@@ -78,6 +66,12 @@ class Energy(Table):
     rx_w: q.Watts = 0.2
     listen_w: q.Watts = 0.2  # nothing to receive, between devices: who senses a carrier keeps the receiver on
     idle_w: q.Watts = 0.05  # nothing to receive, in a cell: scheduled by the base station, the receiver rests
+    sleep: Annotated[bool, Field(exclude_if=lambda value: not value)] = (
+        False  # in a cell: with nothing to send or receive it sleeps, until the base station wakes it
+    )
+    sleep_w: Annotated[q.Watts | None, Field(exclude_if=left_out)] = (
+        None  # with sleep: 0.001 of a sensor node, 0.1 of Wi-Fi
+    )
     battery_j: q.Joules | None = None  # not given: mains
 
 
@@ -92,16 +86,8 @@ class DeviceGroup(Table):
     compute: Compute
     radio: Radio
     energy: Energy = Energy()
-    churn: Churn = Churn()
+    churn: Annotated[Churn, Field(exclude_if=lambda churn: churn.kind == "none")] = Churn()
     indoor: Indoor = None  # what the base station's signal has to penetrate
-
-
-class ServerCompute(Table):
-    effective_flops: q.Flops = 1e11
-    spread: Literal["none"] = "none"
-    jitter: Literal["none", "lognormal"] = "none"
-    jitter_sigma_ln: q.SigmaLn = 0.2
-    active_w: q.Watts = 0.0
 
 
 class Server(Table):
