@@ -57,6 +57,7 @@ TRAINING = {
     ),
 }
 ESTIMATES = ("estimate_ideal_100", "estimate_ideal_5000", "estimate_fluid_100", "estimate_fluid_5000")
+OTHERS = ("gains", "help")
 
 Medians = dict[str, dict[str, float]]  # "workload variant" -> quantity -> median
 
@@ -138,6 +139,7 @@ GOALS = [
         Goal(f"{name}: messages a CPU second", (f"{name} wsim",), rate(name), bound, True)
         for name, bound in zip(ESTIMATES, (20_000, 10_000, 5_000, 1_000), strict=True)
     ),
+    Goal("a million Doppler gains, CPU s", ("gains wsim",), lambda medians: medians["gains wsim"]["cpu_s"], 1.0, False),
     Goal("wsim --help, wall s", ("help wsim",), lambda medians: medians["help wsim"]["wall_s"], 0.5, False),
 ]
 
@@ -165,6 +167,8 @@ def measure_wsim(scenario: str, overrides: tuple[str, ...], executor: str) -> di
 
 
 def measure(workload: str, variant: str) -> dict[str, float]:
+    if workload == "gains":
+        return import_module("benchmarks.gains").measure()  # type: ignore[no-any-return]
     if workload in ESTIMATES:
         return measure_wsim(f"{workload}.toml", (), "null")
     training = TRAINING[workload]
@@ -210,6 +214,8 @@ def print_row(name: str, values: dict[str, float]) -> None:
         shown.append(f"accuracy {values['accuracy']:.4f}")
     if "messages" in values:
         shown.append(f"{values['messages']:9,.0f} messages, {values['messages_per_s']:9,.0f} a CPU second")
+    if "gains" in values:
+        shown.append(f"{values['gains']:9,.0f} gains")
     print(f"{name:26}", "   ".join(shown), flush=True)
 
 
@@ -226,7 +232,7 @@ def print_goals(medians: Medians) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description="wsim beside a plain and a hand-stacked loop")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", action="append", choices=[*TRAINING, *ESTIMATES, "help"], help="repeatable")
+    parser.add_argument("--only", action="append", choices=[*TRAINING, *ESTIMATES, *OTHERS], help="repeatable")
     parser.add_argument("--json", type=Path, help="write the medians to this file")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a goal is missed")
     parser.add_argument("--one", nargs=2, metavar=("WORKLOAD", "VARIANT"), help=argparse.SUPPRESS)
@@ -235,7 +241,7 @@ def main() -> None:
         print(json.dumps(measure(*arguments.one)))
         return
     medians: Medians = {}
-    for workload in arguments.only or [*TRAINING, *ESTIMATES, "help"]:
+    for workload in arguments.only or [*TRAINING, *ESTIMATES, *OTHERS]:
         if workload in TRAINING and TRAINING[workload].needs_data and not os.environ.get("WSIM_DATA"):
             print(f"{workload:26} left out: WSIM_DATA names no folder with the data", flush=True)
             continue

@@ -56,5 +56,5 @@ def test_the_loop_on_mnist_trains_what_the_scenario_trains(tmp_path: Path, monke
 
 def test_goals_name_what_is_measured() -> None:
     names = {f"{name} {variant}" for name, training in run.TRAINING.items() for variant in training.variants}
-    names |= {f"{name} wsim" for name in (*run.ESTIMATES, "help")}
+    names |= {f"{name} wsim" for name in (*run.ESTIMATES, *run.OTHERS)}
     assert {need for goal in run.GOALS for need in goal.needs} <= names
