@@ -168,7 +168,7 @@ def measure_wsim(scenario: str, overrides: tuple[str, ...], executor: str) -> di
 
 def measure(workload: str, variant: str) -> dict[str, float]:
     if workload == "gains":
-        return import_module("benchmarks.gains").measure()  # type: ignore[no-any-return]
+        return import_module("benchmarks.gains").measure()
     if workload in ESTIMATES:
         return measure_wsim(f"{workload}.toml", (), "null")
     training = TRAINING[workload]

@@ -65,6 +65,10 @@ class StudyError(WsimError):
         self.exit_code = exit_code
 
 
+class ValidationFailed(WsimError):
+    """Models that are farther from theory than they may be."""
+
+
 def one_line(text: str) -> str:
     """The text with every line break and control character turned into a blank, so that it prints as one line."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())

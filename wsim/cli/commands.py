@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wsim.cli import catalog, results, running, study
+from wsim.cli import catalog, results, running, study, validation
 
 app = typer.Typer(
     name="wsim",
@@ -42,6 +42,10 @@ COMMANDS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {  # in the or
     ),
     "show": (results.show, ("wsim show outputs/quickstart-s1.h5",)),
     "plot": (results.plot, ("wsim plot outputs/quickstart-s1.h5 --out quickstart.pdf",)),
+    "validate": (
+        validation.validate,
+        ("wsim validate", "wsim validate --full --only doppler --out outputs/validation_full"),
+    ),
     "list": (catalog.list_items, ("wsim list", "wsim list learners --json")),
     "schema": (catalog.schema, ("wsim schema > wsim.schema.json",)),
 }

@@ -1,0 +1,1 @@
+"""`wsim validate`: the models beside closed forms, with standard errors. Subjects are listed in `registry`."""

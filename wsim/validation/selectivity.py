@@ -1,0 +1,40 @@
+"""Gains over frequency: the covariance of the power of two blocks, |r(df)|^2 for Rayleigh taps.
+
+Exponential profile of r.m.s. delay spread s: r(df) = 1/(1 + j 2 pi df s). TDL-A and TDL-C: sum_l P_l exp(-j 2 pi df tau_l).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from channels.delay_profile import DelayProfile, ExponentialProfile, TappedDelayLine
+from channels.fading import Rayleigh
+from wsim.validation import worlds
+from wsim.validation.comparison import Comparison, of_samples
+
+NUM_NODES, NUM_BLOCKS_OF_TIME = 40, 50
+SPREAD_S, BLOCK_HZ = 1e-6, 60e3
+STEPS = (1, 3, 6)
+
+
+def comparisons(effort: int) -> Iterator[Comparison]:
+    profiles: dict[str, DelayProfile] = {
+        "exponential profile": ExponentialProfile(SPREAD_S),
+        "TDL-A": TappedDelayLine("tdl_a", SPREAD_S),
+        "TDL-C": TappedDelayLine("tdl_c", SPREAD_S),
+    }
+    tx, rx = worlds.all_pairs(NUM_NODES)
+    for name, profile in profiles.items():
+        world = worlds.channel(worlds.standing(NUM_NODES), fading=Rayleigh(), delay_profile=profile)
+        mean = 10 ** (world.mean_gain_db(tx, rx, 0.0) / 10)
+        power = (
+            world.gain_per_block(tx, rx, 0, NUM_BLOCKS_OF_TIME * effort, max(STEPS) + 1, BLOCK_HZ) / mean[:, None, None]
+        )
+        for step in STEPS:
+            products = (power[:, :, step] - 1) * (power[:, :, 0] - 1)
+            expected = abs(profile.correlation(np.array(step * BLOCK_HZ))) ** 2
+            product = 2 * np.pi * step * BLOCK_HZ * SPREAD_S
+            quantity = f"covariance of the power at 2 pi df s = {product:.2f}"
+            yield of_samples(f"{name}, Rayleigh blocks", quantity, products.mean(axis=1), float(expected), 0.05)
