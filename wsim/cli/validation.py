@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from wsim.cli.options import Json
 from wsim.cli.output import PLAIN, print_json, stderr
 from wsim.cli.running import prepare
 from wsim.errors import ValidationFailed
+
+if TYPE_CHECKING:
+    from wsim.validation.runner import Row
 
 
 def validate(
@@ -50,15 +54,19 @@ def validate(
     console.print(runner.summary(rows), **PLAIN)
 
 
-def _print(rows) -> None:  # type: ignore[no-untyped-def]
+def _print(rows: Sequence[Row]) -> None:
+    """A heading a model, then a line a comparison."""
     from rich.console import Console
-    from rich.table import Table
 
-    from wsim.validation.runner import HEAD
-
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in HEAD[1:]:
-        table.add_column(name, justify="left" if name in ("model", "quantity", "verdict") else "right")
+    console = Console()
+    width = max(len(row.comparison.quantity) for row in rows)
+    heads = f"  {'':{width}} {'measured':>10} {'expected':>10} {'error':>9} {'tolerance':>9} verdict"
+    console.print(heads, **PLAIN)
+    model = ""
     for row in rows:
-        table.add_row(*row.cells[1:], style=None if row.comparison.passed else "bold red")
-    Console().print(table)
+        if row.comparison.model != model:
+            model = row.comparison.model
+            console.print(model, style="bold", **PLAIN)
+        _, _, quantity, measured, expected, error, tolerance, verdict = row.cells
+        line = f"  {quantity:{width}} {measured:>10} {expected:>10} {error:>9} {tolerance:>9} {verdict}"
+        console.print(line, style=None if row.comparison.passed else "bold red", **PLAIN)

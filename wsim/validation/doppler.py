@@ -69,7 +69,7 @@ def _of_gains(name: str, law: Fading, paths: list[Any], effort: int, num_ends: i
         products.append((h[:, 1:] * h[:, :1].conj()).real)
     found = np.concatenate(products)
     for j, lag in enumerate(LAGS):
-        quantity = f"autocorrelation after {lag:g} wavelengths"
+        quantity = f"autocorrelation, {lag:g} wavelengths"
         yield of_samples(f"{name}, Doppler", quantity, found[:, j], _j0(lag) ** num_ends, 0.02)
 
 
@@ -81,7 +81,7 @@ def _of_powers(name: str, law: Fading, paths: list[Any], effort: int, theory: li
         products.append((power[:, 1:] - 1) * (power[:, :1] - 1))
     found = np.concatenate(products)
     for j, (lag, expected) in enumerate(zip(LAGS, theory, strict=True)):
-        quantity = f"autocovariance of the power after {lag:g} wavelengths"
+        quantity = f"power covariance, {lag:g} wavelengths"
         yield of_samples(f"{name}, Doppler", quantity, found[:, j], expected, 0.03)
 
 
@@ -102,13 +102,13 @@ def _crossings(effort: int, num_sinusoids: int, tolerance: float) -> Iterator[Co
         expected = np.sqrt(2 * np.pi) * level * np.exp(-(level**2))
         where = f"{20 * np.log10(level):.1f} dB"
         name = f"Rayleigh, Doppler, {num_sinusoids} sinusoids"
-        yield of_samples(name, f"level crossings a Doppler cycle at {where}", rate, expected, tolerance * expected)
+        yield of_samples(name, f"crossings a cycle, level {where}", rate, expected, tolerance * expected)
         share = below.mean(axis=1)
         fade = share.mean() / rate.mean()
         residual = (share - fade * rate) / rate.mean()  # of the ratio of two means
         samples = fade + residual
         expected = (np.exp(level**2) - 1) / (level * np.sqrt(2 * np.pi))
-        yield of_samples(name, f"mean fade in Doppler cycles at {where}", samples, expected, tolerance * expected)
+        yield of_samples(name, f"mean fade in cycles, level {where}", samples, expected, tolerance * expected)
 
 
 def _moving(paths: list[Any], law: Fading, number: int) -> Channel:

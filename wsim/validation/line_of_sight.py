@@ -33,4 +33,4 @@ def comparisons(effort: int) -> Iterator[Comparison]:
     for i, d in enumerate(DISTANCES_M):
         expected = 18 / d + np.exp(-d / 36) * (1 - 18 / d)
         samples = np.array(shares)[:, i]
-        yield of_samples("line-of-sight field, UMi", f"share with line of sight at {d:g} m", samples, expected, 0.03)
+        yield of_samples("line-of-sight field, UMi", f"share in sight at {d:g} m", samples, expected, 0.03)

@@ -33,7 +33,7 @@ def comparisons(effort: int) -> Iterator[Comparison]:
     for t_s in (0.0, LATER_S):
         radius = np.hypot(*positions.at(nodes, t_s)[:, :2].T) / RADIUS_M
         for r in RADII:
-            quantity = f"share within {r:g} of the radius at {t_s:g} s"
+            quantity = f"share within {r:g} R at {t_s:g} s"
             inside = (radius < r).astype(np.float64)
             yield of_samples("random waypoint", quantity, inside, within[round(r * 1000) - 1], 0.02)
     path = positions.travelled_m(nodes, np.array([LATER_S, LATER_S + 10.0]))

@@ -30,8 +30,8 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """As people read it."""
         c = self.comparison
-        numbers = (c.measured, c.expected, c.standard_error, c.tolerance)
-        return self.subject, c.model, c.quantity, *(f"{number:.4g}" for number in numbers), c.verdict
+        values = (f"{c.measured:.4g}", f"{c.expected:.4g}", f"{c.standard_error:.2g}", f"{c.tolerance:.2g}")
+        return self.subject, c.model, c.quantity, *values, c.verdict
 
 
 def compare(subjects: Sequence[str] = (), full: bool = False, on_row: Callable[[Row], None] | None = None) -> list[Row]:

@@ -36,5 +36,5 @@ def comparisons(effort: int) -> Iterator[Comparison]:
             products = (power[:, :, step] - 1) * (power[:, :, 0] - 1)
             expected = abs(profile.correlation(np.array(step * BLOCK_HZ))) ** 2
             product = 2 * np.pi * step * BLOCK_HZ * SPREAD_S
-            quantity = f"covariance of the power at 2 pi df s = {product:.2f}"
+            quantity = f"power covariance, 2 pi df s = {product:.2f}"
             yield of_samples(f"{name}, Rayleigh blocks", quantity, products.mean(axis=1), float(expected), 0.05)

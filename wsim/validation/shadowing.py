@@ -22,7 +22,7 @@ def comparisons(effort: int) -> Iterator[Comparison]:
     law = Shadowing(SIGMA_DB, CORRELATION_M)
     station = [[_at_station(law, key, distance) for key in range(NUM_FIELDS * effort)] for distance in DISTANCES]
     for distance, per_field in zip(DISTANCES, station, strict=True):
-        quantity = f"autocorrelation at {distance:g} correlation distances"
+        quantity = f"autocorrelation, d/d_corr = {distance:g}"
         yield of_samples("shadowing, one field a station", quantity, np.array(per_field), np.exp(-distance), 0.03)
     worst = 0.0
     for separation in SEPARATIONS:
@@ -31,9 +31,9 @@ def comparisons(effort: int) -> Iterator[Comparison]:
             forth, back = _between_devices(law, key, separation)
             worst = max(worst, float(np.abs(forth - back).max()))
             squares.append(float(np.square(forth).mean()) / SIGMA_DB**2)
-        quantity = f"variance over sigma^2 at {separation:g} correlation distances"
+        quantity = f"variance/sigma^2, d/d_corr = {separation:g}"
         yield of_samples("shadowing between devices", quantity, np.array(squares), 1.0, 0.03)
-    yield of_value("shadowing between devices", "largest difference of the two directions, dB", worst, 0.0, 1e-9)
+    yield of_value("shadowing between devices", "asymmetry at most, dB", worst, 0.0, 1e-9)
 
 
 def _at_station(law: Shadowing, key: int, distance: float) -> float:

@@ -77,13 +77,13 @@ def comparisons(effort: int) -> Iterator[Comparison]:
     for mac, num_devices, share in (("fdma", 1, 1), ("fdma", 4, 4), ("tdma", 4, 1)):
         measured = _seconds(mac, num_devices, snr_db)
         rate = BANDWIDTH_HZ * math.log2(1 + snr * share) / num_devices
-        what = "one device" if num_devices == 1 else f"{num_devices} devices share"
+        what = "one device" if num_devices == 1 else f"{num_devices} devices"
         yield of_value(f"transfer, {mac}", f"{what}: seconds", measured, bits / rate, 1e-6 * bits / rate)
     capacity = float(special.exp1(1 / snr) * np.exp(1 / snr) / np.log(2))
     expected = bits / (BANDWIDTH_HZ * capacity)
     fading = f'{{ kind = "rayleigh", block_s = {BLOCK_S} }}'
     times = np.array([_seconds("tdma", 1, snr_db, fading, seed) for seed in range(NUM_RUNS * effort)])
-    yield of_samples("transfer, Rayleigh blocks", "over a thousand blocks: seconds", times, expected, 0.03 * expected)
+    yield of_samples("transfer, Rayleigh blocks", "over 1,200 blocks: seconds", times, expected, 0.03 * expected)
     ergodic = _seconds("tdma", 1, snr_db, '{ kind = "rayleigh", correlation = "ergodic" }')
     yield of_value("transfer, ergodic", "one device: seconds", ergodic, expected, 1e-4 * expected)
 
