@@ -32,9 +32,10 @@ def draw_scene(scene: Scene) -> Figure:
     axis: Any = figure.subplots()
     _draw_coverage(figure, axis, scene)
     _draw_area(axis, scene)
+    width = float(np.clip(20 / max(len(scene.streets_m), 1), 0.4, 2.5))
     for street in scene.streets_m.tolist():
         for points in (([street, street], scene.streets_m[[0, -1]]), (scene.streets_m[[0, -1]], [street, street])):
-            axis.plot(*points, color="white", linewidth=2.5, alpha=0.8, zorder=1.5)
+            axis.plot(*points, color="white", linewidth=width, alpha=0.8, zorder=1.5)
     _draw_links(axis, scene)
     _draw_nodes(axis, scene)
     axis.set_aspect("equal")
@@ -42,7 +43,7 @@ def draw_scene(scene: Scene) -> Figure:
     axis.set_ylim(scene.y_m[0], scene.y_m[-1])
     axis.set_xlabel("x [m]")
     axis.set_ylabel("y [m]")
-    num_devices = f"{scene.num_devices} devices" if scene.num_devices != 1 else "1 device"
+    num_devices = f"{scene.num_devices:,} devices" if scene.num_devices != 1 else "1 device"
     figure.suptitle(f"{scene.name}: {num_devices} at {scene.time_s:g} s", fontsize=14)
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), **TIGHT)
@@ -107,15 +108,16 @@ def _draw_links(axis: Axes, scene: Scene) -> None:
     alpha = float(np.clip(200 / len(scene.edges), 0.08, 0.75))
     lines = LineCollection(list(scene.place_m[scene.edges]), colors=INK, linewidths=0.8, alpha=alpha, zorder=2)
     axis.add_collection(lines)
-    axis.plot([], [], color=GRAY, linewidth=1, label=f"{len(scene.edges)} links")
+    axis.plot([], [], color=GRAY, linewidth=1, label=f"{len(scene.edges):,} links")
 
 
 def _draw_nodes(axis: Axes, scene: Scene) -> None:
     size = float(np.clip(3000 / scene.num_devices, 4, 45))
+    edge = 0.5 if size > 10 else 0.0
     for number, name in enumerate(scene.group_names):
         x, y = scene.place_m[: scene.num_devices][scene.group == number].T
         color = GROUP_COLORS[(number + 1) % len(GROUP_COLORS)]  # orange first: the shades are blue
-        axis.scatter(x, y, s=size, color=color, edgecolors="white", linewidths=0.5, zorder=3, label=short(name))
+        axis.scatter(x, y, s=size, color=color, edgecolors="white", linewidths=edge, zorder=3, label=short(name))
     x, y = scene.place_m[scene.num_devices :].T
     if len(x):
         label = "station" if len(x) == 1 else f"{len(x)} stations"
