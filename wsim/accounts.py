@@ -202,6 +202,17 @@ class Radios:
         state[RX, node] += receiving
         self.tx_j[node] -= (accessing + receiving) * self.tx_w[node] / NS_PER_S
 
+    def several_stalled(self, nodes: np.ndarray, stalled_ns: np.ndarray) -> None:
+        """`stalled` for several nodes, each named once."""
+        state = self.state_ns
+        accessing = np.minimum(stalled_ns, state[TX, nodes])
+        receiving = np.minimum(stalled_ns - accessing, state[BOTH, nodes])
+        state[TX, nodes] -= accessing
+        state[ACCESS, nodes] += accessing
+        state[BOTH, nodes] -= receiving
+        state[RX, nodes] += receiving
+        self.tx_j[nodes] -= (accessing + receiving) * self.tx_w[nodes] / NS_PER_S
+
     def set_power(self, node: int, now_ns: int, tx_w: float) -> None:
         """Change the watts drawn on the air from now on."""
         self.settle_one(node, now_ns)

@@ -28,6 +28,7 @@ from wsim.mac.transfer import Transfer
 if TYPE_CHECKING:
     from wsim.mac.interference import InterferenceLog
 
+MANY_STALLED = 8  # from here on one array operation is cheaper than a loop
 _STATIC_SPAN_NS = float(1 << 60)
 
 
@@ -343,17 +344,29 @@ class Carrier:
             stalled_ns = (self._rate <= 0.0) * (min(elapsed, self._end_ns) - since) * self._allotment.time_share
         else:
             stalled_ns = self._cells.stalled_ns(since, elapsed) * self._allotment.time_share
-        for i in np.flatnonzero(stalled_ns).tolist():
+        those = np.flatnonzero(stalled_ns)
+        if not self._allotment.uniform:
+            n = len(self._active)
+            self._on_air_ns[:n] -= stalled_ns
+            self._on_hz_ns[:n] -= stalled_ns * self._allotment.band_hz
+            if len(those) >= MANY_STALLED:
+                self._radios_stalled(np.array([self._active[i].tx for i in those.tolist()]), stalled_ns[those])
+                return
+        for i in those.tolist():
             transfer = self._active[i]
             if self._allotment.uniform:
                 transfer.airtime_ns -= float(stalled_ns[i])
                 transfer.hz_ns -= float(stalled_ns[i]) * self._allotment.band_hz
-            else:
-                self._on_air_ns[i] -= stalled_ns[i]
-                self._on_hz_ns[i] -= stalled_ns[i] * np.broadcast_to(self._allotment.band_hz, len(self._active))[i]
             if transfer.tx < self._first_station:
                 self._radios.settle_one(transfer.tx, now_ns)
                 self._radios.stalled(transfer.tx, round(float(stalled_ns[i])))
+
+    def _radios_stalled(self, senders: np.ndarray, stalled_ns: np.ndarray) -> None:
+        """Tell the radios of several senders, each of which has one transfer on the air; base stations aside."""
+        devices = senders < self._first_station
+        for sender in senders[devices].tolist():
+            self._radios.settle_one(sender, self._clock.now_ns)
+        self._radios.several_stalled(senders[devices], np.rint(stalled_ns[devices]))
 
     def _replan(self, call: Call) -> None:
         """The set changed, or the cells ahead are used up: divide the carrier anew and find who finishes first."""
