@@ -15,7 +15,9 @@ from channels.path_loss import UmiStreetCanyon
 from channels.random_waypoint import RandomWaypoint
 from wsim import cli
 from wsim.errors import ResultError
-from wsim.validation import comparison, fading, registry, runner
+from wsim.mac.interference import InterferenceAhead
+from wsim.scenario.compute import Compute
+from wsim.validation import comparison, fading, interference, registry, runner
 from wsim.validation.comparison import Comparison, of_samples
 
 
@@ -116,3 +118,15 @@ def test_unknown_subject_is_one_clear_line() -> None:
     with pytest.raises(ResultError, match=r"unknown subject \(doppler\?\), known: fading"):
         runner.compare(["dopler"])
     assert cli.execute(["validate", "--only", "dopler"]) == 2
+
+
+def test_interference_that_is_left_out_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(InterferenceAhead, "_over_interference", lambda self, own, others: own)
+    monkeypatch.setattr(interference, "NUM_FIELDS", 300)
+    assert len(failed("interference")) == 2  # the same levels for given places and for the field
+
+
+def test_a_capacitance_that_is_1_percent_off_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    watts = Compute.watts
+    monkeypatch.setattr(Compute, "watts", lambda self, speed: 1.01 * watts(self, speed))
+    assert failed("computing") == {"joules of a job"}

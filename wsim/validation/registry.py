@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from wsim.validation import doppler, fading, line_of_sight, mobility, selectivity, shadowing, transfers
+from wsim.validation import (
+    computing,
+    doppler,
+    fading,
+    interference,
+    line_of_sight,
+    mobility,
+    selectivity,
+    shadowing,
+    transfers,
+)
 from wsim.validation.comparison import Comparison
 
 Subject = Callable[[int], Iterator[Comparison]]
@@ -21,5 +31,7 @@ SUBJECTS: dict[str, Subject] = {
     "shadowing": shadowing.comparisons,
     "line_of_sight": line_of_sight.comparisons,
     "mobility": mobility.comparisons,
+    "interference": interference.comparisons,
     "transfers": transfers.comparisons,
+    "computing": computing.comparisons,
 }
