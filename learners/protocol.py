@@ -153,7 +153,9 @@ class Send(NamedTuple):
     """Send `payload` to `to` (an id or several), after the processor's time for `payload.flops` (none: at once).
     broadcast: one transmission for all of them, else one unicast each.
     expires_s: what has not arrived by then is dropped (None: the scenario's transport default).
-    analog: an uncoded over-the-air transmission of num_values real numbers instead of packets."""
+    analog: an uncoded over-the-air transmission of num_values real numbers instead of packets. analog_snr_db: the sender lowers
+    its power until it arrives with this SNR, or is silent (the message's coefficient is 0) where its power does not reach;
+    None: full power."""
 
     to: int | Sequence[int]
     kind: str
@@ -162,6 +164,7 @@ class Send(NamedTuple):
     broadcast: bool = False
     expires_s: float | None = None
     analog: bool = False
+    analog_snr_db: float | None = None
 
 
 class Receive(NamedTuple):

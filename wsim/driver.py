@@ -297,6 +297,7 @@ class Driver:
                 degree,
                 request.expires_s,
                 request.analog,
+                request.analog_snr_db,
             )
             for receivers in groups
         ]

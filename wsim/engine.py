@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from channels.path_loss.ranges import OutsideModelError
+from channels.units import w_to_dbm
 from learners.protocol import SERVER
 from wsim.accounts import Processors, Radios
 from wsim.battery import Batteries
@@ -183,6 +184,7 @@ class Run:
             self.driver.deliver,
             self.driver.resolved,
             self.cells,
+            self._scaled_tx_w,
         )
         self.driver.transport = self.transport
         self._add_nodes()
@@ -201,6 +203,11 @@ class Run:
             raise
         except ValueError as error:
             raise ScenarioError(f"{_source(self.loaded)}: {error}") from None
+
+    def _scaled_tx_w(self, node: int, power: float) -> float:
+        """Watts that a node draws on the air with this part of its present radiated power."""
+        dbm = float(w_to_dbm(self.world.links.tx_power_w[node] * power))
+        return self.world.tx_w_of_dbm(node, dbm)
 
     # -- building ------------------------------------------------------------------------------------------------------
 

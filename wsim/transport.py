@@ -61,7 +61,7 @@ class Flight:
 
     __slots__ = (
         "analog_since_ns", "arrived", "attempts", "broadcast", "cause", "certain", "coefficients", "degree", "efficiency",
-        "expiry", "gone", "heard", "kind", "message", "number", "payload", "pending",
+        "expiry", "full_tx_w", "gone", "heard", "kind", "message", "number", "payload", "pending",
         "receivers", "reliability", "round", "segmentation", "sender", "sending", "station", "transfer",
     )  # fmt: skip
 
@@ -85,6 +85,9 @@ class Flight:
         self.degree = 0
         self.coefficients: np.ndarray | None = None  # [num_receivers] amplitude gains of an analog send
         self.analog_since_ns: int | None = None  # while an analog send is on the air
+        self.full_tx_w: float | None = (
+            None  # watts that its sender draws at full power, where it lowers its power for it
+        )
         self.reliability = "none"
         self.certain = False  # no packet can be lost
         self.segmentation: Segmentation = None  # type: ignore[assignment]  # set by Transport.send
@@ -129,7 +132,9 @@ class Transport:
         deliver: Deliver,
         resolved: Callable[[Flight, bool], None],
         cells: Cells | None = None,
+        scaled_tx_w: Callable[[int, float], float] | None = None,
     ) -> None:
+        """scaled_tx_w: (node, part of its present radiated power) -> watts drawn on the air."""
         self._config = config
         self._clock = clock
         self._links = links
@@ -141,6 +146,7 @@ class Transport:
         self._deliver = deliver
         self._resolved = resolved
         self._cells = cells
+        self._scaled_tx_w = scaled_tx_w or (lambda node, power: float(radios.tx_w[node]))
         self._forced_streams: dict[tuple[int, int], np.random.Generator] = {}
         self._number = 0
         self._in_latency = 0  # through the medium, not yet handed over
@@ -190,6 +196,7 @@ class Transport:
         degree: int,
         expires_s: float | None,
         analog: bool = False,
+        analog_snr_db: float | None = None,
     ) -> Flight:
         config = self._config
         self._number += 1
@@ -198,7 +205,7 @@ class Transport:
         if analog:
             if self._cells is not None:
                 raise SimulationError("analog sends need one cell, this scenario has [cells]")
-            return self._send_analog(flight)
+            return self._send_analog(flight, analog_snr_db)
         flight.reliability = config.broadcast_reliability if broadcast else config.unicast_reliability
         flight.certain = not broadcast and not config.fixed_rate and config.forced_loss is None
         parts = flight.segmentation = segment(payload.num_bits, config.mtu_bytes, config.header_bytes)
@@ -269,23 +276,34 @@ class Transport:
         self._attempt(flight, None)
         return flight.number
 
-    def _send_analog(self, flight: Flight) -> Flight:
+    def _send_analog(self, flight: Flight, snr_db: float | None) -> Flight:
         """Uncoded: two real values a complex symbol, one symbol a hertz and second over the whole band, superposed at the
-        receiver. No packets, no bits, no expiry; coefficients are amplitudes in units of the receiver's noise.
+        receiver. No packets, no bits, no expiry; coefficients are amplitudes in units of the receiver's noise. With snr_db the
+        sender inverts its channel, which it knows, by lowering its power; who cannot reach it is silent and draws nothing for it.
 
         It is on a band of its own beside the digital traffic, so all radios that take part must be full duplex."""
         links, sender, receivers = self._links, flight.sender, np.array(flight.receivers)
         if not (self._radios.full_duplex[sender] and self._radios.full_duplex[receivers].all()):
             raise SimulationError('analog sends need mac = "ideal" or a cell with duplex = "fdd"')
         cn0 = links.cn0(np.full(len(receivers), sender), receivers, links.cell_at(self._clock.now_ns), 1)[:, 0]
-        flight.coefficients = np.sqrt(cn0 / self._config.bandwidth_hz)
+        snr = cn0 / self._config.bandwidth_hz
+        power = 1.0
+        if snr_db is not None:
+            target = 10.0 ** (snr_db / 10.0)
+            power = target / float(snr.min())
+            power = power if power <= 1.0 + 1e-12 else 0.0
+        flight.coefficients = np.sqrt(snr * power)
         self._ledger.transmission(sender, 0, 0, len(receivers), 0)
         self._ledger.trace(self._clock.now_ns, "analog", sender, *flight.receivers, flight.kind, flight.round)
         self.live[flight.number] = flight
         symbols = -(-flight.payload.num_values // 2)
         duration_ns = to_ns(symbols / self._config.bandwidth_hz)
-        flight.analog_since_ns = self._clock.now_ns
-        self._on_air(flight, 1.0)
+        if power > 0.0:
+            flight.analog_since_ns = self._clock.now_ns
+            if power < 1.0:
+                flight.full_tx_w = float(self._radios.tx_w[sender])
+                self._radios.set_power(sender, self._clock.now_ns, self._scaled_tx_w(sender, power))
+            self._on_air(flight, 1.0)
         self._clock.after(duration_ns, self._analog_done, flight)
         return flight
 
@@ -300,9 +318,13 @@ class Transport:
         self._close(flight, True)
 
     def _end_analog(self, flight: Flight) -> None:
-        """Book its time on the air."""
+        """Book its time on the air: none for who was silent."""
+        if flight.analog_since_ns is None:
+            return
         self._on_air(flight, -1.0)
-        on_air_ns = self._clock.now_ns - (flight.analog_since_ns or 0)
+        if flight.full_tx_w is not None:
+            self._radios.set_power(flight.sender, self._clock.now_ns, flight.full_tx_w)
+        on_air_ns = self._clock.now_ns - flight.analog_since_ns
         self._ledger.on_air(flight.sender, 0, on_air_ns, self._config.bandwidth_hz)
         flight.analog_since_ns = None
 

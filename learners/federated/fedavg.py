@@ -18,7 +18,8 @@ copy of the global model; momentum, schedules and augmentation. With update = "d
     d_i = w_i - w,    w <- w + sum_i p_i d_i
 
 the same in exact arithmetic; it is what lossy codecs are made for (a missing coordinate is no change), and what error
-feedback needs. Codecs that are for differences only (top-k) carry the uplink: the model travels down in float32 then.
+feedback needs. Codecs that are for differences only (top-k) carry the uplink: the model travels down in float32 then. With
+uplink = "aircomp" the differences superpose on the air instead, see `learners.federated.aircomp`.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from learners.averaging import add_average, add_average_masked, average, average
 from learners.compression.codec import differences_only, error_feedback
 from learners.compression.error_feedback import ErrorFeedback, minus
 from learners.compression.float32 import Float32
+from learners.federated import aircomp
 from learners.federated.participation import newest_download, sample_clients
 from learners.fields import check_choice, check_count, check_number
 from learners.local_sgd import LocalSgd
 from learners.protocol import SERVER, Compute, Node, Program, Receive, Received, Report, Send, Service, Value, rounds
-from learners.quantities import Count, Seconds
+from learners.quantities import Count, Decibel, Seconds
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,16 @@ class FedAvg(LocalSgd):
     clients_per_round: K, all where not given. deadline_s: of a round, from the server's send; not given: waits for everyone.
     server_weights: "samples" (p above) or "uniform". downlink: "unicast" or "broadcast".
     update: what a client sends, its "model", the "difference" to the one that it got, or "auto", the model unless the codec is
-    for differences or has error feedback."""
+    for differences or has error feedback. uplink: "digital", or "aircomp", an over-the-air sum of uncoded differences. aircomp_snr_db:
+    receive SNR that all clients align to; who cannot reach it is silent."""
 
     clients_per_round: Count | None = None
     deadline_s: Seconds | None = None
     server_weights: Literal["samples", "uniform"] = "samples"
     downlink: Literal["unicast", "broadcast"] = "unicast"
     update: Literal["auto", "model", "difference"] = "auto"
+    uplink: Literal["digital", "aircomp"] = "digital"
+    aircomp_snr_db: Decibel = 10.0
 
     uses_server: ClassVar[bool] = True
     synchronous: ClassVar[bool] = True
@@ -65,6 +70,12 @@ class FedAvg(LocalSgd):
         check_choice("update", self.update, ("auto", "model", "difference"))
         if not self.sends_differences and self._wants_differences:
             raise ValueError(f"update = {self.update!r}: the codec is for differences here")
+        check_choice("uplink", self.uplink, ("digital", "aircomp"))
+        if self.uplink == "aircomp" and (self._wants_differences or self.update == "model" or not self._by_samples):
+            raise ValueError(
+                "uplink = 'aircomp': sends uncoded differences weighted by samples: server_weights = \"samples\", update = "
+                '"auto", and for the downlink a codec for models, without error feedback'
+            )
 
     @property
     def sends_differences(self) -> bool:
@@ -75,8 +86,14 @@ class FedAvg(LocalSgd):
     def _wants_differences(self) -> bool:
         return differences_only(self.codec) or error_feedback(self.codec)
 
+    @property
+    def _by_samples(self) -> bool:
+        return self.server_weights == "samples"
+
     def program(self, node: Node) -> Program | Service:
-        return self._server(node) if node.id == SERVER else Service(self._client(node))
+        if node.id == SERVER:
+            return self._server(node)
+        return Service(self._client(node) if self.uplink == "digital" else self._air_client(node))
 
     def _server(self, node: Node) -> Program:
         codec = Float32() if differences_only(self.codec) else self.codec
@@ -86,14 +103,17 @@ class FedAvg(LocalSgd):
             yield Send(
                 clients,
                 "model",
-                k,
+                k if self.uplink == "digital" else 2 * k,
                 codec.payload(w, node),
                 broadcast=self.downlink == "broadcast",
                 expires_s=self.deadline_s,
             )
-            updates = yield Receive(clients, "update", k, timeout_s=self.deadline_s)
-            if updates.messages:
-                w = yield self._aggregate(node, w, updates)
+            if self.uplink == "aircomp":
+                w = yield from aircomp.collect(node, w, k, clients, self.deadline_s)
+            else:
+                updates = yield Receive(clients, "update", k, timeout_s=self.deadline_s)
+                if updates.messages:
+                    w = yield self._aggregate(node, w, updates)
             yield Report("model", w)
 
     def _client(self, node: Node) -> Program:
@@ -112,9 +132,28 @@ class FedAvg(LocalSgd):
                 payload = self.codec.payload(update, node)
                 yield Send([SERVER], "update", model.round, payload, expires_s=self.deadline_s)
 
+    def _air_client(self, node: Node) -> Program:
+        w = node.initial_parameters
+        difference: Value | None = None  # of the round that is under way
+        k = -1
+        while True:
+            messages = (yield Receive([SERVER], "model", count=1)).messages
+            messages += (yield Receive(None, "model", timeout_s=0)).messages
+            message = max(messages, key=lambda message: message.round)
+            if message.round == 2 * k + 1 and difference is not None:
+                yield from aircomp.speak(node, difference, message, self.aircomp_snr_db)
+                difference = None
+            elif message.round % 2 == 0:
+                k = message.round // 2
+                w = message.data if message.mask is None else (yield Compute(fill, (message.data, message.mask, w)))
+                yield Report("model", w)
+                trained = yield from self.train(node, w, k, self.batches(node))
+                yield Report("after_local_training", trained)
+                difference = yield Compute(minus, (trained, w))
+                yield from aircomp.announce(node, difference, k, self.deadline_s)
+
     def _aggregate(self, node: Node, w: Value, updates: Received) -> Compute:
-        by_samples = self.server_weights == "samples"
-        shares = node.tensor([node.samples_of[sender] if by_samples else 1 for sender in updates.senders])
+        shares = node.tensor([node.samples_of[sender] if self._by_samples else 1 for sender in updates.senders])
         masks = full_masks(updates)
         if self.sends_differences and masks is None:
             return Compute(add_average, (w, updates.data, shares))

@@ -111,3 +111,11 @@ def test_books_close_in_several_cells(pattern: str, handover: str) -> None:
     )
     for downlink in ("unicast", "broadcast"):
         ends(harsh("fedavg", "stop.simulated_s=1000", cells, f"algorithm.downlink={downlink}", *PATTERNS[pattern]))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_over_the_air_sums_go_on_among_those_who_are_there(pattern: str) -> None:
+    air = ["algorithm.uplink=aircomp", "algorithm.aircomp_snr_db=20.0", "stop.simulated_s=1000"]
+    for make in (calm, harsh):
+        record = ends(make("fedavg", *air, *PATTERNS[pattern]))
+        assert record.messages_sent > 0

@@ -26,7 +26,7 @@ from learners.data.dataset import Dataset
 from learners.data.digits import digits
 from learners.deferred import Op
 from learners.executors import BatchedExecutor
-from learners.federated import prototypes
+from learners.federated import aircomp, prototypes
 from learners.local_step import Rule, local_step
 from learners.task import Task, cross_entropy
 
@@ -66,6 +66,11 @@ def random_images(shape: tuple[int, ...]) -> Dataset:
 def vector(rng: np.random.Generator, task: Task) -> Tensor:
     """A random model [num_params]."""
     return torch.tensor(rng.standard_normal(task.num_params) * 0.1, dtype=task.dtype)
+
+
+def scalar(rng: np.random.Generator, task: Task) -> Tensor:
+    """A positive number."""
+    return torch.tensor(0.5 + rng.random(), dtype=task.dtype)
 
 
 def minibatch(rng: np.random.Generator, task: Task, size: int = BATCH_SIZE) -> tuple[Tensor, Tensor]:
@@ -164,6 +169,16 @@ MODULE_OPS: dict[Op, Job] = {
     topk.keep_largest: lambda rng, task: (vector(rng, task), task.num_params // 20, 32),
     topk.places_received: places_received_args,
     uniform.quantize: lambda rng, task: quantize_args(rng, task, 4, False, 1452),
+    aircomp.level: lambda rng, task: (vector(rng, task), scalar(rng, task)),
+    aircomp.largest: lambda rng, task: ([scalar(rng, task) for _ in range(int(rng.integers(1, 5)))],),
+    aircomp.normalized: lambda rng, task: (vector(rng, task), scalar(rng, task), scalar(rng, task)),
+    aircomp.add_heard: lambda rng, task: (
+        vector(rng, task),
+        *neighborhood(rng, task)[:2],
+        vector(rng, task),
+        scalar(rng, task),
+        scalar(rng, task),
+    ),
     prototypes.class_means: lambda rng, task: (table(rng, task), counts(rng, task)),
     prototypes.rows: lambda rng, task: (table(rng, task), held(rng, task)),
     prototypes.placed: placed_args,

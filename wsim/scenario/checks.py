@@ -305,6 +305,12 @@ def _algorithm(scenario: Scenario, learner: Any, source: str) -> None:
     ):
         says = f"{scenario.algorithm.name} sends nothing and never gets there; give rounds, simulated_s or energy_j"
         raise problem(source, ("stop", "air_bits"), says, value=stop.air_bits)
+    if chosen.get("uplink") == "aircomp":
+        if scenario.phy.duplex == "tdd" and find("mac", scenario.mac.kind).needs_server:
+            raise problem(source, ("phy", "duplex"), 'over-the-air sums need a band of their own; "fdd"', value="tdd")
+        if scenario.cells is not None:
+            says = "over-the-air sums are of one cell, this scenario has [cells]; digital"
+            raise problem(source, ("algorithm", "uplink"), says, value="aircomp")
     clients = chosen.get("clients_per_round")
     if isinstance(clients, int) and clients > scenario.num_devices:
         says = f"there are only {scenario.num_devices} devices"
