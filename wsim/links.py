@@ -9,7 +9,7 @@ array indices: devices first, the server (if any) last.
 
 With an ergodic fading law C/N0 is the mean and efficiency(SNR) the mean over the law (`channels.ergodic`): for transfers much
 longer than the coherence time. Broadcasts and fixed rates go by it, too: who can take the rate on average decodes it, and
-fading costs nobody a packet.
+fading costs nobody a packet. What other cells are heard with stands at its mean, too: the mean is over the wanted link alone.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def test_first_tap_k_of_the_tables_with_a_direct_path():
 def gains(mesh):
     """Gains over blocks without the local mean, [pairs, cells, blocks]; one antenna, 1,225 pairs of static nodes."""
 
-    def draw(law, profile, cells=20, blocks=9, block_hz=50e3, first_cell=0, **kwargs):
+    def draw(law, profile, cells=80, blocks=9, block_hz=50e3, first_cell=0, **kwargs):
         channel = mesh(50, fading=law, delay_profile=profile, shadowing=None, rx_antennas=[1] * 50, **kwargs)
         tx, rx = np.triu_indices(50, 1)
         mean = 10 ** (channel.mean_gain_db(tx, rx, 0.0) / 10)
@@ -58,7 +58,7 @@ def gains(mesh):
 @pytest.mark.parametrize("name", ["exponential", "tdl_a", "tdl_c"])
 @pytest.mark.parametrize("correlation", ["block", "doppler"])
 def test_power_correlation_over_frequency_is_that_of_the_profile(gains, name, correlation):
-    """cov(|h(f)|^2, |h(f + df)|^2) = |r(df)|^2, in standard errors over 1,225 links of 20 cells. Cells of Doppler fading 4
+    """cov(|h(f)|^2, |h(f + df)|^2) = |r(df)|^2, in standard errors over 1,225 links of 80 cells. Cells of Doppler fading 4
     periods apart are all but independent; its finite sum lowers the covariance by 1/N at most, with N = 64."""
     profile = ExponentialProfile(SPREAD_S) if name == "exponential" else TABLES[name]
     law = Rayleigh(correlation, num_sinusoids=64)
