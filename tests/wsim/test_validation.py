@@ -17,7 +17,7 @@ from wsim import cli
 from wsim.errors import ResultError
 from wsim.mac.interference import InterferenceAhead
 from wsim.scenario.compute import Compute
-from wsim.validation import comparison, fading, interference, registry, runner
+from wsim.validation import comparison, fading, interference, over_the_air, registry, runner
 from wsim.validation.comparison import Comparison, of_samples
 
 
@@ -124,6 +124,14 @@ def test_interference_that_is_left_out_fails(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(InterferenceAhead, "_over_interference", lambda self, own, others: own)
     monkeypatch.setattr(interference, "NUM_FIELDS", 300)
     assert len(failed("interference")) == 2  # the same levels for given places and for the field
+
+
+def test_a_truncation_at_another_gain_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Devices that go on 1 dB below what their power reaches."""
+    truncated = over_the_air.truncated_inversion
+    louder = 10**0.1
+    monkeypatch.setattr(over_the_air, "truncated_inversion", lambda gains, p, eta: truncated(gains, p * louder, eta))
+    assert {"kept fraction", "mean power over the budget"} <= failed("over_the_air")
 
 
 def test_a_capacitance_that_is_1_percent_off_fails(monkeypatch: pytest.MonkeyPatch) -> None:

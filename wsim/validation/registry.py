@@ -16,6 +16,7 @@ from wsim.validation import (
     interference,
     line_of_sight,
     mobility,
+    over_the_air,
     selectivity,
     shadowing,
     transfers,
@@ -32,6 +33,7 @@ SUBJECTS: dict[str, Subject] = {
     "line_of_sight": line_of_sight.comparisons,
     "mobility": mobility.comparisons,
     "interference": interference.comparisons,
+    "over_the_air": over_the_air.comparisons,
     "transfers": transfers.comparisons,
     "computing": computing.comparisons,
 }
