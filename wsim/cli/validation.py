@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def validate(
     full: Annotated[
-        bool, typer.Option("--full", help="16 times the samples: a quarter of the standard errors.")
+        bool, typer.Option("--full", help="16 times the samples, a quarter of the standard errors; some minutes.")
     ] = False,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="SUBJECT", help="Compare this subject only. Repeatable.")

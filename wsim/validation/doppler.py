@@ -95,15 +95,20 @@ def _crossings(effort: int, num_sinusoids: int, tolerance: float) -> Iterator[Co
     doppler_hz = 1 / WAVELENGTH_M
     times = np.arange(CYCLES * SAMPLES_A_CYCLE) / (SAMPLES_A_CYCLE * doppler_hz)
     law = Rayleigh("doppler", environment_speed_mps=0.0, num_sinusoids=num_sinusoids)
-    power = np.concatenate([worlds.unit_power(_moving(paths, law, i), near, far, times) for i in range(effort)])
+    crossed: dict[float, list[NDArray[np.float64]]] = {level: [] for level in LEVELS}
+    faded: dict[float, list[NDArray[np.float64]]] = {level: [] for level in LEVELS}
+    for i in range(effort):
+        power = worlds.unit_power(_moving(paths, law, i), near, far, times)
+        for level in LEVELS:
+            below = power < level**2
+            crossed[level].append((~below[:, :-1] & below[:, 1:]).sum(axis=1) / times[-1] / doppler_hz)
+            faded[level].append(below.mean(axis=1))
     for level in LEVELS:
-        below = power < level**2
-        rate = (~below[:, :-1] & below[:, 1:]).sum(axis=1) / times[-1] / doppler_hz
+        rate, share = np.concatenate(crossed[level]), np.concatenate(faded[level])
         expected = np.sqrt(2 * np.pi) * level * np.exp(-(level**2))
         where = f"{20 * np.log10(level):.1f} dB"
         name = f"Rayleigh, Doppler, {num_sinusoids} sinusoids"
         yield of_samples(name, f"crossings a cycle, level {where}", rate, expected, tolerance * expected)
-        share = below.mean(axis=1)
         fade = share.mean() / rate.mean()
         residual = (share - fade * rate) / rate.mean()  # of the ratio of two means
         samples = fade + residual
