@@ -181,7 +181,8 @@ class Recorder:
         cells = self._run.cells
         if cells is None:
             return []
-        return [f"{cells.num_stations} cells, {cells.num_handovers:,} hand-overs"]
+        one = cells.num_stations == 1
+        return ["1 cell" if one else f"{cells.num_stations} cells, {cells.num_handovers:,} hand-overs"]
 
 
 def _not_heard(plan: Plan, heard: Sequence[Series]) -> list[str]:

@@ -419,7 +419,7 @@ class Transport:
 
     def _clear(self, transfer: Transfer) -> bool:
         """On links that never change: every receiver decodes this rate all the time."""
-        hears_others = self._cells is not None and self._cells.interferes
+        hears_others = self._medium_of(transfer.flight.sender).interference is not None
         if transfer.efficiency is None or not self._links.static or hears_others:
             return transfer.efficiency is None
         band_hz = max(point[2] for point in transfer.history)

@@ -22,7 +22,8 @@ from tests.wsim.builders import (
     waits,
 )
 from tests.wsim.cellular import cells
-from wsim.engine import Run
+from wsim.engine import Run, simulate
+from wsim.scenario import load
 
 STATIONS = [(0.0, 0.0), (1000.0, 0.0)]
 SPEED_MPS = 20.0
@@ -166,3 +167,15 @@ def test_a_broadcast_under_way_is_heard_to_its_end_or_missed(handover: str, deli
     assert run.ledger.lost["departure"] == 1 - delivered
     by_node = run.ledger.sent_bits_by_node.tolist()
     assert by_node == [0, coded_bits(int(30 * rate)), 0]  # all of it by the station that began it
+
+
+def test_an_estimate_of_several_cells_is_the_run() -> None:
+    """Same events, bits and hand-overs with training and without."""
+    loaded = load(
+        "scenarios/radio/multi_cell_handover.toml", ["stop.rounds=2", "devices.0.count=8", "channel.bandwidth_hz=3e5"]
+    )
+    run, estimate = simulate(loaded), simulate(loaded, executor="null")
+    assert run.event_digest == estimate.event_digest
+    assert (run.on_air_bits, run.notes[-1]) == (estimate.on_air_bits, estimate.notes[-1])
+    assert "7 cells, 0 hand-overs" not in run.notes
+    assert any("hand-overs" in note for note in run.notes)

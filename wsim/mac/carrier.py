@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,10 +23,7 @@ from wsim.accounts import Radios
 from wsim.clock import NS_PER_S, REPLAN, Call, Clock
 from wsim.links import Links
 from wsim.mac.ahead import ChannelAhead
-from wsim.mac.transfer import Transfer
-
-if TYPE_CHECKING:
-    from wsim.mac.interference import InterferenceLog
+from wsim.mac.transfer import Interference, Transfer
 
 MANY_STALLED = 8  # from here on one array operation is cheaper than a loop
 _STATIC_SPAN_NS = float(1 << 60)
@@ -87,9 +84,10 @@ class Sharing(Protocol):
 
 class Carrier:
     """One band and the transfers on it. `server`: index of the node at one end of all of them (a base station, which may
-    serve several at once) or None; `server_sends`: this is its downlink. Nodes behind it are base stations as well."""
+    serve several at once) or None; `server_sends`: this is its downlink. Nodes behind it are base stations as well. `hears`: where
+    transfers hear each other, the channel ahead with that, and the log of who was on the air."""
 
-    interference: InterferenceLog | None = None
+    interference: Interference | None = None
 
     def __init__(
         self,
@@ -100,6 +98,7 @@ class Carrier:
         done: Callable[[Transfer], None],
         server: int | None = None,
         server_sends: bool = False,
+        hears: tuple[ChannelAhead, Interference] | None = None,
     ) -> None:
         self._clock = clock
         self._links = links
@@ -128,6 +127,8 @@ class Carrier:
         if server is not None:
             expected = [(tx, rx) for tx, rx in expected if (tx if server_sends else rx) >= server]
         self._ahead = ChannelAhead(links, self._power_band_hz, expected)
+        if hears is not None:
+            self._ahead, self.interference = hears
         # the plan from _plan_ns on
         self._plan_ns = 0
         self._planned = False
@@ -394,6 +395,10 @@ class Carrier:
             for transfer, left, band_hz in zip(self._active, self._left[:n].tolist(), bands_hz, strict=True):
                 if transfer.efficiency is not None:
                     transfer.history.append((now_ns, transfer.bits - left, band_hz))
+        if self._num_fixed and self.interference is not None:
+            since_ns = min(transfer.started_ns for transfer in self._active if transfer.efficiency is not None)
+            self.interference.forget_before(since_ns)
+            self.interference.note(now_ns, self._active)
         offset = self._ahead.look(self._links.cell_at(now_ns), self._active)
         self._plan(now_ns, offset)
         self._planned = True

@@ -29,19 +29,15 @@ class CellCarrier(Carrier):
         first_station: int,
         bandwidth_hz: float,
     ) -> None:
-        super().__init__(clock, links, radios, shares, done, first_station, shares.downlink)
-        self._shares = shares
+        hears = None
         if shares.interferes:
-            self._ahead = InterferenceAhead(links, shares, first_station, bandwidth_hz)
-            self.interference = InterferenceLog(links, shares, first_station, bandwidth_hz)
+            parts = links, shares, first_station, bandwidth_hz
+            hears = InterferenceAhead(*parts), InterferenceLog(*parts)
+        super().__init__(clock, links, radios, shares, done, first_station, shares.downlink, hears)
+        self._shares = shares
         self._stations_on = np.zeros(len(shares.in_cell), dtype=bool)
 
     def _set_server(self, now_ns: int) -> None:
-        """Whose radio is on; and who is on the air from now on, for the fates of fixed rates."""
-        if self.interference is not None and self._num_fixed:
-            since_ns = min(transfer.started_ns for transfer in self._active if transfer.efficiency is not None)
-            self.interference.forget_before(since_ns)
-            self.interference.note(now_ns, self._active)
         on = self._shares.in_cell > 0
         for station in np.flatnonzero(on != self._stations_on).tolist():
             change = self._shares.duplex_share if on[station] else -self._shares.duplex_share

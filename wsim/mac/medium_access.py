@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from wsim.mac.cell_shares import CellShares
 from wsim.mac.ideal import IdealMedium
 from wsim.mac.media import Media
 from wsim.mac.shared import SharedCarrier
+from wsim.mac.shared_interference import SharedInterferenceAhead, SharedInterferenceLog
 from wsim.mac.sharing import FdmaShares, TdmaShares
 from wsim.mac.transfer import Transfer
 from wsim.scenario import quantities as q
@@ -135,11 +136,13 @@ class Shared(MediumAccess):
     sensing_snr_db: who hears a transmission above this does not send
     orthogonal_links: every link on a band of its own, silently more spectrum
     channels: carriers to choose from
+    interference: sinr: transmissions that do not exclude each other hear each other; none: they do not
     """
 
     sensing_snr_db: q.SnrDb = 0.0
     orthogonal_links: bool = False
     channels: Channels = 1
+    interference: Literal["none", "sinr"] = "none"
 
     needs_server: ClassVar[bool | None] = False
     listens: ClassVar[bool] = True
@@ -152,10 +155,21 @@ class Shared(MediumAccess):
     def senses_above_db(self) -> float | None:
         return None if self.orthogonal_links else self.sensing_snr_db
 
+    def __post_init__(self) -> None:
+        if self.interference == "sinr" and self.orthogonal_links:
+            raise ValueError('interference = sinr: with orthogonal_links every link has a band of its own; "none"')
+
     def media(self, air: Air) -> Media:
         world, band_hz = air.world, air.bandwidth_hz
-        sharing = SharedCarrier(band_hz, world.num_nodes, air.heard_by, air.channel_of, self.orthogonal_links)
-        carrier = Carrier(air.clock, world.links, air.radios, sharing, air.done)
+        interferes = self.interference == "sinr"
+        sharing = SharedCarrier(
+            band_hz, world.num_nodes, air.heard_by, air.channel_of, self.orthogonal_links, interferes
+        )
+        hears = None
+        if interferes:
+            parts = world.links, sharing, band_hz
+            hears = SharedInterferenceAhead(*parts), SharedInterferenceLog(*parts)
+        carrier = Carrier(air.clock, world.links, air.radios, sharing, air.done, hears=hears)
         media = Media(carrier, carrier, world.server_index, band_hz)
         media.sharing = sharing
         return media

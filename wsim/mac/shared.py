@@ -25,7 +25,8 @@ from wsim.mac.transfer import Transfer
 
 
 class SharedCarrier:
-    """sensed_by(tx) -> indices of the nodes that sense tx now; channel_of: each node's channel."""
+    """sensed_by(tx) -> indices of the nodes that sense tx now; channel_of: each node's channel; interferes: transmissions that
+    do not conflict hear each other (`wsim.mac.shared_interference`)."""
 
     even_share = None
     duplex_share = 1.0
@@ -37,8 +38,10 @@ class SharedCarrier:
         sensed_by: Callable[[int], np.ndarray],
         channel_of: list[int],
         orthogonal_links: bool = False,
+        interferes: bool = False,
     ) -> None:
-        self.power_band_hz: float | None = bandwidth_hz
+        self.power_band_hz: float | None = None if interferes else bandwidth_hz
+        self.shares = np.zeros(0)  # of the time, of the active transmissions as of the last `allot`
         self.orthogonal = orthogonal_links
         self.peak_concurrent = 0
         self._bandwidth_hz = bandwidth_hz
@@ -103,7 +106,15 @@ class SharedCarrier:
 
     def allot(self, num_active: int) -> Allotment:
         n = self._num
-        return Allotment(max_min_shares(self._conflicts[:n, :n]), self._bandwidth_hz, self._bandwidth_hz)
+        self.shares = max_min_shares(self._conflicts[:n, :n])
+        return Allotment(self.shares, self._bandwidth_hz, self._bandwidth_hz)
+
+    def audible(self) -> np.ndarray:
+        """[num_active, num_active] bool: j is on the air beside i, on the same channel."""
+        n = self._num
+        channel = self._channel[:n]
+        beside: np.ndarray = ~self._conflicts[:n, :n] & (channel[:, None] == channel)
+        return beside
 
     def share_radios(self, radios: Radios, active: list[Transfer], time_share: float | np.ndarray) -> None:
         """All radios are on this carrier: set their shares as a whole. What is meant for a node never overlaps in time."""

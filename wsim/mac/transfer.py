@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from wsim.mac.interference import InterferenceLog
     from wsim.transport import Flight
 
 
@@ -38,6 +39,22 @@ class Transfer:
         self.history: list[tuple[int, float, float]] = []
 
 
+class Interference(Protocol):
+    """Who was on the air when, for the fates of packets of a fixed rate; kept as far back as such transfers are under way."""
+
+    def note(self, time_ns: int, active: list[Transfer]) -> None:
+        """Keep who is on the air from now on."""
+
+    def forget_before(self, time_ns: int) -> None:
+        """Nobody will ask for what was before."""
+
+    def changes_ns(self) -> np.ndarray:
+        """Instants at which that changed."""
+
+    def noise_rise(self, transfer: Transfer, times_ns: np.ndarray) -> np.ndarray:
+        """(N0 + I0) / N0 at the receivers of a transfer from these instants on: [num_receivers, num_times]."""
+
+
 class Medium(Protocol):
     """What the transport needs of a medium. It calls `done(transfer)` when all bits have been on the air.
 
@@ -45,7 +62,7 @@ class Medium(Protocol):
     """
 
     @property
-    def interference(self) -> InterferenceLog | None: ...
+    def interference(self) -> Interference | None: ...
 
     def submit(self, transfer: Transfer, front: bool = False) -> None:
         """Queue a transfer (front: before the sender's other ones) and put it on the air when its turn comes."""

@@ -68,10 +68,14 @@ class Scenario(Table):
         return self.scenario.seed if own is None else own
 
     def resolved(self) -> dict[str, Any]:
-        """Everything that a run depends on, defaults included, as plain JSON-able values: all but [study]."""
+        """Everything that a run depends on, defaults included, as plain JSON-able values: all but [study].
+
+        What came after the first results and is off by default is left out where it is off, so that results stay equal."""
         values = self.model_dump(mode="json", exclude={"study"})
         if self.cells is None:
             del values["cells"]
         if not self.channel.interference_over_thermal_db:
             del values["channel"]["interference_over_thermal_db"]
+        if values["mac"].get("interference") == "none":
+            del values["mac"]["interference"]
         return values

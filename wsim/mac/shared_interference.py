@@ -1,0 +1,145 @@
+"""What transmissions between devices hear of those that they do not exclude: hidden and far ones, on one shared carrier.
+
+The genie of `wsim.mac.shared` keeps apart in time what conflicts: common nodes, and senders within sensing range. All others on
+the same channel go on at the same time and are heard. At a receiver r of transmission i
+
+    I0(r, t) = sum over the active j that do not conflict with i, on its channel, of  x_j P_j g_jr(t) / B
+
+with x_j the share of the time that j is on the air (nothing says which part of it falls together with i, so that i sees the
+mean), power gains g with path loss, shadowing and fading of that very pair, and the mean of its powers at several antennas. It
+is Gaussian noise beside N0. `[phy] min_snr_db` is the level below which a receiver does not lock on: nothing is received.
+
+Limit: memory and work are (active transmissions)^2 x cells looked ahead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wsim.links import Links
+from wsim.mac.ahead import ChannelAhead
+from wsim.mac.interference import MAX_GAINS
+from wsim.mac.shared import SharedCarrier
+from wsim.mac.transfer import Transfer
+
+
+class SharedInterferenceAhead(ChannelAhead):
+    """As `ChannelAhead`, what is known is C / (N0 + I0) in Hz, 0 for a fixed rate."""
+
+    def __init__(self, links: Links, sharing: SharedCarrier, bandwidth_hz: float) -> None:
+        super().__init__(links, None, links.expected)
+        self._sharing = sharing
+        self._bandwidth_hz = bandwidth_hz
+        self._others = np.zeros(
+            (0, 0, 0)
+        )  # [cells, active i, active j]: rise over N0 at i's receiver while j is on the air
+
+    def look(self, cell: int, active: list[Transfer]) -> int:
+        self._max_entries = max(1, MAX_GAINS // len(active))
+        return super().look(cell, active)
+
+    def at(self, offset: int) -> np.ndarray:
+        n = self._num_active
+        return self._over_interference(self._values[offset, :n], self._others[offset, :n, :n])
+
+    def since(self, offset: int) -> np.ndarray:
+        n, end = self._num_active, self.num_cells
+        return self._over_interference(self._values[offset:end, :n], self._others[offset:end, :n, :n])
+
+    def remove(self, i: int) -> None:
+        n = self._num_active
+        if n > i:
+            rows = self._others[: self.num_cells]
+            rows[:, i : n - 1] = rows[:, i + 1 : n].copy()
+            rows[:, :, i : n - 1] = rows[:, :, i + 1 : n].copy()
+        super().remove(i)
+
+    def _over_interference(self, own: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """own: [..., active]; others: [..., active, active]."""
+        sharing = self._sharing
+        result: np.ndarray = own / (1.0 + (others * (sharing.audible() * sharing.shares)).sum(axis=-1))
+        return result
+
+    def _make_room(self, num_cells: int, num_active: int) -> None:
+        super()._make_room(num_cells, num_active)
+        shape = (*self._values.shape, self._values.shape[1])
+        if self._others.shape != shape:
+            old, self._others = self._others, np.zeros(shape)
+            self._others[: old.shape[0], : old.shape[1], : old.shape[2]] = old
+
+    def _fill(self, offset: int, have: int, active: list[Transfer], cell: int) -> None:
+        super()._fill(offset, have, active, cell)
+        n, num_cells = len(active), self.num_cells - offset
+        receivers = np.array([transfer.receivers[0] for transfer in active])
+        senders = np.array([transfer.tx for transfer in active])
+        follows = np.array([transfer.efficiency is None for transfer in active])
+        i, j = np.nonzero(follows[:, None] & (receivers[:, None] != senders) & ~np.eye(n, dtype=bool))
+        new = (i >= have) | (j >= have)
+        i, j = i[new], j[new]
+        rows = self._others[offset : self.num_cells]
+        rows[:, have:n, :n] = rows[:, :n, have:n] = 0.0
+        if len(i):
+            cn0 = self._links.cn0(senders[j], receivers[i], cell, num_cells)
+            rows[:, i, j] = (cn0 / (self._bandwidth_hz * self._links.rx_antennas[receivers[i]])[:, None]).T
+
+
+@dataclass(frozen=True)
+class _OnAir:
+    """Who was on the air from time_ns on. audible: [n, n] bool, who is heard beside whom; shares: [n] of the time."""
+
+    time_ns: int
+    transfers: list[Transfer]
+    audible: np.ndarray
+    shares: np.ndarray
+
+
+class SharedInterferenceLog:
+    """As `wsim.mac.interference.InterferenceLog`, between devices."""
+
+    def __init__(self, links: Links, sharing: SharedCarrier, bandwidth_hz: float) -> None:
+        self._links = links
+        self._sharing = sharing
+        self._bandwidth_hz = bandwidth_hz
+        self._entries: list[_OnAir] = []
+
+    def note(self, time_ns: int, active: list[Transfer]) -> None:
+        """Keep who is on the air from now on."""
+        sharing = self._sharing
+        self._entries.append(_OnAir(time_ns, list(active), sharing.audible(), sharing.shares.copy()))
+
+    def forget_before(self, time_ns: int) -> None:
+        """Nobody will ask for what was before."""
+        first = sum(entry.time_ns <= time_ns for entry in self._entries) - 1
+        if first > 0:
+            del self._entries[:first]
+
+    def changes_ns(self) -> np.ndarray:
+        """Instants at which the set or its shares changed."""
+        return np.array([entry.time_ns for entry in self._entries], dtype=np.float64)
+
+    def noise_rise(self, transfer: Transfer, times_ns: np.ndarray) -> np.ndarray:
+        """(N0 + I0) / N0 at the receivers of a transfer from these instants on: [num_receivers, num_times]."""
+        links, receivers = self._links, transfer.receivers
+        which = np.maximum(np.searchsorted(self.changes_ns(), times_ns, side="right") - 1, 0)
+        cells = np.zeros(len(times_ns), dtype=np.int64) if links.static else times_ns.astype(np.int64) // links.cell_ns
+        rise = np.ones((len(receivers), len(times_ns)))
+        for e in np.unique(which).tolist():
+            entry, pieces = self._entries[e], np.flatnonzero(which == e)
+            if transfer not in entry.transfers:
+                continue
+            heard = np.flatnonzero(entry.audible[entry.transfers.index(transfer)]).tolist()
+            pairs = [(entry.transfers[j].tx, r, j) for r in range(len(receivers)) for j in heard]
+            pairs = [pair for pair in pairs if pair[0] != receivers[pair[1]]]
+            if not pairs:
+                continue
+            first = int(cells[pieces[0]])
+            tx, r, j = np.array(pairs).T
+            rx = np.array(receivers)[r]
+            cn0 = links.cn0(tx, rx, first, int(cells[pieces[-1]]) - first + 1)
+            added = cn0 * (entry.shares[j] / (self._bandwidth_hz * links.rx_antennas[rx]))[:, None]
+            total = np.zeros((len(receivers), added.shape[1]))
+            np.add.at(total, r, added)
+            rise[:, pieces] += total[:, cells[pieces] - first]
+        return rise
