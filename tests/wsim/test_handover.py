@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from tests.wsim.cellular import cells
 from wsim.engine import Run, simulate
 from wsim.scenario import load
 
+FILE = Path(__file__).parents[2] / "scenarios/radio/multi_cell_handover.toml"
 STATIONS = [(0.0, 0.0), (1000.0, 0.0)]
 SPEED_MPS = 20.0
 HEIGHT_M = 30.0  # the walk passes the stations at this distance
@@ -171,9 +173,7 @@ def test_a_broadcast_under_way_is_heard_to_its_end_or_missed(handover: str, deli
 
 def test_an_estimate_of_several_cells_is_the_run() -> None:
     """Same events, bits and hand-overs with training and without."""
-    loaded = load(
-        "scenarios/radio/multi_cell_handover.toml", ["stop.rounds=2", "devices.0.count=8", "channel.bandwidth_hz=3e5"]
-    )
+    loaded = load(FILE, ["stop.rounds=2", "devices.0.count=8", "channel.bandwidth_hz=3e5"])
     run, estimate = simulate(loaded), simulate(loaded, executor="null")
     assert run.event_digest == estimate.event_digest
     assert (run.on_air_bits, run.notes[-1]) == (estimate.on_air_bits, estimate.notes[-1])
