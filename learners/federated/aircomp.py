@@ -18,12 +18,13 @@ symbol level. What is not free, all of it digital and reliable where the transpo
 
     server -> clients   the model, kind "model", round 2k                    32 * num_params bits with float32
     client -> server    n_k rms(d_k), kind "ready", round k                  32 bits
-    server -> ready     v, in one broadcast, kind "model", round 2k + 1      32 bits; with its arrival all begin to send at once
+    server -> ready     v and when to begin, kind "model", round 2k + 1      64 bits each; who gets it too late is silent
     client -> server    s_k, analog, kind "update", round k                  ceil(num_params / 2) symbols, for all clients together
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ from torch import Tensor
 
 from learners.compression.float32 import Float32
 from learners.deferred import op
-from learners.protocol import SERVER, Compute, Message, Node, Payload, Receive, Send, Value
+from learners.protocol import SERVER, Compute, Message, Node, Observe, Payload, Receive, Send, Sleep, Value
 
 NUMBER_BITS = 32
 
@@ -68,14 +69,16 @@ def add_heard(
 
 
 def collect(
-    node: Node, w: Value, k: int, clients: Sequence[int], deadline_s: float | None
+    node: Node, w: Value, k: int, clients: Sequence[int], guard_s: float, deadline_s: float | None
 ) -> Generator[Any, Any, Value]:
-    """The server's model after round k, whose model the clients have been sent. `yield from` it."""
+    """The server's model after round k, whose model the clients have been sent. guard_s: from the server's word to the common
+    start. `yield from` it."""
     ready = yield Receive(clients, "ready", k, timeout_s=deadline_s)
     if not ready.messages:
         return w
     v = yield Compute(largest, (ready.data,))
-    yield Send(ready.senders, "model", 2 * k + 1, Payload(v, NUMBER_BITS), broadcast=True, expires_s=deadline_s)
+    start_s = (yield Observe("time")) + guard_s
+    yield Send(ready.senders, "model", 2 * k + 1, Payload((v, start_s), 2 * NUMBER_BITS), expires_s=deadline_s)
     heard = yield Receive(ready.senders, "update", k, timeout_s=deadline_s)
     active = [message for message in heard.messages if message.coefficient]
     if not active:
@@ -95,7 +98,12 @@ def announce(node: Node, difference: Value, k: int, deadline_s: float | None) ->
 
 
 def speak(node: Node, difference: Value, go: Message, snr_db: float) -> Generator[Any, Any, None]:
-    """A client sends its update with all others, on the server's word. `yield from` it."""
-    signal = yield Compute(normalized, (difference, node.tensor(node.num_samples), go.data))
+    """A client sends its update at the same time as all others. `yield from` it."""
+    v, start_s = go.data
+    signal = yield Compute(normalized, (difference, node.tensor(node.num_samples), v))
     payload = Float32().payload(signal, node)
+    early_s = start_s - (yield Observe("time"))
+    if early_s < 0.0:
+        snr_db = math.inf  # nobody reaches that
+    yield Sleep(early_s)
     yield Send([SERVER], "update", go.round // 2, payload, analog=True, analog_snr_db=snr_db)

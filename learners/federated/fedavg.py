@@ -36,7 +36,7 @@ from learners.federated.participation import newest_download, sample_clients
 from learners.fields import check_choice, check_count, check_number
 from learners.local_sgd import LocalSgd
 from learners.protocol import SERVER, Compute, Node, Program, Receive, Received, Report, Send, Service, Value, rounds
-from learners.quantities import Count, Decibel, Seconds
+from learners.quantities import Count, Decibel, Seconds, SecondsOrZero
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class FedAvg(LocalSgd):
     server_weights: "samples" (p above) or "uniform". downlink: "unicast" or "broadcast".
     update: what a client sends, its "model", the "difference" to the one that it got, or "auto", the model unless the codec is
     for differences or has error feedback. uplink: "digital", or "aircomp", an over-the-air sum of uncoded differences. aircomp_snr_db:
-    receive SNR that all clients align to; who cannot reach it is silent."""
+    receive SNR that all clients align to; who cannot reach it is silent. aircomp_guard_s: from the server's word to the common
+    start of their sending; who gets it later is silent."""
 
     clients_per_round: Count | None = None
     deadline_s: Seconds | None = None
@@ -55,6 +56,7 @@ class FedAvg(LocalSgd):
     update: Literal["auto", "model", "difference"] = "auto"
     uplink: Literal["digital", "aircomp"] = "digital"
     aircomp_snr_db: Decibel = 10.0
+    aircomp_guard_s: SecondsOrZero = 0.1
 
     uses_server: ClassVar[bool] = True
     synchronous: ClassVar[bool] = True
@@ -71,6 +73,7 @@ class FedAvg(LocalSgd):
         if not self.sends_differences and self._wants_differences:
             raise ValueError(f"update = {self.update!r}: the codec is for differences here")
         check_choice("uplink", self.uplink, ("digital", "aircomp"))
+        check_number("aircomp_guard_s", self.aircomp_guard_s, zero=True)
         if self.uplink == "aircomp" and (self._wants_differences or self.update == "model" or not self._by_samples):
             raise ValueError(
                 "uplink = 'aircomp': sends uncoded differences weighted by samples: server_weights = \"samples\", update = "
@@ -109,7 +112,7 @@ class FedAvg(LocalSgd):
                 expires_s=self.deadline_s,
             )
             if self.uplink == "aircomp":
-                w = yield from aircomp.collect(node, w, k, clients, self.deadline_s)
+                w = yield from aircomp.collect(node, w, k, clients, self.aircomp_guard_s, self.deadline_s)
             else:
                 updates = yield Receive(clients, "update", k, timeout_s=self.deadline_s)
                 if updates.messages:

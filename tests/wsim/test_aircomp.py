@@ -84,7 +84,7 @@ def test_noise_of_a_round_has_its_variance() -> None:
     messages = [message for message in recording.received if message.kind == "update"]
     assert len(messages) == run.num_devices
     v = next(
-        float(value_of(message.data))
+        float(value_of(message.data[0]))
         for message in recording.received
         if message.kind == "model" and message.round == 1
     )
@@ -94,6 +94,15 @@ def test_noise_of_a_round_has_its_variance() -> None:
     error = server - start - v / total * sum(value_of(message.data) for message in messages)
     variance = v**2 / (10 ** (snr_db / 10) * total**2)
     assert float((error**2).mean()) == pytest.approx(variance, rel=4 * (2 / error.numel()) ** 0.5)
+
+
+def test_all_begin_at_once_and_who_hears_of_it_too_late_is_silent() -> None:
+    for guard_s, silent in ((0.2, False), (0.0, True)):
+        air = ["algorithm.uplink=aircomp", f"algorithm.aircomp_guard_s={guard_s}", "stop.rounds=1", "mac.kind=fdma"]
+        run, recording = record(calm("fedavg", *air))
+        messages = [message for message in recording.received if message.kind == "update"]
+        assert len(messages) == run.num_devices
+        assert all((message.coefficient == 0.0) == silent for message in messages)
 
 
 def test_both_uplinks_are_on_the_same_fading_and_take_their_own_bits() -> None:

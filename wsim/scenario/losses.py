@@ -53,4 +53,4 @@ def loses_for_good(scenario: Scenario, *, broadcast: bool) -> str | None:
 def broadcasts(scenario: Scenario) -> bool:
     """Whether the learner's hyper-parameters ask for broadcast exchange."""
     chosen = scenario.algorithm.hyperparameters
-    return "broadcast" in (chosen.get("exchange"), chosen.get("downlink")) or chosen.get("uplink") == "aircomp"
+    return "broadcast" in (chosen.get("exchange"), chosen.get("downlink"))
