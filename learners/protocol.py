@@ -85,6 +85,9 @@ class Received(NamedTuple):
     combined: Value = None
     noise: Any = None  # analog only: unit-variance noise tensor [num_values], drawn by the receiver's stream
     newer: int | None = None  # nobody answered in this round, and others are further: the lowest round heard of
+    alone: bool = (
+        False  # nobody answered, nobody is known to be further: a device among others that it did not wait for
+    )
 
     @property
     def data(self) -> list[Value]:

@@ -465,6 +465,7 @@ class Driver:
         got = waiting.got
         missing: tuple[int, ...] = ()
         newer: int | None = None
+        alone = False
         if request.senders is not None:
             got.sort(key=_sender)
             if len(got) < len(request.senders):
@@ -473,6 +474,7 @@ class Driver:
             if self.presence is not None and not got and request.round is not None:
                 further = [k for k, _ in node.inbox.get(request.kind, ()) if k > request.round]
                 newer = min(further, default=None)
+                alone = newer is None
         self._ledger.used += len(got)
         if request.round is not None:
             node.close(request.kind, request.round)
@@ -481,7 +483,7 @@ class Driver:
         noise = None
         if got and got[0].coefficient is not None:
             noise = node.analog_noise(got[0].round, waiting.num_values or len(got[0].data))
-        return Received(tuple(got), missing, waiting.state, noise, newer)
+        return Received(tuple(got), missing, waiting.state, noise, newer, alone)
 
     # -- coming and going -----------------------------------------------------------------------------------------------
 

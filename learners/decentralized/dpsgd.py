@@ -22,15 +22,16 @@ round that its neighbors are in by now.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from learners.averaging import full_masks, mix, mix_masked
 from learners.compression.codec import check_for_models
 from learners.fields import check_choice, check_number
 from learners.local_sgd import LocalSgd
 from learners.mixing import MIXING_WEIGHTS
-from learners.protocol import Compute, Node, Program, Receive, Received, Report, Send, Value
+from learners.protocol import Compute, Node, Outcome, Program, Receive, Received, Report, Send, Ticket, Value
 from learners.quantities import Seconds
 
 
@@ -67,17 +68,19 @@ class Dpsgd(LocalSgd):
             neighbors = node.neighbors
             train = self.train(node, x, k, self.batches(node))
             if self.overlaps:
-                yield from self._send(node, neighbors, k, x)
+                ticket = yield from self._send(node, neighbors, k, x)
                 trained = yield from train
             else:
                 x = trained = yield from train
-                yield from self._send(node, neighbors, k, x)
+                ticket = yield from self._send(node, neighbors, k, x)
             yield Report("after_local_training", trained)
             received = Received(())
             if neighbors:
                 received = yield Receive(neighbors, "model", k, timeout_s=self.deadline_s)
             x = (yield self._mix(node, trained, x, received, len(neighbors))) if received.messages else trained
             yield Report("model", x, round=k)
+            if received.alone:  # back from an absence, not counted in yet: no faster than its messages leave
+                yield Outcome(ticket)
             k = k + 1 if received.newer is None else received.newer
 
     @property
@@ -85,10 +88,14 @@ class Dpsgd(LocalSgd):
         """One step a round: computed while the old models are on their way."""
         return self.local_steps == 1
 
-    def _send(self, node: Node, neighbors: tuple[int, ...], k: int, x: Value) -> Program:
-        if neighbors:
-            broadcast = self.exchange == "broadcast"
-            yield Send(neighbors, "model", k, self.codec.payload(x, node), broadcast, expires_s=self.deadline_s)
+    def _send(self, node: Node, neighbors: tuple[int, ...], k: int, x: Value) -> Generator[Any, Any, Ticket]:
+        if not neighbors:
+            return Ticket(0)
+        broadcast = self.exchange == "broadcast"
+        ticket: Ticket = yield Send(
+            neighbors, "model", k, self.codec.payload(x, node), broadcast, expires_s=self.deadline_s
+        )
+        return ticket
 
     def _mix(self, node: Node, trained: Value, x: Value, received: Received, degree: int) -> Compute:
         """sum_j W_ij x_j + (x' - x), over the models that arrived; x = x' where the trained models travel."""
