@@ -101,6 +101,7 @@ class Listening:
         self.uses_server = learner.uses_server
         self.synchronous = learner.synchronous
         self.value_dependent = learner.value_dependent
+        self.reports = learner.reports
         self.minibatches: dict[int, list[torch.Tensor]] = {}
 
     def program(self, node: Any) -> Any:
