@@ -95,7 +95,7 @@ def _kept(plan: Plan, folder: Path, force: bool, known: set[str] = frozenset()) 
             continue
         except ResultError:
             continue
-        if result.digest == run.digest and not result.handed_in:
+        if result.digest == run.digest and not result.own:
             found[run.file] = result
         else:
             others.append((run, result))
