@@ -64,7 +64,8 @@ class FedAvg(LocalSgd):
         check_choice("downlink", self.downlink, ("unicast", "broadcast"))
         check_choice("update", self.update, ("auto", "model", "difference"))
         if not self.sends_differences and self._wants_differences:
-            raise ValueError(f"update = {self.update!r}: the codec is for differences here")
+            says = 'the codec is for differences here; "auto" or "difference"'
+            raise ValueError(f"update = {self.update!r}: {says}")
 
     @property
     def sends_differences(self) -> bool:
