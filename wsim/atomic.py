@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from wsim.errors import ResultError, WriteError
@@ -38,10 +40,10 @@ def write_atomically(path: str | Path, data: bytes, force: bool = False) -> None
     """Write `data` to `path` so that a crash or Ctrl-C leaves either the whole file or none under that name.
 
     The temporary file is removed whatever is raised; a process that is killed leaves it under its own name, which ends in
-    .tmp. Raises ResultError for a bad place, WriteError for what happens later.
+    .tmp (`fragments`). Raises ResultError for a bad place, WriteError for what happens later.
     """
     path = check_target(path, force)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{_mark(path.name)}-{secrets.token_hex(8)}.tmp")
     try:
         try:
             with temporary.open("xb") as file:
@@ -56,6 +58,17 @@ def write_atomically(path: str | Path, data: bytes, force: bool = False) -> None
             raise
     except (OSError, ValueError) as error:
         raise WriteError(f"{path}: cannot be written ({_reason(error)}); nothing is left behind") from error
+
+
+def fragments(folder: Path, names: Iterable[str]) -> list[Path]:
+    """The temporary files of targets of these names: of processes that were killed, or that are writing them now."""
+    marks = {_mark(name) for name in names}
+    return [path for path in folder.glob(".*-*.tmp") if path.name[1:].partition("-")[0] in marks]
+
+
+def _mark(name: str) -> str:
+    """What tells the temporary files of one target from others', of a fixed length since names have a longest one."""
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
 
 def _reason(error: Exception) -> str:

@@ -74,11 +74,13 @@ class Learning:
         if self.learner.uses_server and scenario.server is None:
             raise ScenarioError(f"{scenario.scenario.name}: {scenario.algorithm.name} needs a [server]")
         self._check_models(scenario)
+        self.name: str = scenario.algorithm.name  # of the learner, its class's where it was handed in
         note = getattr(learner, "note", None)
         self.notes = [note] if note else []
         if handed_in is not None and handed_in is not _registered(scenario.algorithm.name):
             says = "was handed in; [algorithm] does not say all of it"
-            self.notes.append(f"own learner {type(self.learner).__name__}: {says}")
+            self.name = type(self.learner).__name__
+            self.notes.append(f"own learner {self.name}: {says}")
         self.executor: executors.Executor
         if executor == "batched" and window is not None:
             self.executor = executors.BatchedExecutor(window=window)

@@ -12,7 +12,7 @@ PROCESSOR_STATES = ("computing", "idle")
 RADIO_STATES = ("transmitting", "receiving", "both", "accessing", "listening", "asleep", "off")
 PROGRAM_STATES = ("computing", "receiving", "sleeping", "awaiting_outcome", "observing", "finished")
 ENERGY_USES = ("compute", "transmit", "receive", "listen", "idle", "observe")
-HANDED_IN = ("own learner ", "own task ")  # how notes begin of what was handed in from Python
+HANDED_IN = ("own learner", "own task")  # how notes begin of what was handed in from Python; its class follows
 
 
 @dataclass
@@ -24,7 +24,7 @@ class RunRecord:
 
     name: str
     seed: int
-    learner: str
+    learner: str  # the algorithm's name in the scenario; of a learner that Python handed in, its class's
     scenario_text: str
     overrides: list[str]
     resolved: dict[str, Any]  # the resolved scenario, JSON-able
@@ -121,6 +121,12 @@ class RunRecord:
     def handed_in(self) -> str | None:
         """The note of a learner or task that was handed in from Python: the scenario does not say all of the run then."""
         return next((note for note in self.notes if note.startswith(HANDED_IN)), None)
+
+    @property
+    def own(self) -> dict[str, str]:
+        """What was handed in from Python, by the name of its class: {"own learner": "Mine"}."""
+        found = [(kind, note) for note in self.notes for kind in HANDED_IN if note.startswith(f"{kind} ")]
+        return {kind: note.partition(":")[0].removeprefix(f"{kind} ") for kind, note in found}
 
     def energy_by_use(self) -> dict[str, float]:
         """Joules of all devices by use; the server is apart."""

@@ -113,7 +113,7 @@ class Recorder:
         return RunRecord(
             name=scenario.scenario.name,
             seed=scenario.scenario.seed,
-            learner=scenario.algorithm.name,
+            learner=self._run.learning.name,
             scenario_text=self._run.loaded.text,
             overrides=list(self._run.loaded.overrides),
             resolved=scenario.resolved(),

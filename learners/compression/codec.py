@@ -41,7 +41,8 @@ class Codec(Protocol):
         with. `Payload.flops` is the work of encoding, by the formula of the codec's op; `Send` charges it.
 
         Values are finite. A codec refuses others where x is a tensor (NotFiniteError); of a `Deferred` nothing is known yet, and
-        what is not finite makes what is decoded from it, its group at least, not finite either."""
+        what is not finite makes what is decoded from it, its group at least, not finite either. float32, which encodes nothing,
+        passes on what it gets."""
 
     def encoding(self, num_values: int, node: Node) -> Encoding:
         """The format of such a message, for tests: real bytes."""

@@ -1,7 +1,7 @@
 """Values in IEEE 754 half precision, 16 bits each, little-endian.
 
 Rounding is to nearest even (relative error at most 2^-11 for magnitudes of 2^-14 and more); magnitudes beyond 65,504,
-the largest half, are sent as that.
+the largest half, are sent as that. Infinities and NaN stay what they are, so that a run that diverges is seen to.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learners.compression.codec import Tensors, num_values_of, values_received
+from learners.compression.codec import Tensors, num_values_of, refuse_non_finite, values_received
 from learners.deferred import op
 from learners.protocol import Node, Payload, Value
 
@@ -23,8 +23,8 @@ LARGEST = 65504.0
 
 
 def to_half(v: Tensor) -> Tensor:
-    """v in half precision, saturating."""
-    return v.clamp(-LARGEST, LARGEST).to(torch.float16)
+    """v in half precision; finite values saturate, infinities and NaN stay."""
+    return torch.where(v.isfinite(), v.clamp(-LARGEST, LARGEST), v).to(torch.float16)
 
 
 @op(flops=lambda x: x.numel())
@@ -42,6 +42,7 @@ class Float16:
         return self
 
     def compress(self, v: Tensor, noise: Tensor | None = None) -> Tensors:
+        refuse_non_finite(v)
         return (to_half(v),)
 
     def decompress(self, tensors: Tensors, shape: tuple[int, ...]) -> Tensor:
@@ -57,6 +58,7 @@ class Float16:
         return (torch.from_numpy(np.frombuffer(data, "<f2").astype(np.float16).reshape(shape)),)
 
     def payload(self, x: Value, node: Node) -> Payload:
+        refuse_non_finite(x)
         return Payload(round_to_half(x), self.num_bits(x.shape), self, num_values_of(x))
 
     def received_mask(

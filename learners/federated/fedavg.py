@@ -71,7 +71,8 @@ class FedAvg(LocalSgd):
         check_choice("downlink", self.downlink, ("unicast", "broadcast"))
         check_choice("update", self.update, ("auto", "model", "difference"))
         if not self.sends_differences and self._wants_differences:
-            raise ValueError(f"update = {self.update!r}: the codec is for differences here")
+            says = 'the codec is for differences here; "auto" or "difference"'
+            raise ValueError(f"update = {self.update!r}: {says}")
         check_choice("uplink", self.uplink, ("digital", "aircomp"))
         check_number("aircomp_guard_s", self.aircomp_guard_s, zero=True)
         if self.uplink == "aircomp" and (self._wants_differences or self.update == "model" or not self._by_samples):

@@ -88,6 +88,7 @@ class FedProto(LocalSgd):
     value_dependent: ClassVar[bool] = False
     heterogeneous: ClassVar[bool] = True
     reports: ClassVar[tuple[str, ...]] = ("head", "after_local_training", "head/after_local_training")
+    own_metrics: ClassVar[tuple[str, ...]] = ("model", "after_local_training")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -154,10 +154,16 @@ def test_what_python_handed_in_is_not_repeated_from_its_result(home: Path, capsy
     loaded = load("cell.toml", ["stop.rounds=1"])
     record = simulate(loaded, learner=lambda task, codec, num_rounds: LocalOnly(task, codec, num_rounds, local_steps=3))
     assert record.handed_in == "own learner LocalOnly: was handed in; [algorithm] does not say all of it"
+    assert record.learner == "LocalOnly"
+    assert record.own == {"own learner": "LocalOnly"}
     write(record, "made.h5")
     assert "made.h5: cannot be repeated from here (own learner LocalOnly" in failure(capsys, "run", "made.h5")
     assert not (home / "outputs").exists()
-    assert simulate(loaded, learner=FedAvg).handed_in is None  # the very one that [algorithm] names
+    registered = simulate(loaded, learner=FedAvg)
+    assert (registered.handed_in, registered.own, registered.learner) == (None, {}, "fedavg")  # the one of [algorithm]
+    write(registered, "other.h5")
+    assert wsim("compare", "made.h5", "other.h5", "--json") == 0
+    assert [row["arm"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["LocalOnly", "fedavg"]
 
 
 def test_an_arm_runs_under_its_own_name_and_its_result_repeats_it(home: Path) -> None:

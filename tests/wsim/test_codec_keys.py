@@ -49,7 +49,7 @@ RING = QUICKSTART.with_name("dpsgd_ring.toml")
         (
             QUICKSTART,
             ["codec.name=topk", "codec.ratio=0.1", "algorithm.update=model"],
-            '[algorithm] update = "model": the codec is for differences here',
+            '[algorithm] update = "model": the codec is for differences here; "auto" or "difference"',
         ),
         (
             RING,

@@ -88,7 +88,13 @@ def test_an_estimate_draws_no_noise() -> None:
 def test_a_run_that_diverges_ends_with_one_line_where_values_are_known() -> None:
     """The eager executor knows them; the batched one learns them later, and its models are NaN."""
     path = Path(__file__).parents[2] / "scenarios" / "quickstart.toml"
-    keys = ["codec.name=uniform", "algorithm.learning_rate=1e30", "stop.rounds=2", "devices.0.count=3"]
+    keys = [
+        "codec.name=uniform",
+        "algorithm.learning_rate=1e4",
+        "algorithm.weight_decay=1e4",
+        "stop.rounds=2",
+        "devices.0.count=3",
+    ]
     with pytest.raises(SimulationError, match=r"device \d at [\d.]+ s: value \d+ of 4810 is -?(nan|inf) \(\d+ are not"):
         simulate(load(path, keys), "eager")
     assert simulate(load(path, keys)).stop_reason == "rounds"

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from learners import registry
 from learners.deferred import Op
 from learners.federated.fedavg import FedAvg
 from learners.protocol import SERVER, Compute, Report, Sleep
-from tests.contract.worlds import calm
+from tests.contract.worlds import LEARNERS, calm
 from wsim.engine import Run, simulate
 from wsim.errors import DataError, ScenarioError, SimulationError
-from wsim.evaluation import first_sustained
+from wsim.evaluation import Evaluator, first_sustained
 from wsim.record import RunRecord
 from wsim.scenario import Loaded, load_text
 from wsim.series import levels_over_devices, over_devices
@@ -512,7 +513,43 @@ def test_impossible_requests_are_refused_in_one_line(overrides: list[str], words
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("key", ['subjects=["device", "mean_model"]', 'over_devices=["mean", "disagreement"]'])
+OF_THE_MEAN = pytest.mark.parametrize(
+    "key", ['subjects=["device", "mean_model"]', 'over_devices=["mean", "disagreement"]']
+)
+
+
+@OF_THE_MEAN
+@pytest.mark.parametrize(("time", "report"), [("method_default", "model"), ("after_local_training",) * 2])
+def test_a_mean_of_a_report_with_its_own_metric_is_refused_on_loading(key: str, time: str, report: str) -> None:
+    words = (
+        rf'\.1 = ".*": is of models .* fedproto reports as "{report}" is not one; leave it out, or inference = "head"'
+    )
+    with pytest.raises(ScenarioError, match=words) as error:
+        calm("fedproto", f"evaluation.{key}", f"evaluation.model_time={time}")
+    assert "\n" not in str(error.value)
+
+
+@OF_THE_MEAN
+def test_a_mean_of_fedprotos_heads_is_measured(key: str) -> None:
+    record = simulate(calm("fedproto", f"evaluation.{key}", "evaluation.inference=head"))
+    assert np.isfinite(record.accuracy[-1])
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_reports_that_bring_a_metric_along_are_listed(learner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own: set[str] = set()
+    report = Evaluator.report
+
+    def listening(self: Evaluator, node: Any, given: Report) -> None:
+        own.update([given.name] if given.metric is not None else [])
+        report(self, node, given)
+
+    monkeypatch.setattr(Evaluator, "report", listening)
+    simulate(calm(learner, "stop.rounds=2"))
+    assert own == set(getattr(registry.load("learner", learner), "own_metrics", ()))
+
+
+@OF_THE_MEAN
 def test_a_mean_over_architectures_is_refused(key: str) -> None:
     with pytest.raises(
         ScenarioError, match="needs one architecture at all devices, and .* variants gives them several"

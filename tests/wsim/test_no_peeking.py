@@ -118,7 +118,8 @@ def final_models(changes: list[str]) -> tuple[Run, dict[int, list[Any]]]:
     report = run.driver._on_report
 
     def keep(node: SimNode, request: Report) -> None:
-        models.setdefault(node.id, []).append(request.value)
+        if request.name == "model":
+            models.setdefault(node.id, []).append(request.value)
         report(node, request)
 
     run.driver._on_report = keep

@@ -192,6 +192,29 @@ def test_an_override_that_leads_nowhere_says_so(override: str, words: list[str])
     assert all(word in message for word in words), message
 
 
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("evaluation.subjects=['device', 'divice']", '[evaluation] subjects.1 = "divice"'),
+        ("evaluation.data=['own_test']", '[evaluation] data.0 = "own_test"'),
+        ("evaluation.targets.accuracy=[0.5, 0.4]", "[evaluation.targets] accuracy.1 = 0.4"),
+        ("evaluation={ targets = { accuracy = [0.5, 0.4] } }", "[evaluation.targets] accuracy.1 = 0.4"),
+        ("model.variants=[{ name = 'mlp', hidden = [-1] }]", "[model.variants.0] hidden"),
+        ("devices.first.position={ ring_m = [-1.0, 5.0] }", "[devices.0.position] ring_m.0 = -1"),
+    ],
+)
+def test_what_is_wrong_inside_an_override_is_blamed_on_it(override: str, key: str) -> None:
+    message = refusal(override)
+    assert message.startswith(f"--set {override}: ring.toml {key}"), message
+
+
+def test_what_is_wrong_beside_an_override_is_not_blamed_on_it() -> None:
+    assert refusal("evaluation.subjects=['device']", "evaluation.over_devices=['std']").startswith(
+        "--set evaluation.over"
+    )
+    assert refusal("stop.rounds=3", text=RING.replace("2.4e9", "3.5")).startswith("ring.toml [channel]")
+
+
 def test_an_override_cannot_smuggle_in_other_tables() -> None:
     assert "whole number" in refusal("stop.rounds=1\n[channel]")
 

@@ -79,7 +79,7 @@ def subjects_of(scenario: Scenario) -> tuple[str, ...]:
 def check(scenario: Scenario, learner: Any, source: str) -> None:
     """Raise a ScenarioError for the first key that does not go with another.
 
-    learner: the learner's class, of which `reports` is used
+    learner: the learner's class, of which `reports` and `own_metrics` are used
     """
     evaluation = scenario.evaluation
     if evaluation.every_s is not None and evaluation.every_rounds is not None:
@@ -89,6 +89,7 @@ def check(scenario: Scenario, learner: Any, source: str) -> None:
         raise problem(source, ("evaluation", "charge_time"), says, value=True)
     _lists(scenario, source)
     check_report(scenario, getattr(learner, "reports", ()), source)
+    _flat_models(scenario, learner, source)
     _targets(scenario, source)
 
 
@@ -134,6 +135,21 @@ def check_report(scenario: Scenario, reports: Sequence[str], source: str) -> Non
     says = f"{scenario.algorithm.name} reports {', '.join(shown(name) for name in reports)}, not {shown(chosen)}"
     says += f"; {shown(METHOD_DEFAULT)}, or leave it out{nearest(value, known)}"
     raise problem(source, ("evaluation", key), says, value=value)
+
+
+def _flat_models(scenario: Scenario, learner: Any, source: str) -> None:
+    """What is of the mean of models needs flat models, which a report that brings its own metric along is not."""
+    own, evaluation = getattr(learner, "own_metrics", ()), scenario.evaluation
+    if report_name(evaluation) not in own:
+        return
+    flat = [name for name in getattr(learner, "reports", ()) if name not in own and AFTER_LOCAL_TRAINING not in name]
+    instead = f", or inference = {shown(flat[0])}" if flat else ""
+    for key in ("subjects", "over_devices"):
+        for number, value in enumerate(getattr(evaluation, key) or ()):
+            if value in ("mean_model", "disagreement"):
+                says = f"is of models that are vectors of parameters, and what {scenario.algorithm.name} reports as "
+                says += f"{shown(report_name(evaluation))} is not one; leave it out{instead}"
+                raise problem(source, ("evaluation", key, number), says, value=value)
 
 
 def _targets(scenario: Scenario, source: str) -> None:

@@ -188,11 +188,13 @@ def _numbers(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tup
 
 
 def _blame(error: ScenarioError, changed: Mapping[tuple[str | int, ...], str], name: str) -> ScenarioError:
-    """Where an override set the wrong key, or the table that it stands in, the message names the override too."""
+    """Where an override set the wrong key, or the array or table that it stands in, the message names the override too."""
     text = str(error)
     for path, override in reversed(list(changed.items())):
         where = place(path)
-        table = f"[{'.'.join(str(part) for part in path)}]"
-        if text.startswith((f"{name} {where} ", f"{name} {where}:", f"{name} {table}")):
+        table = f"[{'.'.join(str(part) for part in path)}"
+        if text.startswith(
+            tuple(f"{name} {begin}" for begin in (*(where + end for end in " :."), f"{table}]", f"{table}."))
+        ):
             return ScenarioError(f"--set {override}: {text}")
     return error

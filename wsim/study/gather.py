@@ -52,10 +52,11 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _made_of(run: Finished) -> dict[str, Any]:
-    """Everything that a result may differ in: dotted keys, the version, files by the hash of their text."""
+    """Everything that a result may differ in: dotted keys, what Python handed in, the version, files by the hash of their
+    text."""
     keys = {key: value for key, value in world.flat(run.resolved) if not world.is_neutral(key)}
     files = {f"file {name}": names.digest(text)[:8] for name, text in run.files.items()}
-    return {**keys, **files, "version of wsim": run.version}
+    return {**keys, **run.own, **files, "version of wsim": run.version}
 
 
 def _refuse_different_worlds(runs: Sequence[Finished], made: Sequence[Mapping[str, Any]]) -> None:

@@ -9,6 +9,9 @@ What they have in common cancels in the difference per seed, d_i = a_i - b_i, wh
     unpaired  sqrt(s_a^2 / n + s_b^2 / n)                                       as if the two had met different worlds
 
 Their ratio is what pairing is worth: the same interval without it takes (unpaired / paired)^2 times as many seeds.
+
+Where some seeds have no value (they did not reach the target), those that have one are a selection: their mean is given, with
+how many they are, and neither an interval nor a standard error.
 Source: Law, Simulation Modeling and Analysis, 5th ed., sections 4.5 (intervals), 10.2 (paired t) and 11.2 (common random
 numbers).
 """
@@ -27,22 +30,26 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `num` seeds. half_width: of the 95 % interval, NaN for fewer than two seeds; mean: NaN for none."""
+    """A mean over `num` seeds; `num_without`: seeds that have no value. half_width: of the 95 % interval, NaN for fewer than
+    two seeds and where any has no value; mean: NaN for none."""
 
     mean: float
     half_width: float
     num: int
+    num_without: int = 0
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two arms over the `num` seeds that both have. half_width: of the 95 % interval, paired; NaN below two seeds."""
+    """Of two arms over the `num` seeds that have a value in both; `num_without`: seeds of both that have none in one of them.
+    half_width: of the 95 % interval, paired; it and the standard errors are NaN below two seeds and where any is without."""
 
     mean: float
     half_width: float
     paired_se: float
     unpaired_se: float
     num: int
+    num_without: int = 0
 
     @property
     def ratio(self) -> float:
@@ -54,22 +61,26 @@ class Difference:
 
 def estimate(values: Sequence[float] | np.ndarray) -> Estimate:
     """Mean and interval of the values that are numbers; NaN stands for a seed without one, which is left out."""
-    known = np.asarray(values, dtype=np.float64)
-    known = known[~np.isnan(known)]
-    num = len(known)
+    every = np.asarray(values, dtype=np.float64)
+    known = every[~np.isnan(every)]
+    num, num_without = len(known), len(every) - len(known)
     if num == 0:
-        return Estimate(math.nan, math.nan, 0)
-    return Estimate(float(known.mean()), t_quantile(num) * standard_error(known), num)
+        return Estimate(math.nan, math.nan, 0, num_without)
+    half_width = math.nan if num_without else t_quantile(num) * standard_error(known)
+    return Estimate(float(known.mean()), half_width, num, num_without)
 
 
 def difference(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> Difference:
     """a - b, seed by seed; a, b: [num_seeds], NaN where an arm has no value, which leaves the seed out."""
-    pairs = np.array([a, b], dtype=np.float64)
-    pairs = pairs[:, ~np.isnan(pairs).any(axis=0)]
+    every = np.array([a, b], dtype=np.float64)
+    pairs = every[:, ~np.isnan(every).any(axis=0)]
     num = pairs.shape[1]
+    num_without = every.shape[1] - num
     if num == 0:
-        return Difference(*(math.nan,) * 4, 0)
+        return Difference(*(math.nan,) * 4, 0, num_without)
     per_seed = pairs[0] - pairs[1]
+    if num_without:
+        return Difference(float(per_seed.mean()), *(math.nan,) * 3, num, num_without)
     paired = standard_error(per_seed)
     unpaired = math.hypot(standard_error(pairs[0]), standard_error(pairs[1]))
     return Difference(float(per_seed.mean()), t_quantile(num) * paired, paired, unpaired, num)

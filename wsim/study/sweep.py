@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wsim.atomic import check_target, write_atomically
+from wsim.atomic import check_target, fragments, write_atomically
 from wsim.errors import FormatError, ResultError, ScenarioError
 from wsim.scenario.messages import nearest, shown
 from wsim.study import world
@@ -59,14 +59,14 @@ def sweep(
             raise ScenarioError(f"{plan.name}: unknown arm {shown(arm)}{nearest(arm, plan.arms)}, known: {known}")
     check_target(folder / TABLE_CSV, force=True)
     with _alone_in(folder):
-        _remove_fragments(folder)
+        _remove_fragments(plan, folder)
         kept = _kept(plan, folder, force)
         wanted = [run for run in plan.runs if not arms or run.arm in arms]
         on_start(wanted, kept)
         try:
             failures = run_all(plan, [run for run in wanted if run.file not in kept], folder, jobs, on_event)
         finally:
-            _remove_fragments(folder)
+            _remove_fragments(plan, folder)
         results = kept | _kept(plan, folder, True, set(kept))
         comparison = _comparison(plan, results, baseline or plan.arms[0])
         if not any(failure.full for failure in failures):
@@ -95,7 +95,7 @@ def _kept(plan: Plan, folder: Path, force: bool, known: set[str] = frozenset()) 
             continue
         except ResultError:
             continue
-        if result.digest == run.digest and not result.handed_in:
+        if result.digest == run.digest and not result.own:
             found[run.file] = result
         else:
             others.append((run, result))
@@ -153,8 +153,8 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def _remove_fragments(folder: Path) -> None:
-    """What a killed process was about to write."""
-    for fragment in folder.glob(".*.tmp"):
+def _remove_fragments(plan: Plan, folder: Path) -> None:
+    """What a killed process was about to write of this sweep; another command may be writing into the folder too."""
+    for fragment in fragments(folder, [*(run.file for run in plan.runs), TABLE_CSV, TABLE_MD, PICTURE]):
         with contextlib.suppress(OSError):
             os.unlink(fragment)

@@ -78,14 +78,17 @@ def _legend(comparison: Comparison) -> str:
     return (
         "Mean over the seeds ± half width of the 95 % t interval. Equal time: the earliest end of all runs at the point. "
         "Bits and joules are those of the whole run, or to the accuracy in the column's name, over the runs that reached "
-        "it (k of n); without an interval where some did not, since those that did are a selection."
+        "it (k of n). Where k of n seeds have a number, it is their mean without an interval: they are a selection."
     )
 
 
 def _rows(comparison: Comparison) -> Iterable[list[str]]:
     for row in comparison.rows:
         cells = [row.arm, *point_cells(comparison, row), f"{len(row.runs)} of {comparison.num_seeds}"]
-        cells += [equal_time(row), *(amount(row.estimate(measure), measure.unit) for measure in comparison.measures)]
+        cells += [
+            equal_time(row),
+            *(with_count(row.estimate(measure), measure.unit) for measure in comparison.measures),
+        ]
         cells.append(row.measured)
         yield cells + [to_target_text(row, target) for target in comparison.targets]
 
@@ -107,8 +110,6 @@ def to_target_text(row: Row, target: float) -> str:
     of = f"{reached} of {len(row.runs)}"
     if reached == 0:
         return f"not reached ({of})"
-    if reached < len(row.runs):
-        estimates = [(Estimate(found.mean, math.nan, found.num), unit) for found, unit in estimates]
     return f"{', '.join(amount(found, unit) for found, unit in estimates)} ({of})"
 
 
@@ -117,7 +118,7 @@ DIFFERENCE_HEAD = ("arm", "of", "difference", "paired s.e.", "unpaired s.e.", "r
 
 def difference_rows(comparison: Comparison, row: Row) -> Iterable[list[str]]:
     """One line a measure: the accuracies at equal time, at the end where the runs do not all end at once, and the times to the
-    targets. No line where the two arms have no seed in common, or none that reached the target."""
+    targets. No line where the two arms have no seed in common, or none that reached the target in both."""
     measures = [ACCURACY, *(measure for measure in comparison.measures if measure not in MEASURES)]
     measures += [] if comparison.ends_at_once else [ACCURACY_END, END]
     for measure in [*measures, *(to_target(target)[0] for target in comparison.targets)]:
@@ -133,7 +134,19 @@ def difference_cells(found: Difference, unit: str) -> list[str]:
         for error in (found.paired_se, found.unpaired_se)
     ]
     ratio = f"{found.ratio:.2f}" if math.isfinite(found.ratio) else "–"
-    return [amount(Estimate(found.mean, found.half_width, found.num), unit, sign=True), *errors, ratio, str(found.num)]
+    mean = amount(Estimate(found.mean, found.half_width, found.num), unit, sign=True)
+    return [
+        mean,
+        *errors,
+        ratio,
+        str(found.num) + (f" of {found.num + found.num_without}" if found.num_without else ""),
+    ]
+
+
+def with_count(found: Estimate, unit: str) -> str:
+    """As `amount`, with "(4 of 5)" where not all seeds have a value."""
+    count = f" ({found.num} of {found.num + found.num_without})" if found.num and found.num_without else ""
+    return amount(found, unit) + count
 
 
 def amount(found: Estimate, unit: str, *, sign: bool = False) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -16,7 +15,7 @@ from wsim.scenario.messages import shown
 from wsim.study import names
 from wsim.study.comparison import ACCURACY_END, END, Comparison, Measure, Row, to_target
 from wsim.study.statistics import Difference
-from wsim.study.table import DIFFERENCE_HEAD, amount, difference_rows, equal_time
+from wsim.study.table import DIFFERENCE_HEAD, amount, difference_rows, equal_time, with_count
 
 _GAP = 2
 
@@ -67,7 +66,8 @@ def _of(differences: Sequence[Sequence[str]]) -> Table:
 
 
 def comparison_dict(comparison: Comparison) -> dict[str, Any]:
-    """For --json: every mean with its interval and its values by seed; null where there is no number."""
+    """For --json: every mean with its interval and its values by seed; null where there is no number, intervals of a mean
+    over some of the seeds among them."""
     measures = [*comparison.measures, *(measure for target in comparison.targets for measure in to_target(target))]
     return {
         "name": comparison.name,
@@ -119,14 +119,11 @@ def _labels(comparison: Comparison) -> list[str]:
 def _column(comparison: Comparison, row: Row) -> list[str]:
     """The arm and its numbers, in the order of the labels."""
     cells = [row.arm, f"{len(row.runs)} of {comparison.num_seeds}", equal_time(row)]
-    cells += [amount(row.estimate(measure), measure.unit) for measure in _measures(comparison)]
+    cells += [with_count(row.estimate(measure), measure.unit) for measure in _measures(comparison)]
     for target in comparison.targets:
         found = [(row.estimate(measure), measure.unit) for measure in to_target(target)]
-        reached = found[0][0].num
-        cells.append(f"{reached} of {len(row.runs)}")
-        for estimate, unit in found:
-            some = replace(estimate, half_width=math.nan)  # those that did reach it are a selection
-            cells.append(amount(some if reached < len(row.runs) else estimate, unit))
+        cells.append(f"{found[0][0].num} of {len(row.runs)}")
+        cells += [amount(estimate, unit) for estimate, unit in found]
     return cells
 
 
@@ -143,6 +140,7 @@ def _estimate_dict(row: Row, measure: Measure) -> dict[str, Any]:
         "mean": _number(found.mean),
         "half_width": _number(found.half_width),
         "num": found.num,
+        "num_without": found.num_without,
         "values": [_number(measure.of(run, row.equal_time_s)) for run in row.runs],
     }
 
@@ -155,6 +153,7 @@ def _difference_dict(found: Difference) -> dict[str, Any]:
         "unpaired_se": _number(found.unpaired_se),
         "ratio": _number(found.ratio),
         "num": found.num,
+        "num_without": found.num_without,
     }
 
 

@@ -29,7 +29,9 @@ import numpy as np
 
 from wsim.errors import FULL, WsimError, one_line
 
-_LONGEST = 1500  # characters of a message: a line below PIPE_BUF is written whole, whoever else writes
+_LONGEST = 1500  # characters of what is said
+_MOST_BYTES = 4000  # of a message: a line below PIPE_BUF is written whole, whoever else writes
+_LONGEST_ESCAPE = 12  # bytes that JSON makes of one character
 
 
 def serve(data_sets: Collection[str]) -> None:
@@ -112,7 +114,18 @@ def _reap(workers: dict[int, tuple[int, IO[bytes]]]) -> None:
 
 
 def _tell(**message: Any) -> None:
-    os.write(1, json.dumps(message).encode() + b"\n")
+    os.write(1, encoded(message))
+
+
+def encoded(message: dict[str, Any]) -> bytes:
+    """A message as a line of at most 4,000 bytes: the end of what it says is left out where it would be longer."""
+    line = json.dumps(message).encode() + b"\n"
+    while len(line) > _MOST_BYTES:
+        said = "error" if "error" in message else "words"
+        few = -(-(len(line) - _MOST_BYTES) // _LONGEST_ESCAPE)  # characters, of which at least as many are too many
+        message = {**message, said: message[said][:-few]}
+        line = json.dumps(message).encode() + b"\n"
+    return line
 
 
 def _outcome(task: dict[str, Any]) -> dict[str, Any]:

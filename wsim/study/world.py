@@ -1,7 +1,8 @@
 """Which results may stand side by side: those that met the same world and were measured alike.
 
     world      area, devices, channel, phy, data, stop, dtype, seeds, and what [evaluation] measures
-    protocol   algorithm, codec, model, topology, mac, transport, server, observation: what a comparison is about
+    protocol   algorithm, codec, model, topology, mac, transport, server, observation, a learner that Python handed in: what a comparison
+               is about; a task that it handed in is the world's
 
 and the seed and the name of a scenario, how often it is evaluated and what it records, which change nothing. A study may
 compare worlds too: what its arms and axes change is theirs to change.
@@ -17,7 +18,7 @@ from wsim.scenario.load import parse
 from wsim.scenario.messages import shown
 from wsim.scenario.study import definition
 
-PROTOCOL = ("algorithm", "codec", "model", "topology", "mac", "transport", "server", "observation")
+PROTOCOL = ("algorithm", "codec", "model", "topology", "mac", "transport", "server", "observation", "own learner")
 NEUTRAL = ("scenario", "output", "evaluation.every_s", "evaluation.every_rounds")
 _SHOWN = 4
 

@@ -84,6 +84,21 @@ def test_what_changes_nothing_is_no_difference(tmp_path: Path, resolved: dict[st
     assert len(found.rows) == 1
 
 
+def test_learners_from_python_stand_beside_others_and_tasks_are_another_world(tmp_path: Path) -> None:
+    mine = ["own learner Mine: was handed in; [algorithm] does not say all of it"]
+    files = [
+        put(tmp_path, "a.h5", None, learner="fedavg"),
+        put(tmp_path, "b.h5", None, learner="Mine", notes=mine),
+        put(tmp_path, "c.h5", None, learner="Other", notes=[mine[0].replace("Mine", "Other")]),
+    ]
+    assert [row.arm for row in gather(files).rows] == ["fedavg", "Mine", "Other"]
+    in_arms = [put(tmp_path, "d.h5"), put(tmp_path, "e.h5", notes=mine)]
+    assert [row.arm for row in gather(in_arms).rows] == ["slow (own learner = nothing)", 'slow (own learner = "Mine")']
+    task = put(tmp_path, "f.h5", None, seed=2, notes=["own task Quadratic: of [data] and [model] ..."])
+    with pytest.raises(ResultError, match=r'own task \(nothing, "Quadratic"\)'):
+        gather([files[0], task])
+
+
 def test_a_study_may_compare_worlds_by_its_arms_and_axes() -> None:
     text = '[study]\narms = [{ name = "a", devices.0.radio.tx_power_dbm = 3.0, phy.duplex = "tdd" }]\naxes.area = [1]\n'
     keys = of_study("[[devices]]\ncount = 3\n" + text)

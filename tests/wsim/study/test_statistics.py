@@ -63,14 +63,21 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
 
 
 def test_missing_values_are_left_out_and_never_imputed() -> None:
-    assert estimate([1.0, math.nan, 3.0]) == estimate([1.0, 3.0])
     nothing = estimate([math.nan])
-    assert (math.isnan(nothing.mean), nothing.num) == (True, 0)
+    assert (math.isnan(nothing.mean), nothing.num, nothing.num_without) == (True, 0, 1)
     one = estimate([5.0])
-    assert (one.mean, math.isnan(one.half_width), one.num) == (5.0, True, 1)
+    assert (one.mean, math.isnan(one.half_width), one.num, one.num_without) == (5.0, True, 1, 0)
     assert difference([1.0, math.nan, 3.0], [0.0, 9.0, math.nan]).num == 1
-    assert difference([1.0, math.nan, 3.0], [0.0, 9.0, 1.0]) == difference([1.0, 3.0], [0.0, 1.0])
     assert difference([math.nan], [1.0]).num == 0
+
+
+def test_a_selection_of_the_seeds_has_a_mean_and_no_interval() -> None:
+    some = estimate([1.0, math.nan, 3.0])
+    assert (some.mean, some.num, some.num_without) == (2.0, 2, 1)
+    assert math.isnan(some.half_width)
+    found = difference([1.0, math.nan, 3.0], [0.0, 9.0, 1.0])
+    assert (found.mean, found.num, found.num_without) == (1.5, 2, 1)
+    assert all(math.isnan(value) for value in (found.half_width, found.paired_se, found.unpaired_se, found.ratio))
 
 
 def test_equal_arms_have_no_ratio_and_a_constant_difference_an_infinite_one() -> None:

@@ -19,6 +19,7 @@ import pytest
 from learners.decentralized.gossip import Gossip
 from tests.wsim.study.studies import ARMS, GOSSIP, STUDY, WORLD, results, start, study, write_study, wsim
 from wsim import cli, load, simulate, write
+from wsim.atomic import write_atomically
 from wsim.results import content_digest
 from wsim.study.finished import read
 from wsim.study.plan import PlannedRun, plan
@@ -122,7 +123,9 @@ def test_a_finished_sweep_repeats_nothing_and_gives_the_same_bytes(
     assert {name: (reference / name).read_bytes() for name in files} == files
 
 
-def test_a_killed_sweep_goes_on_where_it_was_and_ends_alike(reference: Path, tmp_path: Path, sweep: Sweep) -> None:
+def test_a_killed_sweep_goes_on_where_it_was_and_ends_alike(
+    reference: Path, tmp_path: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed with two jobs and finished with two, against the reference of one job. One worker would never end by itself."""
     write_study(tmp_path, WORLD + study(ENDLESS, *ARMS))
     folder = tmp_path / "outputs/tiny"
@@ -137,7 +140,8 @@ def test_a_killed_sweep_goes_on_where_it_was_and_ends_alike(reference: Path, tmp
     before = stamps(folder)
     assert 3 <= len(before) < len(ALL), "killed too late for this test"
     assert not (folder / "table.csv").exists()
-    (folder / ".0123456789abcdef.tmp").write_bytes(b"half a result")  # as a kill in mid-write leaves it
+    half = leave_half(folder / "gossip-s2.h5", monkeypatch)  # as a kill in mid-write leaves it
+    others = leave_half(folder / "of_wsim_run.h5", monkeypatch)  # another command may be writing it at this moment
     code, _, errors = sweep("--jobs", "2")
     assert code == 0, errors
     assert f"9 runs, {len(before)} finished already" in errors
@@ -146,7 +150,19 @@ def test_a_killed_sweep_goes_on_where_it_was_and_ends_alike(reference: Path, tmp
     assert results(folder) == ALL
     for name in ("table.csv", "table.md", "study.png"):
         assert (folder / name).read_bytes() == (reference / name).read_bytes(), name
-    assert {path.name for path in folder.iterdir()} == ALL | {"table.csv", "table.md", "study.png", ".sweep.lock"}
+    assert not half.exists()
+    written = {"table.csv", "table.md", "study.png", ".sweep.lock", others.name}
+    assert {path.name for path in folder.iterdir()} == ALL | written
+
+
+def leave_half(target: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The temporary file of a write that was killed before it was renamed."""
+    before = set(target.parent.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr("wsim.atomic.os.replace", lambda source, to: None)
+        write_atomically(target, b"half a result")
+    (left,) = set(target.parent.iterdir()) - before
+    return left
 
 
 def test_a_killed_worker_takes_its_own_run_with_it_and_no_other(reference: Path, tmp_path: Path) -> None:

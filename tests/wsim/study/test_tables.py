@@ -15,8 +15,8 @@ from rich.console import Console
 from tests.wsim.study.runs import make_comparison
 from wsim.study.comparison import ACCURACY, ENERGY, Comparison, Row, compared
 from wsim.study.statistics import Estimate, difference, estimate
-from wsim.study.table import amount, csv_text, markdown_text, to_target_text
-from wsim.study.terminal import comparison_table
+from wsim.study.table import amount, csv_text, difference_rows, markdown_text, to_target_text
+from wsim.study.terminal import comparison_dict, comparison_table
 
 POINTS: tuple[dict[str, Any], ...] = ({"channel.bandwidth_hz": 1e6}, {"channel.bandwidth_hz": 2e6})
 
@@ -99,11 +99,53 @@ def test_the_difference_is_seed_by_seed_over_those_that_both_have() -> None:
 def test_a_target_that_some_seeds_missed_has_no_interval() -> None:
     row = make_comparison().rows[1]
     reached = replace(row.runs[0], target_time_s=np.array([30.0, np.nan]))
-    missed = replace(row.runs[0], target_time_s=np.array([np.nan, np.nan]), target_on_air_bits=np.full(2, np.nan))
+    missed = replace(
+        row.runs[0], **{f"target_{what}": np.full(2, np.nan) for what in ("time_s", "on_air_bits", "energy_j")}
+    )
     assert to_target_text(replace(row, runs=(reached, missed)), 0.8).startswith("30.0 s, ")
     assert to_target_text(replace(row, runs=(reached, missed)), 0.8).endswith("(1 of 2)")
     assert "±" not in to_target_text(replace(row, runs=(reached, missed)), 0.8)
     assert "±" in to_target_text(row, 0.8)
+
+
+def without_a_target_in_one_seed() -> Comparison:
+    """Of the arm "fast", the last seed did not get to 0.8 and was evaluated after the equal time only."""
+    slow, fast = make_comparison().rows
+    late = replace(
+        fast.runs[-1],
+        time_s=fast.runs[-1].time_s + 100,
+        **{f"target_{name}": np.full(2, np.nan) for name in ("time_s", "on_air_bits", "energy_j")},
+    )
+    return compared("x", [slow, replace(fast, runs=(*fast.runs[:-1], late))], "slow", 5)
+
+
+def test_a_difference_over_some_of_the_common_seeds_has_no_interval_and_no_errors() -> None:
+    comparison = without_a_target_in_one_seed()
+    lines = {cells[1]: cells[2:] for cells in difference_rows(comparison, comparison.rows[1])}
+    mean, *rest = lines["time to 0.8"]
+    assert "±" not in mean
+    assert rest == ["–", "–", "–", "4 of 5"]
+    whole = make_comparison()
+    mean, *rest = next(cells[2:] for cells in difference_rows(whole, whole.rows[1]) if cells[1] == "time to 0.8")
+    assert "±" in mean
+    assert "–" not in rest[:2]
+    assert rest[-1] == "5"
+    found = comparison_dict(comparison)
+    time = next(entry for entry in found["differences"] if entry["of"] == "time_to_0.8_s")
+    assert [time[key] for key in ("half_width", "paired_se", "unpaired_se", "ratio")] == [None] * 4
+    assert (time["num"], time["num_without"]) == (4, 1)
+    of_fast = found["rows"][1]["time_to_0.8_s"]
+    assert (of_fast["half_width"], of_fast["num"], of_fast["num_without"]) == (None, 4, 1)
+    assert of_fast["mean"] is not None
+
+
+def test_a_mean_over_some_of_the_seeds_says_over_how_many() -> None:
+    comparison = without_a_target_in_one_seed()
+    mean = f"{comparison.rows[1].estimate(ACCURACY).mean:.4f} (4 of 5)"
+    line = next(line for line in printed(comparison).splitlines() if line.startswith("accuracy at equal time"))
+    assert mean in line
+    assert line.count(" of 5)") == 1  # the other arm has all
+    assert f"| {mean} |" in markdown_text(comparison)
 
 
 @pytest.mark.parametrize(
