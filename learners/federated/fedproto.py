@@ -128,9 +128,12 @@ class FedProto(LocalSgd):
                 expires_s=self.deadline_s,
             )
             updates = yield Receive(clients, "update", k, timeout_s=self.deadline_s)
-            readable = tuple(message for message in updates.messages if prototype_message.brings_any(message))
+            readable = []
+            for message in updates.messages:
+                message = yield from prototype_message.with_known_mask(message)
+                readable += [message] if prototype_message.brings_any(message) else []
             if readable:
-                table, known = yield from self._aggregate(table, known, Received(readable))
+                table, known = yield from self._aggregate(table, known, Received(tuple(readable)))
             yield Report("model", None)
 
     def _aggregate(self, table: Value, known: Tensor, updates: Received) -> Generator[Any, Any, tuple[Value, Tensor]]:
@@ -157,6 +160,7 @@ class FedProto(LocalSgd):
         table, known = zeros, torch.zeros_like(counts)  # the last known global prototypes
         while True:
             message = yield from newest_download("prototypes", waits=self.deadline_s is None)
+            message = yield from prototype_message.with_known_mask(message)
             table, known = yield from self._update(table, known, message)
             x = yield from self._train(node, x, message.round, table, known)
             sums = yield Compute(prototype_sums(task).scan, (zeros, samples.steps, x), work=samples.work)

@@ -10,16 +10,18 @@ loses the packet with the beginning cannot read the rest.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from learners.compression.codec import Codec, Fragments, values_received
-from learners.federated.prototypes import placed, rows
-from learners.protocol import Message, Node, Payload, Value
+from learners.federated.prototypes import held_mask, placed, rows
+from learners.protocol import Message, Node, Payload, Read, Value
 
 COUNT_BITS = 32
 
@@ -40,7 +42,7 @@ class PrototypeFragments:
 
     def received_mask(
         self, arrived: np.ndarray, packet_payload_bits: int, num_values: int, first_bit: int = 0
-    ) -> np.ndarray:
+    ) -> Value:
         """Which numbers of the table [num_classes * feature_dim] survive; False in rows that were not sent."""
         mask = np.zeros((self.num_classes, self.feature_dim), dtype=bool)
         if (
@@ -52,7 +54,9 @@ class PrototypeFragments:
         inner = self.values.received_mask(
             arrived, packet_payload_bits, num_held * self.feature_dim, first_bit + self.header_bits
         )
-        mask[list(self.classes)] = np.asarray(inner).reshape(num_held, self.feature_dim)
+        if not isinstance(inner, np.ndarray):  # of values, which may come later
+            return held_mask(inner, torch.tensor(self.classes, dtype=torch.int64), torch.from_numpy(mask))
+        mask[list(self.classes)] = inner.reshape(num_held, self.feature_dim)
         return mask.ravel()
 
 
@@ -72,6 +76,14 @@ def payload(table: Value, counts: Tensor, codec: Codec, node: Node, *, with_coun
     data = placed(encoded.data, places, zeros) if classes else zeros
     num_bits = fragments.header_bits + encoded.num_bits
     return Payload((data, held), num_bits, fragments, num_classes * feature_dim, encoded.flops)
+
+
+def with_known_mask(message: Message) -> Generator[Read, Any, Message]:
+    """The message with a mask that can be looked at: what arrived decides which classes count, so that it is read where the
+    codec's mask depends on values."""
+    if message.mask is None or isinstance(message.mask, Tensor):
+        return message
+    return message._replace(mask=(yield Read(message.mask)))
 
 
 def brings_any(message: Message) -> bool:

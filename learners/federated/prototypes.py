@@ -98,6 +98,12 @@ def placed(values: Tensor, classes: Tensor, zeros: Tensor) -> Tensor:
 
 
 @op
+def held_mask(mask: Tensor, classes: Tensor, nothing: Tensor) -> Tensor:
+    """As `placed`, flat: bool [num_classes * feature_dim] of a mask of the rows that were sent. nothing: bool zeros."""
+    return nothing.index_copy(0, classes, mask.reshape(len(classes), -1)).flatten()
+
+
+@op
 def preferred(table: Tensor, known: Tensor, other: Tensor) -> Tensor:
     """Rows of `table` where known [num_classes] is above 0, of `other` elsewhere. Both: [num_classes, feature_dim]."""
     return torch.where(known.unsqueeze(-1) > 0, table, other)

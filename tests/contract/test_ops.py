@@ -150,6 +150,11 @@ def held(rng: np.random.Generator, task: Task) -> Tensor:
     return torch.from_numpy(np.sort(rng.choice(task.num_classes, 3, replace=False)))
 
 
+def held_mask_args(rng: np.random.Generator, task: Task) -> Args:
+    nothing = torch.zeros(6, 4, dtype=torch.bool)
+    return torch.from_numpy(rng.random(12) < 0.5), torch.tensor([0, 2, 5]), nothing
+
+
 def placed_args(rng: np.random.Generator, task: Task) -> Args:
     values = table(rng, task)
     return values[:3].flatten(), held(rng, task), torch.zeros_like(values)
@@ -182,6 +187,7 @@ MODULE_OPS: dict[Op, Job] = {
     prototypes.class_means: lambda rng, task: (table(rng, task), counts(rng, task)),
     prototypes.rows: lambda rng, task: (table(rng, task), held(rng, task)),
     prototypes.placed: placed_args,
+    prototypes.held_mask: held_mask_args,
     prototypes.preferred: lambda rng, task: (table(rng, task), counts(rng, task), table(rng, task)),
     prototypes.average_prototypes: average_prototypes_args,
     prototypes.average_prototypes_masked: average_prototypes_masked_args,

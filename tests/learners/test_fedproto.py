@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from learners.batching import BatchStream
+from learners.compression.codec import num_values_of
 from learners.compression.float16 import Float16
 from learners.compression.float32 import Float32
 from learners.data.dataset import Dataset
 from learners.data.digits import digits
 from learners.data.partitions import classes_per_device
-from learners.deferred import Op
+from learners.deferred import Op, op
+from learners.executors import BatchedExecutor, EagerExecutor
 from learners.federated import prototype_message
 from learners.federated.fedproto import FedProto
 from learners.federated.prototype_message import framed, unframed
@@ -28,11 +31,12 @@ from learners.federated.prototypes import (
 )
 from learners.loopback import LoopbackNode
 from learners.models.mlp import Mlp
-from learners.protocol import SERVER, Compute, Message, Service
+from learners.protocol import SERVER, Compute, Message, Payload, Service
 from learners.task import Task
 from tests.contract.recording import Recording, record, tensors_of
-from tests.contract.worlds import calm
+from tests.contract.worlds import calm, harsh
 from tests.learners.test_algorithm_steps import Hand
+from wsim.engine import simulate
 from wsim.streams import Streams
 
 F64 = torch.float64
@@ -153,6 +157,56 @@ def test_lost_packets_lose_their_part_of_the_held_rows() -> None:
     assert mask(True, True, False) == [no, yes, no, [True, False]]
     assert mask(True, False, True) == [no, no, no, [False, False]]
     assert mask(False, True, True) == [no, no, no, no]
+
+
+@op
+def late(x: Tensor, mask: Tensor) -> Tensor:
+    """The mask, for which the values are waited for."""
+    return mask & (x == x).flatten()
+
+
+@dataclass(frozen=True)
+class LateFragments:
+    """A mask that depends on values, as that of a codec which chooses what it sends."""
+
+    x: Any
+
+    def received_mask(self, *given: Any) -> Any:
+        return late(self.x, torch.from_numpy(Float32().received_mask(*given)))
+
+
+def late_payload(self: Float32, x: Any, node: Any) -> Payload:
+    return Payload(x, self.num_bits(x.shape), LateFragments(x), num_values_of(x))
+
+
+@pytest.mark.parametrize("executor", [EagerExecutor, BatchedExecutor])
+def test_a_mask_that_comes_later_is_placed_like_one_that_is_known(
+    executor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, counts = torch.ones(4, 2, dtype=F64), torch.tensor([0.0, 5, 0, 2], dtype=F64)
+    arrived = np.array([True, True, False])
+
+    def mask() -> Any:
+        given = run.lift(table), counts, Float32(), node_of(small_task())
+        return prototype_message.payload(*given, with_counts=True).codec.received_mask(arrived, 96, 8)
+
+    run = executor()
+    known = mask()
+    monkeypatch.setattr(Float32, "payload", late_payload)
+    assert np.array_equal(run.read(mask()).numpy(), known)
+
+
+def test_a_run_with_masks_that_come_later_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = harsh("fedproto", "codec.name=float32", "transport.reliability=none", "transport.mtu_bytes=72")
+    plain = simulate(loaded)
+    asked = []
+    mask = LateFragments.received_mask
+    monkeypatch.setattr(LateFragments, "received_mask", lambda self, *given: asked.append(1) or mask(self, *given))
+    monkeypatch.setattr(Float32, "payload", late_payload)
+    found = simulate(loaded)
+    assert len(asked) >= 5
+    assert found.event_digest == plain.event_digest
+    np.testing.assert_array_equal(found.accuracy_by_device, plain.accuracy_by_device)
 
 
 # -- programs ---------------------------------------------------------------------------------------------------------

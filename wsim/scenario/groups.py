@@ -25,17 +25,25 @@ def resolve(document: dict[str, Any], source: str) -> None:
     groups = document.get("devices")
     if not isinstance(groups, list):
         return
-    names = [group.get("name") if isinstance(group, dict) else None for group in groups]
+    given = names(document)
     for index, group in enumerate(groups):
         if not isinstance(group, dict):
             continue
         if "preset" in group:
             presets.fill_in(group, presets.DEVICES, ("devices", index), source)
         if "like" in group:
-            groups[index] = group = _merged(_original(groups, names, index, source), group)
+            groups[index] = group = _merged(_original(groups, given, index, source), group)
         group.setdefault("name", f"group{index}")
         if isinstance(group.get("positions_m"), list):
             group.setdefault("count", len(group["positions_m"]))
+
+
+def names(document: dict[str, Any]) -> list[str | None]:
+    """What each group is called in the document as it stands, None where it has no name; empty without groups."""
+    groups = document.get("devices")
+    entries = groups if isinstance(groups, list) else []
+    given = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
+    return [name if isinstance(name, str) else None for name in given]
 
 
 def _original(groups: list[Any], names: list[Any], index: int, source: str) -> dict[str, Any]:

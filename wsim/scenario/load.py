@@ -112,7 +112,8 @@ def _load_text(
         overrides.append(f"scenario.seed={seed}")
     selection, others = arms.split(overrides)
     changed = {changes.apply(document, override): override for override in others if _of_study(override)}
-    study = definition(document["study"], name) if document.get("study", "none") != "none" else None
+    has_study = document.get("study", "none") != "none"
+    study = definition(document["study"], name, groups.names(document)) if has_study else None
     source = name
     if selection.chosen:
         arms.select(document, study, selection, name)

@@ -10,10 +10,11 @@ The rest of the file is the base, a scenario that runs by itself. `wsim.scenario
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -62,8 +63,11 @@ class Definition:
     seeds: tuple[int, ...] | None
 
 
-def definition(table: Any, source: str) -> Definition:
-    """Read a [study] table. Raises ScenarioError for everything that is wrong with it by itself."""
+def definition(table: Any, source: str, groups: Sequence[str | None] = ()) -> Definition:
+    """Read a [study] table. Raises ScenarioError for everything that is wrong with it by itself.
+
+    groups: names of the scenario's groups of devices, which keys may name so or by number; not given: only as they stand.
+    """
     try:
         Study.model_validate(as_tuples(table))
     except ValidationError as error:
@@ -83,7 +87,8 @@ def definition(table: Any, source: str) -> Definition:
         arms[name] = {key: value for key, value in arm.items() if key != "name"}
     axes = dict(_axes(table.get("axes", {}), source))
     for key, values in axes.items():
-        _check_axis(key, values, arms, source)
+        _check_axis(key, values, arms, source, groups)
+    _check_apart(list(axes), source, groups)
     seeds = None if "seeds" not in table else read_seeds(table["seeds"], source)
     if not (arms or axes or seeds):
         raise problem(source, ("study",), "is empty; give arms, axes or seeds", table=True)
@@ -148,7 +153,9 @@ def _axes(table: dict[str, Any], source: str, above: str = "") -> Iterator[tuple
         yield key, values
 
 
-def _check_axis(key: str, values: list[Any], arms: dict[str, dict[str, Any]], source: str) -> None:
+def _check_axis(
+    key: str, values: list[Any], arms: dict[str, dict[str, Any]], source: str, groups: Sequence[str | None]
+) -> None:
     """Raise ScenarioError for an axis over seeds or the study itself, and for one that undoes what an arm sets."""
     where, parts = f'[study] axes "{key}"', key.split(".")
     tables = [value for value in values if isinstance(value, dict)]
@@ -157,12 +164,46 @@ def _check_axis(key: str, values: list[Any], arms: dict[str, dict[str, Any]], so
     if parts[0] == "study":
         raise ScenarioError(f"{source} {where}: a study has no studies as points; name another key")
     for name, arm in arms.items():
-        found: Any = arm
-        for part in parts:
-            found = found.get(part) if isinstance(found, dict) else None
-        if found is not None:
+        if _sets(arm, parts, groups):
             says = f"arm {shown(name)} sets this key too, and the axis would undo it; take it out of one of them"
             raise ScenarioError(f"{source} {where}: {says}")
+
+
+def _check_apart(keys: Sequence[str], source: str, groups: Sequence[str | None]) -> None:
+    """Raise ScenarioError where an axis sets what another one sets too, as devices.0.count and devices.phones.count may."""
+    for key, other in itertools.permutations(keys, 2):
+        nested: Any = True
+        for part in reversed(other.split(".")):
+            nested = {part: nested}
+        if _sets(nested, key.split("."), groups):
+            says = f"the axis {shown(other)} sets this too, and one would undo the other; leave one out"
+            raise ScenarioError(f'{source} [study] axes "{key}": {says}')
+
+
+def _sets(arm: dict[str, Any], parts: Sequence[str], groups: Sequence[str | None]) -> bool:
+    """Whether an arm holds a key, or something below it. Groups of devices stand under their number or their name."""
+    found: list[Any] = [arm]
+    for depth, part in enumerate(parts):
+        alike: list[str | None] = [part]
+        if depth == 1 and parts[0] == "devices":
+            alike = [
+                other for i, name in enumerate(groups) if part in (str(i), name) for other in (str(i), name)
+            ] or alike
+        found = [below for above in found for other in alike for below in _below(above, other)]
+    return bool(found)
+
+
+def _below(value: Any, part: str | None) -> list[Any]:
+    """What a table holds under a key, or an array under a number or the name of its entry."""
+    if isinstance(value, dict):
+        return [value[part]] if part in value else []
+    if isinstance(value, list):
+        return [
+            item
+            for i, item in enumerate(value)
+            if part == str(i) or (isinstance(item, dict) and part == item.get("name"))
+        ]
+    return []
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -16,6 +16,7 @@ from wsim.study import world
 from wsim.study.comparison import Comparison, Row, compared
 from wsim.study.finished import Finished, read
 from wsim.study.picture import plot_comparison
+from wsim.study.places import check_places
 from wsim.study.plan import Plan, PlannedRun
 from wsim.study.runner import Event, Failure, run_all
 from wsim.study.table import csv_text, markdown_text
@@ -50,7 +51,7 @@ def sweep(
     arms: runs of these only; the tables hold every arm that has results
     force: replace results of other scenarios that have the names of this study's
     on_start: told the runs that are wanted and those that are finished already, by file name
-    Raises ScenarioError for an unknown arm, ResultError where something cannot be written. A run that fails is in `failures`;
+    Raises ScenarioError for an unknown arm and for files of data that are not there, ResultError where something cannot be written. A run that fails is in `failures`;
     where one had no room for its result, no table is written either.
     """
     for arm in [*arms, *([baseline] if baseline is not None else [])]:
@@ -62,9 +63,12 @@ def sweep(
         _remove_fragments(plan, folder)
         kept = _kept(plan, folder, force)
         wanted = [run for run in plan.runs if not arms or run.arm in arms]
+        to_do = [run for run in wanted if run.file not in kept]
+        needed = set(to_do)
+        check_places(cell.loaded for cell in plan.cells if not needed.isdisjoint(cell.runs))
         on_start(wanted, kept)
         try:
-            failures = run_all(plan, [run for run in wanted if run.file not in kept], folder, jobs, on_event)
+            failures = run_all(plan, to_do, folder, jobs, on_event)
         finally:
             _remove_fragments(plan, folder)
         results = kept | _kept(plan, folder, True, set(kept))

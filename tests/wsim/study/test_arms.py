@@ -233,6 +233,35 @@ def test_seeds_may_be_set_even_where_the_file_has_no_study() -> None:
     assert load_text(arms('{ name = "x" }'), ["study.seeds=[7]"], arm="x").scenario.study is None
 
 
+@pytest.mark.parametrize("axis", ["devices.0.count", "devices.phones.count", "devices.phones", "devices.0"])
+@pytest.mark.parametrize(
+    "arm",
+    [
+        {"devices": {"phones": {"count": 3}}},
+        {"devices": {"0": {"count": 3}}},
+        {"devices": [{"name": "phones", "count": 3}]},
+    ],
+)
+def test_an_axis_that_undoes_what_an_arm_sets_is_found_under_any_name(axis: str, arm: dict[str, Any]) -> None:
+    table = {"arms": [{"name": "a", **arm}], "axes": {axis: [1, 2]}}
+    with pytest.raises(ScenarioError, match=rf'axes "{axis}": arm "a" sets this key too'):
+        definition(table, "x", ["phones", None])
+    for other in ("devices.1.count", "devices.0.radio", "devices.tablets.count"):
+        definition({**table, "axes": {other: [1, 2]}}, "x", ["phones", None])
+
+
+def test_the_names_of_groups_are_those_of_the_file() -> None:
+    text = arms('{ name = "a", devices.phones.count = 3 }', axes='{ "devices.0.count" = [2, 4] }')
+    assert 'axes "devices.0.count": arm "a" sets this key too' in refusal(text)
+
+
+@pytest.mark.parametrize("other", ["devices.phones.count", "devices.phones"])
+def test_two_axes_over_one_key_are_refused(other: str) -> None:
+    with pytest.raises(ScenarioError, match=r'axes ".*": the axis ".*" sets this too'):
+        definition({"axes": {"devices.0.count": [1, 2], other: [3, 4]}}, "x", ["phones"])
+    definition({"axes": {"devices.0.count": [1, 2], "devices.0.radio": [3, 4]}}, "x", ["phones"])
+
+
 def test_axes_need_no_quotes() -> None:
     quoted = definition({"axes": {"devices.0.count": [1, 2], "mac.kind": ["fdma"]}}, "x")
     assert quoted == definition({"axes": {"devices": {"0": {"count": [1, 2]}}, "mac": {"kind": ["fdma"]}}}, "x")

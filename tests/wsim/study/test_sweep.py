@@ -276,6 +276,20 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return files
 
 
+@pytest.mark.parametrize("data", ['name = "mnist", folder = "nowhere"', 'name = "npz", file = "nowhere"'])
+def test_data_that_is_not_there_is_one_line_before_any_run(
+    data: str, tmp_path: Path, sweep: Sweep, begun: list[str]
+) -> None:
+    arms = f'{{ name = "here" }}, {{ name = "there", data = {{ {data} }}, model = {{ name = "mlp", hidden = [8] }} }}'
+    write_study(tmp_path, WORLD + study(arms, seeds="[1, 2]"))
+    code, out, errors = sweep()
+    assert (code, out, errors.count("\n"), begun) == (2, "", 1, [])
+    key = data.rpartition(", ")[2]
+    assert errors == f"error: tiny.toml [data] {key}: there is no such file or folder ({tmp_path}/nowhere)\n"
+    assert sweep("--arm", "here")[0] == 0  # which does not need them
+    assert set(begun) == {"here-s1.h5", "here-s2.h5"}
+
+
 def test_results_of_another_scenario_are_refused_and_replaced_by_force(
     reference: Path, tmp_path: Path, sweep: Sweep, begun: list[str]
 ) -> None:
