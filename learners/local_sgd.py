@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from learners.compression.codec import Codec
@@ -30,6 +31,7 @@ from learners.task import Objective, Task
 
 DEFAULT_CROP_PADDING = 4
 DEFAULT_DECAY_FACTOR = 0.1
+PLAIN = Rule()
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class LocalSgd:
         if value is None and holds:
             object.__setattr__(self, key, default)
 
-    @property
+    @cached_property
     def rule(self) -> Rule:
         return Rule(self.momentum, self.nesterov, self.weight_decay, self.crop_padding)
 
@@ -157,7 +159,7 @@ class LocalSgd:
         objective, args: what is minimized instead of the task's own objective, see `learners.local_step`
         """
         task, rule, rate = node.task, self.rule, self.rate(node, k)
-        if rule == Rule() and objective is None:
+        if rule == PLAIN and objective is None:
             return (yield Compute(task.sgd_step.scan, (x, batches.steps, rate), work=batches.work))
         step = local_step(task, objective or task.objective, rule).scan
         if not rule.momentum:

@@ -7,6 +7,7 @@ re-planning (once, however many transfers changed), then deadlines, so that what
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,7 @@ class Clock:
     def __init__(self) -> None:
         self.env = simpy.Environment(initial_time=0)
         self._schedule = self.env.schedule
+        self._replans: deque[Call] = deque()
 
     @property
     def now_ns(self) -> int:
@@ -72,14 +74,31 @@ class Clock:
         """When a call that is to come will run (a search: not for what happens often)."""
         return next(int(time_ns) for time_ns, _, _, event in self.env._queue if event is call)
 
+    def replan(self, callback: Callable[[Any], None]) -> Call:
+        """At this instant with priority REPLAN, first come first served; apart from SimPy's queue, which would cost more."""
+        call = Call(self.env, callback, None)
+        self._replans.append(call)
+        return call
+
     def next_ns(self) -> float:
         """Time of the next event, infinity if there is none."""
-        return self.env.peek()
+        return self.env._now if self._replans else self.env.peek()
 
     def step(self) -> bool:
         """Run the next event; False if there is none."""
+        if self._replans and not self._something_first():
+            call = self._replans.popleft()
+            callbacks, call.callbacks = call.callbacks, None  # type: ignore[assignment]  # as SimPy marks what is processed
+            for callback in callbacks:
+                callback(call)
+            return True
         try:
             self.env.step()
         except EmptySchedule:
             return False
         return True
+
+    def _something_first(self) -> bool:
+        """An event of this very instant comes before a replanning."""
+        queue = self.env._queue
+        return bool(queue) and queue[0][0] == self.env._now and queue[0][1] < REPLAN

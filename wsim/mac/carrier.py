@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from wsim.accounts import Radios
-from wsim.clock import NS_PER_S, REPLAN, Call, Clock
+from wsim.clock import NS_PER_S, Call, Clock
 from wsim.links import Links
 from wsim.mac.ahead import ChannelAhead
 from wsim.mac.transfer import Interference, Transfer
@@ -212,7 +212,7 @@ class Carrier:
 
     def _request_replan(self) -> None:
         if self._replan_call is None and not self._replans_itself:
-            self._replan_call = self._clock.after(0, self._replan, None, REPLAN)
+            self._replan_call = self._clock.replan(self._replan)
 
     def _finished(self, call: Call) -> None:
         """Some transfers are through, or the cells ahead are used up."""
