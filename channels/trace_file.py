@@ -17,6 +17,8 @@ from .trace_formats import FORMATS, Point, Points, format_of
 
 CoordinateM = Annotated[float, Bounds(-1e9, 1e9, "coordinates are in m")]
 TimeS = Annotated[float, Bounds(0.0, 1e9, "times are in s")]
+FASTEST_MPS = 1e4
+"""Of a trace: above, a point is wrong. The grid of the local mean is as fine as the fastest node needs, for all nodes."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class TraceFile:
     pick: all means that the file has exactly the group's devices; longest takes those that are there the longest after start_s.
     start_s: the file's time at which the run begins.
     offset_m: added to x and y; the area is centered on the origin.
-    max_gap_s: points of a node that lie further apart are a hole, and refused.
+    max_gap_s: points of a node that lie further apart are a hole, and refused. So is, in any case, a leap at more than 10 km/s.
     """
 
     chooses_start: ClassVar[bool] = True
@@ -47,7 +49,13 @@ class TraceFile:
         Raises ValueError, one line, for a damaged file, a hole, and a number of nodes that does not suit.
         """
         kind = format_of(self.file) if self.format == "auto" else self.format
-        chosen = self._chosen(FORMATS[kind](text), num_nodes, kind == "csv")
+        points = FORMATS[kind](text)
+        if not points:
+            raise ValueError("holds no point of any node")
+        chosen = self._chosen(points, num_nodes, kind == "csv")
+        end_s = max(own[-1][0] for _, own in chosen)
+        if end_s < self.start_s:
+            raise ValueError(f"ends at {end_s:g} s, before start_s = {self.start_s:g}")
         above_m = height_m if kind == "sumo_fcd" else 0.0
         return [self._path(name, own, height_m, above_m) for name, own in chosen]
 
@@ -74,6 +82,11 @@ class TraceFile:
         return list(points.items())
 
     def _path(self, name: str, own: list[Point], height_m: float, above_m: float) -> Trace:
+        for point, following in zip(own, own[1:]):
+            speed_mps = math.dist(point[1:3], following[1:3]) / (following[0] - point[0])
+            if speed_mps > FASTEST_MPS:
+                says = f"goes at {speed_mps:.4g} m/s from {point[0]:g} s to {following[0]:g} s; at most {FASTEST_MPS:g} m/s"
+                raise ValueError(f"node {name} {says} (x and y in m, times in s?)")
         if self.max_gap_s is not None:
             for (t, *_), (later, *_) in zip(own, own[1:]):
                 if later - t > self.max_gap_s:

@@ -16,6 +16,7 @@ from channels.path_loss.tr38901_rma import RuralMacro
 from channels.path_loss.tr38901_uma import UrbanMacro, uma_los_loss_db
 from channels.path_loss.tr38901_umi import umi_los_probability
 from channels.shadowing import UMI_SHADOWING, Shadowing
+from channels.sites import Sites
 
 KEYS, PLACES = 150, 20
 DEVICES = np.arange(PLACES)
@@ -194,6 +195,28 @@ def test_shadowing_is_half_correlated_between_sites_and_the_same_within_one():
     for product, expected in zip(np.array(products).T, (1.0, 1.0, 0.5), strict=True):
         assert _standard_errors(product, expected) < 4.5
         assert product.std() / np.sqrt(KEYS) < 0.05
+
+
+def test_shadowing_is_half_correlated_across_the_edge_of_a_wrapped_layout():
+    """Each device at the eastern rim sees one site directly and one as a copy from the other side; what is common to both sites
+    belongs to the place where the device is, not to where a copy sees it."""
+    layout = Sites(7, 1000.0, wraparound=True)
+    places = [(1300.0, 60.0 * i - 600.0, 1.5) for i in range(PLACES)]
+    stations = list(range(PLACES, PLACES + 7))
+    everything = [*places, *((x, y, 10.0) for x, y in layout.stations_m.tolist())]
+    direct = np.array([(x, y) for x, y, _ in places])[:, None] - layout.stations_m
+    wrapped = np.abs(layout.shortest(direct) - direct).max(axis=-1) > 1.0  # [device, station]
+    one, other = PLACES + wrapped.argmin(axis=1), PLACES + wrapped.argmax(axis=1)
+    ends = DEVICES[:, None], np.stack((one, other), axis=1), 0.0
+    quiet = _channel(everything, FreeSpace(), stations=stations, layout=layout).mean_gain_db(*ends)
+    products = []
+    for key in range(KEYS):
+        channel = _channel(everything, FreeSpace(), key, Shadowing(8.0, 20.0), stations, layout=layout)
+        a, b = (channel.mean_gain_db(*ends) - quiet).T / 8.0
+        products.append(np.mean(a * b))
+    assert wrapped.any(axis=1).all()
+    assert _standard_errors(products, 0.5) < 4.5
+    assert np.std(products) / np.sqrt(KEYS) < 0.05
 
 
 def test_line_of_sight_is_drawn_for_each_site_apart():

@@ -143,6 +143,13 @@ def test_factory_line_of_sight_counts_clutter():
         IndoorFactory(hall="SH").los_probability(_at(50.0, 7.0), high)
 
 
+@pytest.mark.parametrize(("hall", "nlos_db"), [("SL", 5.7), ("DL", 7.2), ("SH", 5.9), ("DH", 4.0), ("HH", 4.3)])
+def test_factory_shadowing_is_that_of_the_hall(hall, nlos_db):
+    """TR 38.901 table 7.4.1-1; InF-HH has no state but line of sight."""
+    law = IndoorFactory(hall=hall).standard_shadowing
+    assert (law.los.sigma_db, law.nlos.sigma_db) == (4.3, nlos_db)
+
+
 def test_environment_height_is_one_meter_or_a_floor():
     """h_UT 22.5 m at 200 m: g = 10 exp(-4/3), C = 0.95^1.5 g = 2.44077, P(h_E = 1 m) = 0.290633; else 12, 15, 18 or 21 m,
     a quarter of the rest each. Up to 13 m it is always 1 m."""

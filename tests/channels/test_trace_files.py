@@ -70,7 +70,14 @@ def test_those_that_are_there_the_longest():
 @pytest.mark.parametrize(
     ("name", "text", "match"),
     [
-        ("a.csv", "", "node 0 has no point"),
+        ("a.csv", "", "holds no point of any node"),
+        ("a.csv", "1,0,1,1\n", "node 0 has no point"),
+        (
+            "a.csv",
+            "0,0,1,1\n1,0,1,1\n1,0.1,1,2001\n",
+            "node 1 goes at 2e\\+04 m/s from 0 s to 0.1 s; at most 10000 m/s",
+        ),
+        ("a.xml", "<fcd-export/>", "holds no point of any node"),
         ("a.csv", "node,time,x,y\n", "line 1: node 'node' is no device number"),
         ("a.csv", "0,0,1,1\n", "node 1 has no point; the group has 0 to 1"),
         ("a.csv", "0,0,1,1\n1,0,1,1\n0,4,1,1\n0,3,1,1\n", "line 4: node 0 at 3.0 s follows 4.0 s"),
@@ -111,6 +118,13 @@ def test_a_hole_is_a_longer_gap_than_allowed(name):
         ValueError, match=r"has no point between (0|4|10) s and (10|20) s: a hole of more than max_gap_s = 7"
     ):
         positions(name, FILES[name], max_gap_s=7.0)
+
+
+def test_a_run_that_begins_after_the_end_of_its_trace_is_refused():
+    two = "0,0,1,1\n1,0,1,1\n1,9,1,2\n"
+    assert positions("a.csv", two, start_s=9.0).num_nodes == 2  # everybody stands where the trace ends
+    with pytest.raises(ValueError, match=r"^ends at 9 s, before start_s = 9.5$"):
+        positions("a.csv", two, start_s=9.5)
 
 
 def test_the_format_goes_by_the_ending():

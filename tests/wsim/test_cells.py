@@ -221,6 +221,7 @@ def test_devices_are_placed_in_the_hexagons_and_served_by_their_own_sites() -> N
         ("cells.positions_m=[[0.0, 0.0], [0.0, 0.0]]", "names a place twice"),
         ('cells={layout="positions"}', "needs positions_m"),
         ("cells={sites=3, wraparound=true}", "sites = 7 or 19, not 3"),
+        ("cells.sites=5", "sites = 5: accepted are 1, 3, 7, 19"),
         ("mac=ideal", "with them: fdma, tdma"),
         ('server="none"', "[server]"),
         ("area.shape=cells", 'layout = "hexagonal"'),

@@ -24,6 +24,7 @@ from tests.wsim.builders import (
 )
 from tests.wsim.cellular import cells
 from wsim.engine import Run, simulate
+from wsim.errors import ScenarioError
 from wsim.scenario import load
 
 FILE = Path(__file__).parents[2] / "scenarios/radio/multi_cell_handover.toml"
@@ -179,3 +180,12 @@ def test_an_estimate_of_several_cells_is_the_run() -> None:
     assert (run.on_air_bits, run.notes[-1]) == (estimate.on_air_bits, estimate.notes[-1])
     assert "7 cells, 0 hand-overs" not in run.notes
     assert any("hand-overs" in note for note in run.notes)
+
+
+def test_a_learner_that_waits_for_all_is_told_that_a_handover_may_lose_its_message() -> None:
+    changes = ("cells.handover=lose", "transport.reliability=none")
+    with pytest.raises(ScenarioError, match=r'deadline_s: .* cells.handover = "lose" loses what is under way'):
+        load(FILE, overrides=changes)
+    load(FILE, overrides=(*changes, "algorithm.deadline_s=2.0"))
+    load(FILE, overrides=(*changes, "devices.0.mobility=static"))
+    load(FILE, overrides=changes[:1])

@@ -56,8 +56,8 @@ def finish_times(amounts: dict[int, float], rates: Any) -> dict[int, float]:
     return done
 
 
-def uplink_rates(mac: str, snr_db: float) -> Any:
-    """Of devices 0 and 1 at station 0 and device 2 at station 1."""
+def uplink_rates(mac: str, snr_db: float, antennas: int = 1) -> Any:
+    """Of devices 0 and 1 at station 0 and device 2 at station 1. Antennas add up for the wanted signal, and for it alone."""
 
     def rates(active: set[int]) -> dict[int, float]:
         found = {}
@@ -70,8 +70,8 @@ def uplink_rates(mac: str, snr_db: float) -> Any:
                 if cell_of[j] != cell_of[i]:
                     on_air = 1 / sum(cell_of[k] == cell_of[j] for k in active) if mac == "tdma" else 1.0
                     others += on_air * snr(DEVICES[j], station, snr_db)
-            own = snr(DEVICES[i], station, snr_db) * (
-                peers if mac == "fdma" else 1
+            own = (
+                antennas * snr(DEVICES[i], station, snr_db) * (peers if mac == "fdma" else 1)
             )  # the power in its part of the band
             found[i] = BANDWIDTH_HZ / peers * math.log2(1 + own / (1 + others))
         return found
@@ -91,17 +91,18 @@ def downlink_rates(active: set[int]) -> dict[int, float]:
 
 
 @pytest.mark.parametrize("mac", ["fdma", "tdma"])
-@pytest.mark.parametrize("snr_db", [0.0, 10.0, 40.0])
-def test_uplinks_of_two_cells_finish_when_the_closed_form_says(mac: str, snr_db: float) -> None:
+@pytest.mark.parametrize(("snr_db", "antennas"), [(0.0, 1), (10.0, 1), (10.0, 4), (40.0, 1)])
+def test_uplinks_of_two_cells_finish_when_the_closed_form_says(mac: str, snr_db: float, antennas: int) -> None:
     """Three uplinks; when one ends, all others change rate, also those in the other cell. Nanoseconds are rounded up, once for
     each of the three ends, and 1e-9 is relative."""
     log: list[tuple[float, int, int]] = []
-    loaded = cells(STATIONS, DEVICES, mac=mac, keys=SINR, snr_db=snr_db)
+    change = f"server.radio.rx_antennas={antennas}"
+    loaded = cells(STATIONS, DEVICES, change, mac=mac, keys=SINR, snr_db=snr_db)
     payloads = {0: PAYLOAD, 1: 3 * PAYLOAD, 2: 2 * PAYLOAD}
     programs = {i: sends(SERVER, payload) for i, payload in payloads.items()}
     run = play(loaded, {**programs, SERVER: arrivals(log, 3)})
     amounts = {i: float(coded_bits(payload) + FEEDBACK_BITS) for i, payload in payloads.items()}
-    expected = finish_times(amounts, uplink_rates(mac, snr_db))
+    expected = finish_times(amounts, uplink_rates(mac, snr_db, antennas))
     assert {sender: time for time, sender, _ in log} == pytest.approx(expected, rel=1e-9, abs=4e-9)
     assert ledger_closes(run)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from wsim.errors import ScenarioError, one_line
 from wsim.scenario import Loaded, load, load_text
 from wsim.scenario.losses import loses_for_good
-from wsim.scenario.quantities import number, ranges
+from wsim.scenario.quantities import Quantity, number, ranges
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 
@@ -469,6 +469,11 @@ def test_a_quantity_contains_exactly_its_range_and_guesses_inside_it(name: str, 
         for value in (quantity.typical[0] / 1e6, quantity.typical[1] * 1e6):
             guess = quantity.guess(value)
             assert guess is None or quantity.contains(float(guess))
+
+
+def test_of_a_negative_number_only_the_sign_is_doubted() -> None:
+    assert Quantity(0.0, 1e12, "energies are in J", typical=(100.0, 1e6), above=True).guess(-5.0) == "5"
+    assert Quantity(0.0, 1e3, "energies are in J", typical=(100.0, 900.0), above=True).guess(-2e5) == "200"
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ def loses_for_good(scenario: Scenario, *, broadcast: bool) -> str | None:
             return f"{what} does not adapt to its receiver's fading and {again}"
         if moving:
             return f"{what} does not adapt to a moving receiver and {again}"
+    if scenario.cells is not None and scenario.cells.handover == "lose" and moving:
+        return f'cells.handover = "lose" loses what is under way and {again}'
     if scenario.cells is not None and scenario.cells.interference == "sinr" and scenario.phy.rate == "fixed":
         return f"a fixed rate does not adapt to the interference of other cells and {again}"
     if broadcast and mac.broadcast_rate_bps is not None:

@@ -191,8 +191,9 @@ def described(item: Any, field: FieldInfo | None) -> str:
     if kind == "magnitude":
         return str(item["msg"])
     if kind == "literal_error":
-        choices = [choice.strip("'") for choice in re.split(r", | or ", context["expected"])]
-        return f"accepted are {', '.join(shown(choice) for choice in choices)}{nearest(str(item['input']), choices)}"
+        choices = re.split(r", | or ", context["expected"])  # texts between quotation marks, numbers without
+        accepts = ", ".join(shown(choice.strip("'")) if choice.startswith("'") else choice for choice in choices)
+        return f"accepted are {accepts}{nearest(str(item['input']), [choice.strip(chr(39)) for choice in choices])}"
     if kind in ("too_short", "too_long"):
         least, most = context.get("min_length"), context.get("max_length")
         wants = f"at least {least}" if least is not None else f"at most {most}"

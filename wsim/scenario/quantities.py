@@ -79,6 +79,8 @@ class Quantity:
             return None
         low, high = self.typical
         sign = -1.0 if value < 0 < low else 1.0
+        if sign < 0 and self.contains(-value):
+            return number(-value)
         return next(
             (number(sign * value * scale) for scale in (*SCALES, 1.0) if low <= sign * value * scale <= high), None
         )
