@@ -1,0 +1,123 @@
+"""What synchronous learners between neighbors have in common: send to all of them, wait for theirs, weigh what came.
+
+A round k of a device, in the words of an algorithm's program:
+
+    sent  = yield from self.publish(node, k, z)        one transmission to all present neighbors
+    heard = yield from self.gather(node, sent)         theirs of round k, or what came before the deadline
+    x     = yield from heard.mix(base, z)              base + sum_j w_ij (z_j - z)
+    k     = yield from self.close(node, x, heard)      reports "model"; the number of the next round
+
+The weight of a neighbor whose message is missing returns to the device itself, coordinate by coordinate where the transport
+delivers parts of a message; this keeps the average of the devices only if both ends miss each other. The neighborhood may change
+from round to round: a round is with those who were present when it began. A device that has been away goes on in the round
+that its neighbors are in by now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from learners.averaging import full_masks, mix, mix_masked
+from learners.compression.codec import check_for_models
+from learners.fields import check_choice, check_number
+from learners.local_sgd import LocalSgd
+from learners.mixing import MIXING_WEIGHTS
+from learners.protocol import Compute, Node, Outcome, Payload, Receive, Received, Report, Send, Ticket, Value
+from learners.quantities import Seconds
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a device has sent in round k, and to whom."""
+
+    k: int
+    kind: str
+    neighbors: tuple[int, ...]
+    ticket: Ticket
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What came back. weights: [num_messages] of the messages, in their order (unused where there is none)."""
+
+    sent: Sent
+    received: Received
+    weights: torch.Tensor | None
+
+    @property
+    def values(self) -> list[Value]:
+        return self.received.data
+
+    def mix(self, base: Value, own: Value) -> Generator[Compute, Any, Value]:
+        """base + sum_j w_ij (z_j - own), over what arrived; base where nothing did. All: [num_values]."""
+        if not self.received.messages:
+            return base
+        masks = full_masks(self.received)
+        if masks is None:
+            return (yield Compute(mix, (base, own, self.values, self.weights)))
+        return (yield Compute(mix_masked, (base, own, self.values, self.weights, masks)))
+
+
+@dataclass(frozen=True)
+class NeighborSgd(LocalSgd):
+    """Local training as in `LocalSgd`; one step (the papers') if neither local_steps nor local_epochs is given. Every device
+    keeps its momentum buffer.
+    deadline_s: of a round, from the device's own send; not given: waits for all neighbors. exchange: one transmission to all
+    neighbors, or one to each.
+    mixing_weights: "metropolis" or "uniform", see `learners.mixing`."""
+
+    deadline_s: Seconds | None = None
+    exchange: Literal["broadcast", "unicast"] = "broadcast"
+    mixing_weights: Literal["metropolis", "uniform"] = "metropolis"
+
+    uses_server: ClassVar[bool] = False
+    synchronous: ClassVar[bool] = True
+    value_dependent: ClassVar[bool] = False
+    reports: ClassVar[tuple[str, ...]] = ("after_local_training",)
+    default_local_steps: ClassVar[int | None] = 1
+    keeps_momentum: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_for_models(self.codec)
+        check_number("deadline_s", self.deadline_s, optional=True)
+        check_choice("exchange", self.exchange, ("broadcast", "unicast"))
+        check_choice("mixing_weights", self.mixing_weights, MIXING_WEIGHTS)
+
+    def goes_on(self, k: int) -> bool:
+        """Whether there is a round k."""
+        return self.num_rounds is None or k < self.num_rounds
+
+    def publish(self, node: Node, k: int, z: Value, kind: str = "model") -> Generator[Any, Any, Sent]:
+        """z [num_values], encoded by the codec, to all present neighbors."""
+        return (yield from self.publish_payload(node, k, self.codec.payload(z, node), kind))
+
+    def publish_payload(self, node: Node, k: int, payload: Payload, kind: str = "model") -> Generator[Any, Any, Sent]:
+        """As `publish`, of something that is encoded already."""
+        neighbors, ticket = node.neighbors, Ticket(0)
+        if neighbors:
+            broadcast = self.exchange == "broadcast"
+            ticket = yield Send(neighbors, kind, k, payload, broadcast, expires_s=self.deadline_s)
+        return Sent(k, kind, neighbors, ticket)
+
+    def gather(self, node: Node, sent: Sent) -> Generator[Any, Any, Heard]:
+        """What the neighbors sent in the same round."""
+        if not sent.neighbors:
+            return Heard(sent, Received(()), None)
+        received = yield Receive(sent.neighbors, sent.kind, sent.k, timeout_s=self.deadline_s)
+        if not received.messages:
+            return Heard(sent, received, None)
+        degrees = [message.degree for message in received.messages]
+        weights = MIXING_WEIGHTS[self.mixing_weights](len(sent.neighbors), degrees)
+        return Heard(sent, received, node.tensor(weights))
+
+    def close(self, node: Node, x: Value, heard: Heard) -> Generator[Any, Any, int]:
+        """Reports x as the model after this round and says which round is next."""
+        yield Report("model", x, round=heard.sent.k)
+        if heard.received.alone:  # back from an absence, not counted in yet: no faster than its messages leave
+            yield Outcome(heard.sent.ticket)
+        return heard.sent.k + 1 if heard.received.newer is None else heard.received.newer
