@@ -3,87 +3,20 @@
 Every test runs with the plain tensors of the eager executor and with the deferred values of the batched one.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import networkx as nx
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from learners.batching import BatchStream
 from learners.compression.float32 import Float32
-from learners.data.digits import digits
-from learners.data.partitions import dirichlet
 from learners.decentralized.dpsgd import Dpsgd
 from learners.decentralized.gossip import Gossip
-from learners.deferred import Op
-from learners.executors import BatchedExecutor, EagerExecutor
 from learners.federated.fedavg import FedAvg
-from learners.loopback import LoopbackNode, loopback
 from learners.mixing import mixing_matrix
-from learners.models.mlp import Mlp
 from learners.protocol import SERVER
-from learners.task import Task
-
-EXECUTORS: dict[str, Callable[[], Any]] = {"eager": EagerExecutor, "batched": BatchedExecutor}
-
-
-class Quadratics:
-    """f_i(x) = a_i / 2 (x - b_i)^2; sample i belongs to device i."""
-
-    def __init__(self, a: Sequence[float], b: Sequence[float]) -> None:
-        curvatures, optima = torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64)
-
-        def sgd_step(x: Tensor, indices: Tensor, weights: Tensor, learning_rate: float) -> Tensor:
-            gradients = curvatures[indices] * (x - optima[indices])
-            return x - learning_rate * (weights * gradients).sum(0, keepdim=True) / weights.sum()
-
-        self.sgd_step = Op(sgd_step, name="sgd_step", flops=lambda x, *_: 4 * x.numel())
-
-
-@pytest.fixture(params=EXECUTORS)
-def executor(request: pytest.FixtureRequest) -> Any:
-    return EXECUTORS[request.param]()
-
-
-def run(
-    learner: Any,
-    executor: Any,
-    parts: Sequence[Sequence[int]],
-    initial: Sequence[Tensor],
-    graph: nx.Graph | None = None,
-) -> dict[int, np.ndarray]:
-    """Every reported model: node -> [num_reports, num_params]."""
-    devices = tuple(range(len(parts)))
-    nodes = [
-        LoopbackNode(
-            i,
-            tuple(sorted(graph[i])) if graph is not None else (SERVER,),
-            executor.lift(initial[i].clone()),
-            np.random.default_rng(100 + i),
-            num_samples=len(part),
-            stream=BatchStream(np.array(part), np.random.default_rng(i), torch.float64),
-            task=learner.task,
-            dtype=torch.float64,
-        )
-        for i, part in enumerate(parts)
-    ]
-    if learner.uses_server:
-        server = LoopbackNode(SERVER, devices, executor.lift(initial[0].clone()), np.random.default_rng(99))
-        server.devices, server.samples_of, server.dtype = devices, [len(part) for part in parts], torch.float64
-        nodes.append(server)
-    reports = [report for report in loopback(learner.program, nodes).reports if report.name == "model"]
-    values = executor.materialize([report.value for report in reports])
-    models: dict[int, list[np.ndarray]] = {}
-    for report, value in zip(reports, values, strict=True):
-        models.setdefault(report.node, []).append(value.numpy().copy())
-    return {node: np.array(rows) for node, rows in models.items()}
-
-
-def zeros(num_devices: int) -> list[Tensor]:
-    return [torch.zeros(1, dtype=torch.float64)] * num_devices
+from tests.learners.oracle_runs import Minibatches, Quadratics, digits_task, golden_run, run, zeros
 
 
 def test_fedavg_drifts_to_the_fixed_point_of_two_quadratics(executor: Any) -> None:
@@ -108,36 +41,31 @@ def test_fedavg_with_one_full_batch_step_is_gradient_descent_on_the_weighted_los
 
 def test_dpsgd_has_the_tabulated_values_on_a_ring_of_four(executor: Any) -> None:
     """f_i = (x - b_i)^2 / 2, b = (1, 2, 3, 6), rate 0.1, mixing weights 1/3; values worked out outside this code."""
-    learner = Dpsgd(Quadratics([1] * 4, [1, 2, 3, 6]), Float32(), 400, 0.1, 1)  # type: ignore[arg-type]
-    models = run(learner, executor, [[0], [1], [2], [3]], zeros(4), nx.cycle_graph(4))
-    third = [models[i][2, 0] for i in range(4)]
-    last = [models[i][-1, 0] for i in range(4)]
-    assert third == pytest.approx([0.608778, 0.630889, 0.866333, 1.146000], abs=5e-7)
-    assert last == pytest.approx([2.799798, 2.808898, 3.060667, 3.330637], abs=5e-7)
+    models = golden_run(Dpsgd, executor)
+    assert models[2] == pytest.approx([0.608778, 0.630889, 0.866333, 1.146000], abs=5e-7)
+    assert models[-1] == pytest.approx([2.799798, 2.808898, 3.060667, 3.330637], abs=5e-7)
 
 
-@pytest.fixture(scope="module")
-def digits_task() -> Task:
-    return Task(digits(np.random.default_rng(1)), Mlp((1, 8, 8), 10, [16]), "float64")
+def test_adapting_before_combining_has_the_tabulated_values(executor: Any) -> None:
+    """The form "atc", without and with Nesterov's momentum (DSGDm-N, a buffer of the device's own); values as above."""
+    models = golden_run(Dpsgd, executor, form="atc")
+    assert models[2] == pytest.approx([0.793000, 0.694000, 0.885667, 0.879333], abs=5e-7)
+    assert models[-1] == pytest.approx([2.978022, 2.879121, 3.073260, 3.069597], abs=5e-7)
+    models = golden_run(Dpsgd, executor, 1000, form="atc", momentum=0.9, nesterov=True)
+    assert models[2] == pytest.approx([1.972677, 1.637606, 2.256538, 2.205327], abs=5e-7)
+    assert models[-1] == pytest.approx([3, 2, 11 / 3, 10 / 3], abs=5e-7)
 
 
 @pytest.mark.parametrize("graph", [nx.random_regular_graph(4, 10, seed=1), nx.gnp_random_graph(10, 0.35, seed=4)])
-def test_dpsgd_is_its_matrix_form(executor: Any, digits_task: Task, graph: nx.Graph) -> None:
+def test_dpsgd_is_its_matrix_form(executor: Any, graph: nx.Graph) -> None:
     """X <- W X - lr G(X), all devices as rows of one matrix."""
-    parts = dirichlet(digits_task.train_labels, 10, np.random.default_rng(3), alpha=0.3)
-    initial = [digits_task.initial_parameters(np.random.default_rng(i)) for i in range(10)]
-    learner = Dpsgd(digits_task, Float32(), 5, 0.1, 16)
-    models = run(learner, executor, [part.tolist() for part in parts], initial, graph)
+    world = Minibatches()
+    models = world.models(Dpsgd(digits_task(), Float32(), 5, 0.1, 16), executor, graph)
 
-    streams = [BatchStream(part, np.random.default_rng(i), torch.float64) for i, part in enumerate(parts)]
-    matrix, x = torch.tensor(mixing_matrix(graph)), torch.stack(initial)
+    gradients, matrix, x = world.gradients(), torch.tensor(mixing_matrix(graph)), torch.stack(world.initial)
     for k in range(5):
-        draws = [stream.draw(16, steps=1) for stream in streams]
-        gradients = [
-            digits_task.gradient(row, draw.indices[0], draw.weights[0]) for row, draw in zip(x, draws, strict=True)
-        ]
-        x = matrix @ x - 0.1 * torch.stack(gradients)
-        assert np.abs(np.array([models[i][k] for i in range(10)]) - x.numpy()).max() < 1e-12
+        x = matrix @ x - 0.1 * gradients(x)
+        assert np.abs(models[k] - x.numpy()).max() < 1e-12
 
 
 def test_dpsgd_keeps_the_average_on_its_path(executor: Any) -> None:
