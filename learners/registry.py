@@ -12,6 +12,7 @@ from typing import Any
 LEARNERS = {
     "fedavg": "learners.federated.fedavg:FedAvg",
     "dpsgd": "learners.decentralized.dpsgd:Dpsgd",
+    "drt_diffusion": "learners.decentralized.drt_diffusion:DrtDiffusion",
     "gossip": "learners.decentralized.gossip:Gossip",
     "fedproto": "learners.federated.fedproto:FedProto",
     "local_only": "learners.references.local_only:LocalOnly",
