@@ -37,7 +37,8 @@ from wsim.transport.handover import HandOver
 
 class Transport:
     """deliver(flight, receiver position, mask over packets or None) hands a message to its receiver; `resolved(flight,
-    delivered)` tells the sender's side, where feedback exists. live: the flights under way, by number."""
+    delivered)` tells the sender's side, where feedback exists. live: the flights under way, by number; who is not there is set
+    in `delivery`."""
 
     def __init__(
         self,
@@ -152,15 +153,6 @@ class Transport:
         return flight.number
 
     # -- what happens to flights meanwhile -----------------------------------------------------------------------------
-
-    @property
-    def absent(self) -> frozenset[int]:
-        """Nodes that are not there: nothing reaches them."""
-        return self.delivery.absent
-
-    @absent.setter
-    def absent(self, nodes: frozenset[int]) -> None:
-        self.delivery.absent = nodes
 
     def change_stations(self, devices: Collection[int]) -> None:
         """These devices are served by other base stations from now on; see `wsim.cells`."""
