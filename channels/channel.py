@@ -42,8 +42,9 @@ from .local_mean import CELLS_PER_STEP, Indoors, LinkMeans, LocalMean
 from .path_loss.model import PathLoss
 from .positions import Positions
 from .selective_fading import SelectiveFading
-from .shadowing import NUM_WAVES, LosShadowing, Shadowing
+from .shadowing import LosShadowing, Shadowing
 from .sites import Sites
+from .sources import fading_generator, shadowing_generator, sources
 from .units import db_to_linear, wavelength_m
 
 Floats = NDArray[np.float64]
@@ -270,17 +271,13 @@ class Channel:
                 high = middle
         return high
 
+    def sources(self) -> dict[str, str]:
+        """Names, standards and generators of the models, in words: see `channels.sources`."""
+        return sources(self._path_loss, self._shadowing, self._config, self._profile)
+
     def provenance(self) -> dict[str, str]:
-        """What the channel is made of, for the result file."""
+        """The models with all their keys, and the grids in time, for the result file."""
         shadowing, fading = self._shadowing, self._config
-        if fading is None:
-            generator = "none"
-        elif self._block is not None:
-            generator = "independent blocks, counter-based"
-        elif self._doppler is None:
-            generator = "none: rates are the mean over the law"
-        else:
-            generator = f"sum of {fading.num_sinusoids} sinusoids over travelled distance (Xiao-Zheng-Beaulieu)"
         several = {"base_stations": str(self._num_stations)} if self._num_stations > 1 else {}
         inside = self._indoors
         if inside is not None:
@@ -289,9 +286,9 @@ class Channel:
             "carrier_hz": repr(float(self._carrier_hz)),
             "path_loss": repr(self._path_loss),
             "shadowing": "none" if shadowing is None else repr(shadowing),
-            "shadowing_generator": "none" if shadowing is None else f"sum of {NUM_WAVES} plane waves",
+            "shadowing_generator": shadowing_generator(shadowing),
             "fading": "none" if fading is None else repr(fading),
-            "fading_generator": generator,
+            "fading_generator": fading_generator(fading),
             **({} if self._profile is None else {"delay_profile": repr(self._profile)}),
             "reciprocal": str(self._reciprocal).lower(),
             "cell_s": repr(self.cell_s),

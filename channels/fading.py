@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ Sinusoids = Annotated[int, Bounds(8, 4096, "sinusoids of a sum are counted")]
 class NoFading:
     """No small-scale fading: every gain is its local mean."""
 
+    name: ClassVar[str] = "none"
+    standard: ClassVar[str] = "none: gains are the local mean"
+
 
 @dataclass(frozen=True)
 class Fading:
@@ -44,7 +47,12 @@ class Fading:
         only.
     environment_speed_mps: speed of what moves around static devices; doppler only.
     num_sinusoids: sinusoids of the sum, N; doppler only.
+
+    name, standard: of the registry, and where the law comes from, for results.
     """
+
+    name: ClassVar[str]
+    standard: ClassVar[str]
 
     correlation: Literal["block", "doppler", "ergodic"] = "block"
     block_s: BlockS = 0.1
@@ -80,6 +88,9 @@ class Fading:
 class Rayleigh(Fading):
     """Rayleigh fading: no direct path."""
 
+    name: ClassVar[str] = "rayleigh"
+    standard: ClassVar[str] = "Rayleigh law: Clarke, Bell System Technical Journal 1968"
+
     def exceeds(self, power: Any, num_branches: int = 1) -> Any:
         """Gamma(L, 1): the sum of L unit exponentials."""
         from scipy.special import gammaincc
@@ -94,6 +105,8 @@ class Rician(Fading):
     k_db: power of the direct path over that of all others; TR 38.901 table 7.5-6 has 9 dB for line of sight outdoors.
     """
 
+    name: ClassVar[str] = "rician"
+    standard: ClassVar[str] = "Rician law: Rice, Bell System Technical Journal 1944 and 1945"
     k_db: KFactorDb = field(kw_only=True)
 
     def __post_init__(self) -> None:

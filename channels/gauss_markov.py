@@ -11,6 +11,9 @@ the simulators that follow them let speed and direction be such processes instea
 At the edge velocity and mean are reflected alike. The start is drawn from the stationary law of the velocity, m + s N with a
 direction of m of the node's own, uniform; a walker placed uniformly over the area stays uniform at all times, because free
 flight with mirror reflection keeps the density of places and velocities, and the step keeps the law of the velocity.
+
+Along the edge of a disc a mirror would turn a grazing walker back ever more often, without end for one that moves along the
+tangent. Whoever would meet the edge again within update_s / MOST_MEETINGS is turned inward by the small angle that this takes.
 """
 
 from __future__ import annotations
@@ -28,6 +31,9 @@ from .legs import ForwardPath, Leg
 
 MOST_SPREADS = 5.0
 """A velocity that is further from its mean is drawn in to this many s: once in 270,000 steps; paths have a largest speed."""
+
+MOST_MEETINGS = 10_000
+"""With the edge of a disc, in a step, but where the disc is crossed more often than that."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,8 @@ class GaussMarkov:
 
     def _legs(self, rng: np.random.Generator, start_m: Sequence[float]) -> Iterator[Leg]:
         x, y, z = start_m
-        turn = 2 * math.pi * rng.random()
-        mean_x, mean_y = self.mean_speed_mps * math.cos(turn), self.mean_speed_mps * math.sin(turn)
+        angle = 2 * math.pi * rng.random()
+        mean_x, mean_y = self.mean_speed_mps * math.cos(angle), self.mean_speed_mps * math.sin(angle)
         off_x, off_y = (self.spread_mps * rng.standard_normal(2)).tolist()  # v - m
         new = self.spread_mps * math.sqrt(1 - self.memory**2)
         travelled_m, step = 0.0, 0
@@ -84,10 +90,33 @@ class GaussMarkov:
                 if stop < end:
                     mean_x, mean_y = _reflected(mean_x, mean_y, nx, ny)
                     off_x, off_y = _reflected(off_x, off_y, nx, ny)
+                    if self.area.shape == "disc":
+                        turn = self._inward(complex(mean_x + kept * off_x, mean_y + kept * off_y), complex(nx, ny))
+                        if turn != 1:
+                            mean_x, mean_y = _turned(mean_x, mean_y, turn)
+                            off_x, off_y = _turned(off_x, off_y, turn)
                 t = stop
             n_x, n_y = rng.standard_normal(2).tolist()
             off_x, off_y = self.memory * off_x + new * n_x, self.memory * off_y + new * n_y
             step += 1
+
+    def _inward(self, velocity: complex, normal: complex) -> complex:
+        """The turn, of length 1, after which a walker at the edge of a disc meets it again in update_s / MOST_MEETINGS at the
+        earliest: its chord takes 2 R w / |v|^2 seconds, w its speed inward. 1 where the velocity does so by itself.
+
+        velocity: as complex numbers, after the reflection; normal: outward, of length 1
+        """
+        speed = abs(velocity)
+        along = velocity / normal  # real part: outward, imaginary part: along the edge
+        inward = min(speed**2 * self.update_s / (2 * self.area.size_m * MOST_MEETINGS), speed)
+        if -along.real >= inward:
+            return 1
+        return complex(-inward, math.copysign(math.sqrt(speed**2 - inward**2), along.imag)) / along
+
+
+def _turned(vx: float, vy: float, turn: complex) -> tuple[float, float]:
+    turned = complex(vx, vy) * turn
+    return turned.real, turned.imag
 
 
 def _reflected(vx: float, vy: float, nx: float, ny: float) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,8 @@ class Nakagami(Fading):
     m: shape, 0.5 or more: 1 is Rayleigh, larger fades less, 0.5 fades most.
     """
 
+    name: ClassVar[str] = "nakagami"
+    standard: ClassVar[str] = "Nakagami-m law: Nakagami, The m-distribution, 1960"
     m: MShape = field(kw_only=True)
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,8 @@ NUM_WAVES = 128
 class Shadowing:
     """Log-normal shadowing with a standard deviation in dB and a correlation distance."""
 
+    standard: ClassVar[str] = "correlation exp(-d/d_corr) (Gudmundson, Electronics Letters 1991)"
+
     sigma_db: float
     correlation_m: float
 
@@ -46,6 +49,10 @@ class Shadowing:
 @dataclass(frozen=True)
 class LosShadowing:
     """Log-normal shadowing whose law depends on the line-of-sight state, one independent field for each."""
+
+    standard: ClassVar[str] = (
+        "correlation exp(-d/d_corr) (Gudmundson, Electronics Letters 1991), one for each line-of-sight state"
+    )
 
     los: Shadowing
     nlos: Shadowing

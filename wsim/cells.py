@@ -17,12 +17,17 @@ Hand-over of the transfers between a device and its station:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from learners.protocol import SERVER
+from wsim.errors import SimulationError
 from wsim.links import Links
 from wsim.topology import FixedTopology
+
+if TYPE_CHECKING:
+    from wsim.transport.flight import Flight
 
 
 class Cells:
@@ -76,6 +81,19 @@ class Cells:
         for receiver in receivers:
             by_station.setdefault(self.serving[receiver], []).append(receiver)
         return [tuple(by_station[station]) for station in sorted(by_station)]
+
+    def ends(self, flight: Flight) -> tuple[int, tuple[int, ...]]:
+        """The nodes between which a flight is on the air: the base station in the place of the server. A broadcast keeps the
+        one that it began with."""
+        if flight.sender < self.first_station:
+            if flight.receivers != (self.first_station,):
+                raise SimulationError(f"device {flight.sender} sends to {flight.receivers}: in cells only the server")
+            return flight.sender, (self.serving[flight.sender],)
+        if not flight.broadcast:
+            return self.serving[flight.receivers[0]], flight.receivers
+        if flight.station < 0:
+            flight.station = self.serving[flight.receivers[0]]
+        return flight.station, flight.receivers
 
     def interferers(self, station: int) -> list[int]:
         """The stations that may radiate beside this one on the same carrier."""

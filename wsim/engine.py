@@ -186,7 +186,7 @@ class Run:
             self.cells,
             self._scaled_tx_w,
         )
-        self.driver.transport = self.transport
+        self.driver.connect(self.transport)
         self._add_nodes()
         self.recorder = Recorder(self)
         self.limits = Limits(self)

@@ -69,7 +69,7 @@ class Limits:
     def check_stuck(self) -> None:
         """Only recurring events are left: nobody computes or sleeps, nothing is on its way."""
         if (
-            self._run.driver.timers == 0
+            self._run.driver.num_timers == 0
             and self._run.driver.main_left
             and not (self._run.presence is not None and self._run.presence.coming)
             and not self._run.media.can_progress(self._run.transport)
@@ -82,7 +82,7 @@ class Limits:
         drained = self._run.ledger.on_air_bits + self._run.media.drained_bits(now_ns)
         presence = self._run.presence
         somebody = presence is None or presence.devices
-        if drained != self._drained[1] or self._run.driver.timers > 0 or not somebody:
+        if drained != self._drained[1] or self._run.driver.num_timers > 0 or not somebody:
             self._drained = now_ns, drained
         elif now_ns - self._drained[0] > STARVED_S * NS_PER_S and self._run.driver.main_left:
             raise SimulationError(

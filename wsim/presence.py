@@ -48,13 +48,13 @@ class Presence:
     def start(self) -> None:
         """Before the programs start: who is not there, and the first events."""
         run = self._run
-        run.driver.presence = self
+        run.driver.receiving.presence = self
         for node in run.driver.nodes:
             node.presence = self
         for device, (here, events) in self._churn.items():
             if not here:
                 self.here[device] = False
-                run.driver.hold_back(run.driver.nodes[device])
+                run.driver.attendance.hold_back(run.driver.nodes[device])
                 self._gone_ns[device] = 0, 0
                 self._radios.switch(device, 0, on=False)
                 run.evaluator.withdraw(device)
@@ -88,7 +88,7 @@ class Presence:
             self._leave(device, for_good=True)
         self.failed.add(device)
         run = self._run
-        run.driver.end(run.driver.nodes[device])
+        run.driver.attendance.end(run.driver.nodes[device])
         if len(self.failed) == run.world.num_devices:
             run.stop_reason = run.stop_reason or "nobody_left"
 
@@ -98,13 +98,13 @@ class Presence:
         self.here[device] = False
         self._update()
         node = run.driver.nodes[device]
-        run.driver.hold(node)
+        run.driver.attendance.hold(node)
         run.transport.depart(device)
         self._gone_ns[device] = now_ns, run.processors.suspend(device, now_ns)
         self._radios.switch(device, now_ns, on=False)
         self._note(device, Left(device))
         run.evaluator.withdraw(device)
-        run.driver.departed(device)
+        run.driver.attendance.departed(device)
 
     def _join(self, device: int) -> None:
         run, now_ns = self._run, self._run.clock.now_ns
@@ -118,14 +118,14 @@ class Presence:
         run.processors.resume(device, now_ns, left_ns)
         self._note(device, Joined(device))
         run.evaluator.enter(device)
-        run.driver.release(run.driver.nodes[device], now_ns - gone_ns)
-        run.driver.joined(device, lambda node: device in self.present_neighbors(node.index))
+        run.driver.attendance.release(run.driver.nodes[device], now_ns - gone_ns)
+        run.driver.attendance.joined(device, lambda node: device in self.present_neighbors(node.index))
 
     def _update(self) -> None:
         run = self._run
         self.devices = tuple(i for i in range(run.world.num_devices) if self.here[i])
         away = frozenset(i for i in range(run.world.num_devices) if not self.here[i])
-        run.transport.absent = away
+        run.transport.delivery.absent = away
 
     # -- what programs see ---------------------------------------------------------------------------------------------
 

@@ -12,12 +12,16 @@ PROCESSOR_STATES = ("computing", "idle")
 RADIO_STATES = ("transmitting", "receiving", "both", "accessing", "listening", "asleep", "off")
 PROGRAM_STATES = ("computing", "receiving", "sleeping", "awaiting_outcome", "observing", "finished")
 ENERGY_USES = ("compute", "transmit", "receive", "listen", "idle", "observe")
+CHANNEL_FACTS = (
+    *("path_loss", "path_loss_standard", "fading", "fading_standard", "fading_generator", "shadowing"),
+    *("shadowing_standard", "shadowing_field", "delay_profile", "seed", "radio_seed", "run_number"),
+)
 HANDED_IN = ("own learner", "own task")  # how notes begin of what was handed in from Python; its class follows
 
 
 @dataclass
 class RunRecord:
-    """Everything outside `provenance` is equal for equal seeds.
+    """Everything outside `provenance` and `channel_provenance` is equal for equal seeds.
 
     Nodes are the devices 0 .. num_devices - 1, then the server where there is one and further base stations (`node_names`).
     """
@@ -114,6 +118,9 @@ class RunRecord:
     radio_provenance: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)  # wsim, torch, numpy, ...
     notes: list[str] = field(default_factory=list)  # warnings given during the run
+    channel_provenance: dict[str, str | int] = field(default_factory=dict)
+    """Models of the channel, where they come from and what draws them, in words (`channels.sources`); seed, radio_seed (that of its
+    streams) and run_number (`Loaded.run_number`). Empty where the file is older than this."""
     provenance: dict[str, Any] = field(default_factory=dict)  # wall times, date, host, executor, window
     event_digest: str = ""  # hash of the event trace (send, deliver, loss, compute: times and ids)
 

@@ -165,6 +165,12 @@ class Recorder:
             target_energy_j=at_hit(energy.sum(axis=1)),
             referenced_files=dict(self._run.loaded.files),
             radio_provenance=world.links.channel.provenance(),
+            channel_provenance=world.links.channel.sources()
+            | {
+                "seed": scenario.scenario.seed,
+                "radio_seed": scenario.seed_of("radio"),
+                "run_number": self._run.loaded.run_number,
+            },
             versions={name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy", "simpy")}
             | {"wsim": _version()},
             notes=_not_heard(plan, heard) + self._run.media.notes() + self._cell_notes() + self._run.learning.notes,

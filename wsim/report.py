@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,7 @@ def summary_dict(record: RunRecord) -> dict[str, Any]:
             for i, accuracy in enumerate(record.targets)
         ],
         "timelines": timeline_shares(record),
+        "channel": dict(record.channel_provenance),
         "notes": list(record.notes),
     }
 
@@ -107,6 +109,8 @@ def summary_table(record: RunRecord) -> RenderableType:
         what = target_line(record)
         parts += [Text(what)] if what else []
     parts += ["", _where_the_time_went(record)]
+    if record.channel_provenance:
+        parts += ["", _channel(record.channel_provenance)]
     parts += [""] * bool(record.notes)
     parts += [Text(f"note: {note}", style="yellow") for note in record.notes]
     return Group(*parts)
@@ -207,6 +211,28 @@ def _where_the_time_went(record: RunRecord) -> Table:
         columns.append(table)
     frame.add_row(*columns)
     return frame
+
+
+def _channel(facts: Mapping[str, str | int]) -> Table:
+    """Models of the channel with their sources and generators, and what its random numbers follow from."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    of_radio = "" if facts["radio_seed"] == facts["seed"] else f" (of the radio {facts['radio_seed']})"
+    for label, value in (
+        ("path loss", f"{facts['path_loss']}{_SEPARATOR}{facts['path_loss_standard']}"),
+        ("fading", _with(facts["fading"], facts["fading_generator"])),
+        ("shadowing", _with(facts["shadowing"], facts["shadowing_field"])),
+        ("delay profile", str(facts["delay_profile"])),
+        ("random", f"seed {facts['seed']}{of_radio}{_SEPARATOR}run number {facts['run_number']}"),
+    ):
+        if not value.startswith("none: "):
+            table.add_row(label, Text(value))
+    return table
+
+
+def _with(law: str | int, generator: str | int) -> str:
+    return "none" if law == "none" else f"{law}{_SEPARATOR}{generator}"
 
 
 def _table(first: str, *headings: str) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wsim.record import RunRecord
+from wsim.record import CHANNEL_FACTS, RunRecord
 
 _AMOUNTS = (  # finite, never negative
     *("simulated_s", "airtime_s", "resource_hz_s", "effective_flops", "eval_time_s", "eval_energy_j", "energy_j"),
@@ -55,5 +55,7 @@ def check_values(record: RunRecord) -> None:
         values = getattr(record, name)
         if not values or any(value not in choices for value in values):
             raise ValueError(f"{name} is empty or holds another word than {', '.join(choices)}")
+    if record.channel_provenance and not record.channel_provenance.keys() >= set(CHANNEL_FACTS):
+        raise ValueError(f"channel_provenance lacks one of {', '.join(CHANNEL_FACTS)}")
     if record.target_subject not in _CHOICES["series_subject"] or record.target_data not in _CHOICES["series_data"]:
         raise ValueError("the targets are of an unknown series")

@@ -1,7 +1,8 @@
 """Result files: one HDF5 file a run, for h5py, xarray (`open_datatree`), netCDF4, MATLAB and HDFView.
 
     columns, never compound types; dimension scales in the own or a parent group; `units` and `long_name` on variables;
-    text as variable-length UTF-8; facts about the execution (wall times, host, date) only under /provenance.
+    text as variable-length UTF-8; facts about the execution (wall times, host, date) only under /provenance; what the channel
+    is made of, in words, as attributes of /provenance/channel.
 
 After the HDF5 part stands a line of text with its SHA-256, which HDF5 readers ignore. `read` checks it first, so that a
 truncated or damaged file is refused with one clear line before any of it is interpreted.
@@ -28,6 +29,7 @@ from wsim.result_columns import COLUMNS, DIMENSIONS, PAIRS, Column
 
 FORMAT = "wsim result"
 FORMAT_VERSION = 2
+CHANNEL = "/provenance/channel"
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SEAL = b"\nwsim-result-sha256 "
 _SEAL_BYTES = len(_SEAL) + 64 + 1
@@ -138,6 +140,10 @@ def _encode(record: RunRecord) -> bytes:
         for columns, values in _pairs(record):
             for column, value in zip(columns, values, strict=True):
                 _write_column(file, column, value)
+        if record.channel_provenance:
+            attributes = file.create_group(CHANNEL).attrs
+            for name, fact in record.channel_provenance.items():
+                attributes[name] = fact if isinstance(fact, str) else _integer(fact)
     return buffer.getvalue()
 
 
@@ -154,15 +160,17 @@ def _plain(column: Column, value: Any) -> Any:
     kind = _TYPES[column.field]
     if kind is bool:
         return np.uint8(value)
-    if kind is int and not -(2**63) <= value < 2**63:
-        return np.uint64(value)
     if kind is int:
-        return np.int64(value)
+        return _integer(value)
     if kind is float:
         return np.float64(value)
     if kind is np.ndarray:
         return np.asarray(value, dtype=np.int64 if value.dtype.kind in "iu" else np.float64)
     return value
+
+
+def _integer(value: int) -> np.integer[Any]:
+    return np.int64(value) if -(2**63) <= value < 2**63 else np.uint64(value)
 
 
 def _pairs(record: RunRecord) -> list[tuple[tuple[Column, Column], tuple[Any, Any]]]:
@@ -241,6 +249,11 @@ def _decode(file: h5py.File, most_bytes: int) -> RunRecord:
         else:
             texts = [json.loads(text) for text in second] if field == "provenance" else second
             fields[field] = dict(zip(first, texts, strict=True))
+    if CHANNEL in file:
+        facts = file[CHANNEL].attrs
+        fields["channel_provenance"] = {
+            name: fact if isinstance(fact, str) else int(fact) for name, fact in facts.items()
+        }
     return RunRecord(**fields)
 
 

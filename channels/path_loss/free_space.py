@@ -32,13 +32,14 @@ def free_space_loss_db(distance_m: Any, carrier_hz: float, min_distance_m: float
 
 @dataclass(frozen=True)
 class FreeSpace:
-    """Free space (Friis) between any two nodes: `free_space_loss_db`.
+    """Free space (Friis) between any two nodes: `free_space_loss_db`. Any distance and carrier: no range of validity to check.
 
     min_distance_m: nearer than this the loss stays what it is there
     """
 
     min_distance_m: DistanceM = 1.0
     name: ClassVar[str] = "free_space"
+    standard: ClassVar[str] = "free space: Friis, Proc. IRE 1946"
     needs_station: ClassVar[bool] = False
     has_los: ClassVar[bool] = False
 

@@ -36,7 +36,7 @@ def log_distance_loss_db(
 
 @dataclass(frozen=True)
 class LogDistance:
-    """Log-distance law between any two nodes: `log_distance_loss_db`.
+    """Log-distance law between any two nodes: `log_distance_loss_db`. The numbers are yours: no range of validity to check.
 
     exponent: 2 in free space, more where buildings stand
     reference_loss_db: at the reference distance; without it free space holds there
@@ -47,6 +47,9 @@ class LogDistance:
     reference_loss_db: LossDb | None = None
     reference_distance_m: DistanceM = 1.0
     name: ClassVar[str] = "log_distance"
+    standard: ClassVar[str] = (
+        "log-distance law: Rappaport, Wireless Communications, 2nd ed., chapter 4; the numbers are the scenario's"
+    )
     needs_station: ClassVar[bool] = False
     has_los: ClassVar[bool] = False
 

@@ -40,6 +40,7 @@ class LteMacro:
     min_coupling_loss_db: LossDb = 70.0
     strict: bool = False
     name: ClassVar[str] = "lte_macro"
+    standard: ClassVar[str] = "3GPP TR 36.942 section 4.5.2, urban macro cell at 2 GHz"
     needs_station: ClassVar[bool] = True
     has_los: ClassVar[bool] = False
     standard_shadowing: ClassVar[StandardShadowing] = StandardShadowing(Shadowing(8.0, 50.0), Shadowing(8.0, 50.0))

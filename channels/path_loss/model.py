@@ -10,6 +10,7 @@ Every model is a small frozen dataclass with its keys as fields, those of a scen
 model that has such a field. A model may also have (`optional`):
 
     name                  of the registry, for messages
+    standard              where the loss comes from, for results: document, table, scenario
     carrier_range_hz      (lowest, highest): a scenario outside is refused
     is_indoor             both ends are in one building: devices have no outer wall to penetrate
     indoor_depth_m        the largest distance from the outer wall that an indoor device has (TR 38.901 7.4.3)
@@ -35,6 +36,7 @@ Floats = NDArray[np.float64]
 C_3GPP_MPS = 3.0e8  # the standards' own constant in breakpoints
 
 _DEFAULTS: dict[str, Any] = {
+    "standard": "not stated by the model",
     "carrier_range_hz": (0.0, math.inf),
     "is_indoor": False,
     "indoor_depth_m": 25.0,

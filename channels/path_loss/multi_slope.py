@@ -24,7 +24,7 @@ class MultiSlope:
         L(d) = L_0 + 10 sum_i n_i log10(min(d, b_{i+1}) / b_i)      over the segments i with b_i < d, b_0 = d_0
 
     The usual form of indoor and street measurements (Goldsmith, Wireless Communications, section 2.6.6). The numbers are
-    yours: there is no range of validity to check.
+    yours: no range of validity to check.
 
     exponents: one of each segment, from the nearest on
     breaks_m: distances where the exponent changes, one less than there are exponents
@@ -37,6 +37,9 @@ class MultiSlope:
     reference_loss_db: LossDb | None = None
     reference_distance_m: DistanceM = 1.0
     name: ClassVar[str] = "multi_slope"
+    standard: ClassVar[str] = (
+        "multi-slope law: Goldsmith, Wireless Communications, section 2.6.6; the numbers are the scenario's"
+    )
     needs_station: ClassVar[bool] = False
     has_los: ClassVar[bool] = False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from ..bounds import DistanceM, HeightM
 from ..shadowing import Shadowing, StandardShadowing
 from .model import distance_m as distance_between_m
 from .model import ground_distance_m, require_positive
+from .ranges import Range, check_ranges
 
 Floats = NDArray[np.float64]
 
@@ -42,22 +43,27 @@ class TgaxIndoor:
     """TGax indoor path loss between any two nodes of one building: `tgax_loss_db`.
 
     There is no plan of the building: a link crosses one wall in every full wall spacing of ground distance, and in flats one
-    floor in every full floor height between the ends. Made for 2.4 and 5 GHz. The scenarios draw shadowing of 5 dB independently
+    floor in every full floor height between the ends. The scenarios draw shadowing of 5 dB independently
     for each link; its correlation distance here, 6 m, is that of TR 38.901 InH without line of sight.
 
     building: "residential" or "enterprise"
     wall_spacing_m: mean distance between walls; without it 10 m in flats and 20 m in offices, the rooms of the scenarios
     floor_height_m: of flats
+    strict: raise outside the range of validity (2.4 to 7.125 GHz, the bands of IEEE 802.11ax; d 1 m to 110 m, the longest way
+        through the buildings of the scenarios; both limits are ours, the document has 2.4 and 5 GHz) instead of warning once
     """
 
     building: Literal["residential", "enterprise"] = "residential"
     wall_spacing_m: DistanceM | None = None
     floor_height_m: HeightM = 3.0
+    strict: bool = False
     name: ClassVar[str] = "tgax_indoor"
+    standard: ClassVar[str] = "IEEE 802.11-14/0980r16, TGax simulation scenarios"
     needs_station: ClassVar[bool] = False
     has_los: ClassVar[bool] = False
     is_indoor: ClassVar[bool] = True
     standard_shadowing: ClassVar[StandardShadowing] = StandardShadowing(Shadowing(5.0, 6.0), Shadowing(5.0, 6.0))
+    _warned: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.building not in _BREAKPOINT_M:
@@ -67,7 +73,11 @@ class TgaxIndoor:
         require_positive("floor_height_m", self.floor_height_m)
 
     def loss_db(self, device_m: Floats, other_m: Floats, carrier_hz: float, los: Any = None) -> Floats:
-        d = np.maximum(distance_between_m(device_m, other_m), 1.0)
+        d = distance_between_m(device_m, other_m)
+        if d.size:
+            carrier = Range("carrier", carrier_hz / 1e9, "GHz", 2.4, 7.125)
+            check_ranges(self.name, self.strict, self._warned, carrier, Range("distance", d, "m", 1.0, 110.0))
+        d = np.maximum(d, 1.0)
         spacing_m = self.wall_spacing_m or _WALL_SPACING_M[self.building]
         num_walls = np.floor(ground_distance_m(device_m, other_m) / spacing_m)
         num_floors: Any = 0

@@ -77,6 +77,7 @@ class DeviceToDevice(LosModel):
     """
 
     name: ClassVar[str] = "tr36843_d2d"
+    standard: ClassVar[str] = "3GPP TR 36.843 table A.2.1.2-1, outdoor to outdoor (WINNER+ B1)"
     needs_station: ClassVar[bool] = False
     carrier_range_hz: ClassVar[tuple[float, float]] = (0.45e9, 6e9)
     los_correlation_m: ClassVar[float] = 10.0

@@ -79,6 +79,7 @@ class VehicleToVehicle(LosModel):
     blocked_by: Literal["vehicle", "building"] = "vehicle"
     blocker_height_m: HeightM = 1.6
     name: ClassVar[str] = "tr37885_v2v"
+    standard: ClassVar[str] = "3GPP TR 37.885 table 6.2.1-1"
     needs_station: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -37,12 +37,14 @@ def two_ray_loss_db(distance_m: Any, a_height_m: Any, b_height_m: Any, carrier_h
 @dataclass(frozen=True)
 class TwoRay:
     """Two-ray ground reflection between any two nodes: `two_ray_loss_db` of their heights; an antenna on the ground is refused.
+    It is meant for distances much larger than the heights, but has no range of validity to check.
 
     min_distance_m: nearer than this the loss stays what it is there
     """
 
     min_distance_m: DistanceM = 1.0
     name: ClassVar[str] = "two_ray"
+    standard: ClassVar[str] = "two-ray ground reflection: Rappaport, Wireless Communications, 2nd ed., section 4.6"
     needs_station: ClassVar[bool] = False
     has_los: ClassVar[bool] = False
 

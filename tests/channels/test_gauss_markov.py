@@ -1,9 +1,11 @@
 """Gauss-Markov: its autocorrelation, its stationary laws in both areas, and its path as a function of time."""
 
+import math
+
 import numpy as np
 import pytest
 
-from channels.gauss_markov import MOST_SPREADS
+from channels.gauss_markov import MOST_MEETINGS, MOST_SPREADS
 from channels.mobility import Area, GaussMarkov, Positions
 
 WIDE = Area("square", 1e7)
@@ -80,3 +82,31 @@ def test_the_path_does_not_depend_on_who_asks():
     at = reference.at(np.arange(4), t_s)
     for k in np.random.default_rng(0).permutation(401)[:100].tolist():
         np.testing.assert_array_equal(other.at(np.arange(4), float(t_s[k])), at[:, k])
+
+
+class _CountedArea(Area):
+    """Fails where the edge is asked for too often: an endless loop would not end otherwise."""
+
+    def wall(self, x, y, vx, vy):
+        calls = self.__dict__.setdefault("calls", [])
+        calls.append(math.hypot(x, y))
+        assert len(calls) < 3 * MOST_MEETINGS
+        return super().wall(x, y, vx, vy)
+
+
+@pytest.mark.parametrize("off_tangent", [0.0, 1e-16, 1e-13, 1e-9])
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_walker_along_the_tangent_of_a_disc_moves_on(turn, off_tangent):
+    """At the edge, heading along it or outward by a grain: reflections at one place would never end. In a step the edge is met
+    MOST_MEETINGS times at most, and the walker goes round with it: it turns by v t / R, within 1e-6."""
+    area = _CountedArea("disc", 10.0)
+    model = GaussMarkov(area, mean_speed_mps=2.0, spread_mps=0.0)
+    heading = 2 * np.pi * np.random.default_rng(5).random()  # as the path draws it
+    place = heading - turn * (np.pi / 2 - off_tangent)
+    path = model.path(np.random.default_rng(5), (10.0 * np.cos(place), 10.0 * np.sin(place), 1.5))
+    leg = path.leg_at(0.999)
+    x, y = leg.x_m + leg.vx_mps * (0.999 - leg.start_s), leg.y_m + leg.vy_mps * (0.999 - leg.start_s)
+    assert 10 < len(area.calls) <= MOST_MEETINGS + 2
+    assert max(area.calls) < 10 + 1e-9
+    assert math.hypot(leg.vx_mps, leg.vy_mps) == pytest.approx(2.0, rel=1e-12)
+    assert np.angle(np.exp(1j * (np.arctan2(y, x) - place))) == pytest.approx(turn * 0.2 * 0.999, abs=1e-6)

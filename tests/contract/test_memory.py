@@ -19,7 +19,8 @@ from channels import channel
 from learners.executors import blocks
 from learners.values import Deferred
 from tests.contract.worlds import LEARNERS, harsh
-from wsim import driver
+from wsim.driver import sending
+from wsim.driver.runner import FINISHED
 from wsim.engine import Run
 
 
@@ -38,7 +39,7 @@ class EnoughError(Exception):
 def _small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "COMPACT_BYTES", 1 << 16)
     monkeypatch.setattr(channel, "_LEAST_LINKS_KEPT", 0)
-    monkeypatch.setattr(driver, "KEPT_OUTCOMES", 8)
+    monkeypatch.setattr(sending, "KEPT_OUTCOMES", 8)
 
 
 def tensor_bytes() -> int:
@@ -106,7 +107,7 @@ def test_a_node_whose_programs_have_ended_keeps_no_messages(learner: str) -> Non
     run = Run(harsh(learner, "stop.rounds=15", "devices.0.compute.spread_sigma_ln=1.0"), "null", None, None, None, None)
     run.go()
     ended = {runner.node.id for runner in run.driver.runners} - {
-        runner.node.id for runner in run.driver.runners if runner.state != driver.FINISHED
+        runner.node.id for runner in run.driver.runners if runner.state != FINISHED
     }
     assert ended
     for node in run.driver.nodes:

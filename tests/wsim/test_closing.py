@@ -118,7 +118,7 @@ class Watch:
 
     def __call__(self, run: Run) -> None:
         transport, scenario = run.transport, run.scenario
-        send, hand_over, lose = transport.send, transport._hand_over, transport._lose
+        send, hand_over, lose = transport.send, transport.delivery.hand_over, transport.delivery.lose
         phy, band = scenario.phy, scenario.channel.bandwidth_hz
         fastest_bps = (1 - phy.overhead) * phy.max_efficiency_bps_hz * band
         latency_ns = scenario.mac.latency_s * 1e9
@@ -144,7 +144,8 @@ class Watch:
             self.open.remove((flight.number, i))
             lose(flight, i, cause)
 
-        transport.send, transport._hand_over, transport._lose = watched_send, watched_hand_over, watched_lose
+        transport.send = watched_send
+        transport.delivery.hand_over, transport.delivery.lose = watched_hand_over, watched_lose
 
 
 def run_of(loaded: Loaded, executor: str = "null", window: int | None = None, watch: Watch | None = None) -> RunRecord:

@@ -82,7 +82,7 @@ def test_a_program_that_takes_no_time_is_stopped(monkeypatch):
         while True:
             yield Sleep(0.0)
 
-    monkeypatch.setattr("wsim.driver.MAX_REQUESTS", 1000)
+    monkeypatch.setattr("wsim.driver.driver.MAX_REQUESTS", 1000)
     with pytest.raises(SimulationError, match="node 0 has made 1,000 requests at 0 s"):
         estimate(programs={0: restless})
 

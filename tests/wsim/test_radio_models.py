@@ -1,6 +1,8 @@
 """Path losses, standard shadowing and indoor devices through scenarios: all run, and what is wrong is one clear line."""
 
+import dataclasses
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,41 @@ def test_what_is_wrong_is_one_clear_line(path, overrides, says):
     with pytest.raises(ScenarioError, match=says) as caught:
         _run(path, *overrides)
     assert "\n" not in str(caught.value)
+
+
+WITHOUT_RANGE = ("free_space", "log_distance", "multi_slope", "two_ray")  # formulas of any distance and carrier
+FAR = ("area.radius_m=30e3", "area.min_distance_m=25e3", "channel.carrier_hz=2.4e9")  # farther than any model reaches
+
+
+@pytest.mark.parametrize("name", PATH_LOSSES)
+def test_every_path_loss_says_where_it_comes_from_and_holds(name):
+    """In its docstrings; and a key `strict` for those that have a range."""
+    model = find("path_loss", name)
+    said = f"{sys.modules[model.__module__].__doc__} {model.__doc__}"
+    said += "".join(
+        f.__doc__ or "" for key, f in vars(sys.modules[model.__module__]).items() if key.endswith("_loss_db")
+    )
+    assert re.search(r"TR \d\d\.\d\d\d|802\.11|Friis|Rappaport|Goldsmith", said)
+    fields = {field.name for field in dataclasses.fields(model)}
+    if name in WITHOUT_RANGE:
+        assert "strict" not in fields
+        assert re.search(r"[Nn]o range of validity", model.__doc__)
+    else:
+        assert "strict" in fields
+        assert re.search(r"strict: raise outside", model.__doc__)
+        assert re.search(r"GHz", model.__doc__)
+
+
+@pytest.mark.parametrize("name", [name for name in PATH_LOSSES if name not in WITHOUT_RANGE])
+def test_outside_of_every_model_is_one_note_or_an_error_if_strict(name, capsys):
+    """Devices 25 to 30 km away: said once in a scenario of twenty links and two directions."""
+    record = _run(QUICK, f"channel.path_loss={name}", NO_SHADOWING, *FAR, "stop={simulated_s=0.1}")
+    assert len([note for note in record.notes if re.search("outside the model's range", note)]) == 1
+    strict = f"channel.path_loss={{kind='{name}', strict=true}}"
+    assert cli.execute(["estimate", str(QUICK), *(w for s in (strict, NO_SHADOWING, *FAR) for w in ("--set", s))]) == 2
+    error = capsys.readouterr().err
+    assert re.search(rf"quickstart.toml \[channel.path_loss\] {name}: .* is outside the model's range", error)
+    assert len([line for line in error.splitlines() if line.startswith("error: ")]) == 1
 
 
 def test_a_link_outside_its_model_is_bad_input(capsys):

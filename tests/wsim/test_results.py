@@ -45,6 +45,7 @@ EMPTY: dict[str, Any] = dict(
     resolved={},
     referenced_files={},
     radio_provenance={},
+    channel_provenance={},
     versions={},
     provenance={},
 )
@@ -101,7 +102,7 @@ def refusal(path: Path) -> str:
 
 
 def test_every_field_has_its_place_once() -> None:
-    assert sorted([column.field for column in COLUMNS] + list(PAIRS)) == sorted(FIELDS)
+    assert sorted([column.field for column in COLUMNS] + list(PAIRS) + ["channel_provenance"]) == sorted(FIELDS)
 
 
 def test_round_trip_restores_every_field(record: RunRecord, tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ def test_digest_sees_every_field_but_provenance(name: str, tmp_path: Path) -> No
     results.write(record, tmp_path / "a.h5")
     results.write(changed(record, name), tmp_path / "b.h5")
     equal = results.content_digest(tmp_path / "a.h5") == results.content_digest(tmp_path / "b.h5")
-    assert equal == (name == "provenance")
+    assert equal == (name in ("provenance", "channel_provenance"))
 
 
 def test_digest_ignores_how_much_provenance_there_is(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_nack_costs_a_feedback_for_every_complaint():
     complaints = 0
 
     def hook(run: Run) -> None:
-        decide = run.transport._decide
+        decide = run.transport.attempts.decide
 
         def counting(flight: Any) -> None:
             nonlocal complaints
@@ -149,7 +149,7 @@ def test_nack_costs_a_feedback_for_every_complaint():
                 complaints += sum(row.any() and not row.all() for row in flight.arrived)
             decide(flight)
 
-        run.transport._decide = counting
+        run.transport.attempts.decide = counting
 
     def program(node):
         for k in range(300):
@@ -265,13 +265,13 @@ def test_expiry_during_a_repetition_keeps_what_came_before():
     masks: dict[int, np.ndarray] = {}
 
     def hook(run: Run) -> None:
-        give_up = run.transport._give_up
+        give_up = run.transport.attempts._give_up
 
         def looking(flight: Any, cause: str | None) -> None:
             held[flight.round] = flight.arrived[0].copy()
             give_up(flight, cause)
 
-        run.transport._give_up = looking  # at its expiry, or when it has arrived
+        run.transport.attempts._give_up = looking  # at its expiry, or when it has arrived
 
     def receiver(node):
         received = yield Receive(None, "m", timeout_s=20.0)

@@ -236,7 +236,7 @@ def test_the_pages_examples_run(tmp_path: Path) -> None:
         results.write(make_record(seed=seed), tmp_path / "outputs" / f"quickstart-s{seed}.h5")
     page = (ROOT / "docs" / "pages" / "results.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for block in blocks:
         script = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{block}"
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -247,7 +247,7 @@ def test_the_pages_examples_run(tmp_path: Path) -> None:
 
 def test_what_the_page_says_of_datasets_is_there() -> None:
     page = (ROOT / "docs" / "pages" / "results.md").read_text("utf-8")
-    known = {column.path for column in COLUMNS + sum(PAIRS.values(), ())} | {"/energy_use"}
+    known = {column.path for column in COLUMNS + sum(PAIRS.values(), ())} | {"/energy_use", results.CHANNEL}
     groups = {"/" + "/".join(path.split("/")[1:-1]) for path in known}
     for path in set(re.findall(r"['`](/[a-z_/]*)['`]", page)):
         assert path in known | groups, path

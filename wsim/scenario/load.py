@@ -35,6 +35,8 @@ class Loaded:
     files: text of the graph and trace files that it refers to, by the name used in the scenario.
     directory: where relative names of data files and folders start.
     study: the file's [study], None where it has none.
+    run_number: which repetition this is: the place of the seed among the seeds of the study, from 1; 1 outside of one. It keys
+        nothing: all random streams follow from the seed alone.
     """
 
     scenario: Scenario
@@ -44,6 +46,7 @@ class Loaded:
     files: dict[str, str] = field(default_factory=dict)
     directory: Path = Path()
     study: Definition | None = None
+    run_number: int = 1
 
 
 def load(
@@ -127,7 +130,9 @@ def _load_text(
         scenario, texts = _checked(document, source, directory, referenced, learner, task)
     except ScenarioError as error:
         raise _blame(error, changed, source) from None
-    return Loaded(scenario, text, overrides, path, texts, directory, study)
+    seeds = (study and study.seeds) or ()
+    number = seeds.index(scenario.scenario.seed) + 1 if scenario.scenario.seed in seeds else 1
+    return Loaded(scenario, text, overrides, path, texts, directory, study, number)
 
 
 def _checked(

@@ -27,7 +27,8 @@ from wsim.study import names
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """title: for people. overrides: what makes the scenario of the base's text. file: name of the result."""
+    """title: for people. overrides: what makes the scenario of the base's text. file: name of the result. number: place of the
+    seed among the study's, from 1."""
 
     title: str
     arm: str
@@ -35,6 +36,7 @@ class PlannedRun:
     overrides: tuple[str, ...]
     digest: str
     file: str
+    number: int = 1
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _cells(
         arm = loaded.scenario.algorithm.name if selection.arm is None else selection.arm
         where = "".join(f", {short[key]} = {shown(value)}" for key, value in selection.point.items())
         runs = []
-        for seed in seeds:
+        for number, seed in enumerate(seeds, start=1):
             resolved = loaded.scenario.resolved()
             resolved["scenario"]["seed"] = seed
             runs.append(
@@ -137,6 +139,7 @@ def _cells(
                     overrides=(*loaded.overrides, f"scenario.seed={seed}"),
                     digest=run_digest(resolved, loaded.files, __version__),
                     file=f"{stem_of[_identity(selection)]}-s{seed}.h5",
+                    number=number,
                 )
             )
         yield Cell(arm, point, loaded, tuple(runs))

@@ -153,7 +153,8 @@ class _Server:
 
     def begin(self, number: int, run: PlannedRun) -> None:
         """Have a run done; messages about it carry the number."""
-        task = {"run": number, "out": str(self._folder / run.file), "overrides": run.overrides, **self._shared}
+        own = {"out": str(self._folder / run.file), "overrides": run.overrides, "run_number": run.number}
+        task = {"run": number, **own, **self._shared}
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has died, which is the next message
             self._process.stdin.write(json.dumps(task).encode() + b"\n")

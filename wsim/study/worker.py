@@ -3,7 +3,8 @@
 The sweep starts one server, which imports all that is heavy and then forks a worker for each run, so that every run has a
 process with one thread of its own and none has to import torch again. Objects, one a line:
 
-    to the server    {"run": 3, "out": FILE, "text", "overrides", "name", "path", "files": what makes the scenario}
+    to the server    {"run": 3, "out": FILE, "text", "overrides", "run_number", "name", "path", "files": what makes the
+                      scenario}
     from a worker    {"run": 3, "fraction": 0.4}    {"run": 3, "done": true}
                      {"run": 3, "error": one line, "exit_code": 1 or 2, "full": whether there was no room for the result}
     from the server  {"run": 3, "exit": code, negative for a signal, "words": the last line on the worker's standard error}
@@ -22,6 +23,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -157,5 +159,6 @@ def _run(task: dict[str, Any]) -> None:
 
     path = Path(task["path"])
     loaded = load_text(task["text"], task["overrides"], name=task["name"], path=path, referenced=task["files"])
+    loaded = replace(loaded, run_number=task["run_number"])
     record = simulate(loaded, progress=lambda progress: _tell(run=task["run"], fraction=progress.fraction))
     write(record, task["out"], force=True)

@@ -21,6 +21,7 @@ from tests.wsim.study.studies import ARMS, GOSSIP, STUDY, WORLD, results, start,
 from wsim import cli, load, simulate, write
 from wsim.atomic import write_atomically
 from wsim.results import content_digest
+from wsim.results import read as read_result
 from wsim.study.finished import read
 from wsim.study.plan import PlannedRun, plan
 
@@ -95,6 +96,7 @@ def test_a_sweep_writes_every_run_two_tables_and_a_picture(reference: Path) -> N
     for row in rows:
         run = read(reference / row["result"])
         assert (run.arm, run.seed) == (row["arm"], int(row["seed"]))
+        assert read_result(reference / row["result"]).channel_provenance["run_number"] == run.seed  # the seeds are 1..3
         assert float(row["accuracy_end"]) == run.accuracy[-1]
         assert float(row["energy_j"]) == run.totals["energy_j"]
         assert row["time_to_0.999_s"] == ""  # never reached, never made up

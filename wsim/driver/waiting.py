@@ -1,0 +1,54 @@
+"""A `Receive` that is not complete: what it wants, what it has got."""
+
+from __future__ import annotations
+
+from learners.protocol import SERVER, Message, Receive
+from wsim.driver.runner import Runner
+
+
+class Waiting:
+    """pending: senders that are still waited for (ids), None for anyone; need: messages that are missing; num_values: of the
+    analog messages that were combined."""
+
+    __slots__ = ("got", "need", "num_values", "pending", "request", "runner", "state")
+
+    def __init__(self, runner: Runner, request: Receive, pending: set[int] | None, need: int) -> None:
+        self.runner = runner
+        self.request = request
+        self.pending = pending
+        self.need = need
+        self.got: list[Message] = []
+        self.state = request.initial
+        self.num_values = 0
+
+    def accept(self, message: Message) -> None:
+        """One of those that it waits for."""
+        request = self.request
+        if request.combine is not None:
+            self.state = request.combine(self.state, message)
+            if message.coefficient is not None:
+                self.num_values = len(message.data)
+            kept = message.degree, message.coefficient
+            message = Message(message.sender, message.kind, message.round, None, None, *kept)
+        self.got.append(message)
+        self.need -= 1
+        if self.pending is not None and (request.round is not None or request.count is None):
+            self.pending.discard(message.sender)
+
+    def leave_out(self, sender: int) -> None:
+        """A sender will not send. Several messages may come from one sender where any round will do; then only nobody at all
+        is the end of it."""
+        assert self.pending is not None
+        self.pending.discard(sender)
+        if self.request.round is not None or self.request.count is None or not self.pending:
+            self.need = min(self.need, len(self.pending))
+
+    def __str__(self) -> str:
+        """For the error when nothing can happen any more."""
+        if self.pending is None:
+            whom = "anyone"
+        else:
+            whom = ", ".join("server" if sender == SERVER else str(sender) for sender in sorted(self.pending)[:4])
+            whom += ", ..." if len(self.pending) > 4 else ""
+        when = "" if self.request.round is None else f" of round {self.request.round}"
+        return f"waits for {self.request.kind!r}{when} from {whom}"

@@ -1,0 +1,95 @@
+"""How a flight ends: for each of its receivers, delivered or lost; and for its sender."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from wsim.cells import Cells
+from wsim.clock import Call, Clock
+from wsim.ledger import Ledger
+from wsim.transport.flight import Flight
+
+Deliver = Callable[[Flight, int, np.ndarray | None], None]
+
+
+class Delivery:
+    """The flights under way and what ends them. deliver(flight, receiver position, mask over packets or None) hands a message
+    to its receiver; resolved(flight, delivered) tells the sender's side."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        ledger: Ledger,
+        latency_ns: int,
+        cells: Cells | None,
+        deliver: Deliver,
+        resolved: Callable[[Flight, bool], None],
+    ) -> None:
+        self._clock = clock
+        self._ledger = ledger
+        self._latency_ns = latency_ns
+        self._cells = cells
+        self._deliver = deliver
+        self._resolved = resolved
+        self.live: dict[int, Flight] = {}
+        self.num_in_latency = 0  # pairs through the medium, not yet handed over
+        self.absent: frozenset[int] = frozenset()  # nodes that are not there: nothing reaches them
+
+    def arrive(self, flight: Flight, i: int, part: np.ndarray | None) -> None:
+        """Receiver i has the message (part: which packets of it; None for all)."""
+        if flight.heard is not None:
+            flight.heard(flight.receivers[i])
+        else:
+            latency_ns = self._latency_ns
+            if self._cells is not None:
+                tx, receivers = self._cells.ends(flight)
+                latency_ns += self._cells.latency_ns(max(tx, receivers[0]))
+            if latency_ns:
+                self._clock.after(latency_ns, self._late_arrival, (flight, i, part))
+                self.num_in_latency += 1
+            else:
+                self.hand_over(flight, i, part)
+        flight.pending[i] = False
+
+    def arrive_whole(self, flight: Flight) -> bool:
+        """Everybody who is pending has all of it; the flight is over. Returns whether nobody had gone."""
+        everybody = True
+        for i, pending in enumerate(flight.pending):
+            if pending:
+                self.arrive(flight, i, None)
+            else:
+                everybody = False
+        return everybody
+
+    def _late_arrival(self, call: Call) -> None:
+        flight, i, part = call.data
+        self.num_in_latency -= 1
+        self.hand_over(flight, i, part)
+
+    def hand_over(self, flight: Flight, i: int, part: np.ndarray | None) -> None:
+        """To the receiver itself, if it is there."""
+        if self.absent and flight.receivers[i] in self.absent:
+            self._count_lost(flight, i, "departure")
+            return
+        self._ledger.delivered += 1
+        self._ledger.trace(self._clock.now_ns, "deliver", flight.sender, flight.receivers[i], flight.kind, flight.round)
+        self._deliver(flight, i, part)
+
+    def lose(self, flight: Flight, i: int, cause: str) -> None:
+        """Receiver i will not get the message."""
+        flight.pending[i] = False
+        if flight.heard is None:
+            self._count_lost(flight, i, cause)
+
+    def _count_lost(self, flight: Flight, i: int, cause: str) -> None:
+        self._ledger.lost[cause] += 1
+        self._ledger.trace(self._clock.now_ns, "lose", flight.sender, flight.receivers[i], flight.kind, cause)
+
+    def close(self, flight: Flight, delivered: bool) -> None:
+        """Everybody's fate is decided."""
+        if flight.expiry is not None:
+            flight.expiry.cancel()
+        del self.live[flight.number]
+        self._resolved(flight, delivered)

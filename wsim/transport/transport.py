@@ -1,0 +1,166 @@
+"""From a message to its fate.
+
+A flight (`wsim.transport.flight`) is a message on its way. The parts of the transport, each in a file of its own:
+
+    attempts    puts it on the air, again where the reliability asks for it, until it gives up or the message expires
+    fates       which packets of an attempt arrive
+    delivery    ends it: handed over to a receiver or lost, closed for the sender
+    analog      sends without packets, superposed at the receiver
+    departures  nodes that come and go
+    handover    devices that change their base station
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+
+from learners.protocol import Payload
+from wsim.accounts import Radios
+from wsim.cells import Cells
+from wsim.clock import DEADLINE, Clock, to_ns
+from wsim.errors import SimulationError
+from wsim.ledger import Ledger
+from wsim.links import Links
+from wsim.mac.transfer import Medium
+from wsim.packets import Segmentation, segment
+from wsim.streams import Streams
+from wsim.transport.analog import Analog
+from wsim.transport.attempts import Attempts
+from wsim.transport.config import TransportConfig
+from wsim.transport.delivery import Deliver, Delivery
+from wsim.transport.departures import Departures
+from wsim.transport.fates import Fates
+from wsim.transport.flight import Flight
+from wsim.transport.handover import HandOver
+
+
+class Transport:
+    """deliver(flight, receiver position, mask over packets or None) hands a message to its receiver; `resolved(flight,
+    delivered)` tells the sender's side, where feedback exists. live: the flights under way, by number; who is not there is set
+    in `delivery`."""
+
+    def __init__(
+        self,
+        config: TransportConfig,
+        clock: Clock,
+        links: Links,
+        medium_of: Callable[[int], Medium],
+        ledger: Ledger,
+        radios: Radios,
+        streams: Streams,
+        channel_of: list[int],
+        deliver: Deliver,
+        resolved: Callable[[Flight, bool], None],
+        cells: Cells | None = None,
+        scaled_tx_w: Callable[[int, float], float] | None = None,
+    ) -> None:
+        """medium_of: node -> the medium that carries what it sends; channel_of: [num_nodes] the channel that each is tuned to;
+        scaled_tx_w: (node, part of its present radiated power) -> watts drawn on the air."""
+        self._config = config
+        self._clock = clock
+        self._ledger = ledger
+        self._cells = cells
+        self._number = 0
+        scaled_tx_w = scaled_tx_w or (lambda node, power: float(radios.tx_w[node]))
+        self.delivery = Delivery(clock, ledger, config.latency_ns, cells, deliver, resolved)
+        self.live = self.delivery.live
+        fates = Fates(links, medium_of, ledger, streams, channel_of, config.forced_loss)
+        self.attempts = Attempts(config, clock, links, medium_of, ledger, fates, self.delivery, cells)
+        self.attempt_done = self.attempts.done
+        self._analog = Analog(clock, links, ledger, radios, config.bandwidth_hz, self.delivery, scaled_tx_w)
+        self._departures = Departures(clock, self.delivery, self.attempts, self._analog)
+        self.depart = self._departures.depart
+        self._hand_over: HandOver | None = None
+        if cells is not None:
+            self._hand_over = HandOver(cells, clock, medium_of, ledger, fates, self.delivery, self.attempts)
+
+    # -- looking -------------------------------------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> int:
+        """(message, receiver) pairs whose fate is open, counted one by one."""
+        open_pairs = sum(sum(flight.pending) for flight in self.live.values() if flight.heard is None)
+        return open_pairs + self.delivery.num_in_latency
+
+    @property
+    def waits(self) -> bool:
+        """Something arrives or ends by the clock alone: latency, analog sends, expiries."""
+        return self.delivery.num_in_latency > 0 or any(
+            flight.coefficients is not None or flight.expiry is not None for flight in self.live.values()
+        )
+
+    def gives_feedback(self, flight: Flight) -> bool:
+        return flight.reliability in ("arq", "fountain")
+
+    def audiences(self, sender: int, receivers: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """The receivers of a broadcast by the radio that it goes out from."""
+        if self._cells is None or sender < self._cells.first_station:
+            return [receivers]
+        return self._cells.audiences(receivers)
+
+    # -- sending -------------------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        sender: int,
+        receivers: tuple[int, ...],
+        kind: str,
+        round: int,
+        payload: Payload,
+        broadcast: bool,
+        degree: int,
+        expires_s: float | None,
+        analog: bool = False,
+        analog_snr_db: float | None = None,
+    ) -> Flight:
+        """A message is on its way from now on. degree: neighbors of the sender, as its header says."""
+        config = self._config
+        self._number += 1
+        flight = Flight(self._number, sender, receivers, kind, round, payload, broadcast)
+        flight.degree = degree
+        if analog:
+            if self._cells is not None:
+                raise SimulationError("analog sends need one cell, this scenario has [cells]")
+            self._analog.send(flight, analog_snr_db)
+            return flight
+        flight.reliability = config.broadcast_reliability if broadcast else config.unicast_reliability
+        flight.certain = not broadcast and not config.fixed_rate and config.forced_loss is None
+        parts = flight.segmentation = segment(payload.num_bits, config.mtu_bytes, config.header_bytes)
+        self._ledger.transmission(sender, payload.num_bits, parts.coded_bits, len(receivers), parts.num_packets)
+        self._ledger.trace(self._clock.now_ns, "send", sender, *receivers, kind, round, payload.num_bits)
+        self.live[flight.number] = flight
+        if expires_s is not None or config.expires_s is not None:
+            lifetime_s = min(math.inf if s is None else s for s in (expires_s, config.expires_s))
+            if math.isfinite(lifetime_s):
+                flight.expiry = self._clock.after(to_ns(lifetime_s), self.attempts.expire, flight, DEADLINE)
+        if not (self.delivery.absent and self._departures.lose_for_absent(flight)):
+            self.attempts.start(flight)
+        return flight
+
+    def send_beacon(
+        self, sender: int, receivers: tuple[int, ...], bits: int, efficiency: float, heard: Callable[[int], None]
+    ) -> int:
+        """One frame of `bits` to whoever hears it. It costs air and energy; it is no message and is counted on air only.
+
+        Returns its number, found in `live` until it has been on the air."""
+        self._number += 1
+        flight = Flight(self._number, sender, receivers, "beacon", 0, Payload(None, bits), True)
+        flight.efficiency, flight.heard = efficiency, heard
+        flight.segmentation = Segmentation(1, bits, bits, bits, bits)
+        self.live[flight.number] = flight
+        self.attempts.start(flight)
+        return flight.number
+
+    # -- what happens to flights meanwhile -----------------------------------------------------------------------------
+
+    def change_stations(self, devices: Collection[int]) -> None:
+        """These devices are served by other base stations from now on; see `wsim.cells`."""
+        assert self._hand_over is not None
+        self._hand_over.change_stations(devices)
+
+    def close_books(self) -> None:
+        """The run is over: book what unfinished transfers have had on the air; their pairs stay in flight."""
+        for flight in self.live.values():
+            if flight.transfer is not None:
+                self.attempts.cut(flight)
