@@ -28,8 +28,9 @@ from learners.data.digits import digits
 from learners.data.partitions import dirichlet, iid
 from learners.mixing import mixing_matrix
 from learners.models.mlp import Mlp
+from wsim.graphs.kind import Given
+from wsim.graphs.random import RandomRegular
 from wsim.streams import Streams
-from wsim.topology import build_graph
 
 NUM_DEVICES = 100
 NUM_FEATURES, NUM_HIDDEN, NUM_CLASSES = 64, 64, 10
@@ -58,7 +59,7 @@ def make_problem(partition: str = "iid", seed: int = 1) -> Problem:
     data = digits(streams("split"), test_fraction=0.2)
     deal = iid if partition == "iid" else functools.partial(dirichlet, alpha=0.3)
     start = Mlp((NUM_FEATURES,), NUM_CLASSES, (NUM_HIDDEN,)).initial(streams("initial_parameters", 0))
-    graph = build_graph("random_regular", NUM_DEVICES, DEGREE, None, [], streams("graph"))
+    graph = RandomRegular(DEGREE).graph(Given(NUM_DEVICES, streams("graph"), np.zeros((NUM_DEVICES, 3))))
     return Problem(
         inputs=torch.tensor(data.train_inputs, dtype=torch.float32).flatten(1),
         labels=torch.tensor(data.train_labels),

@@ -55,7 +55,7 @@ class Reported(NamedTuple):
 
 @dataclass
 class LoopbackNode:
-    """A plain `learners.protocol.Node`. stream: its `learners.batching.BatchStream`, None for a server.
+    """A plain `learners.protocol.Node`. peers_of: of a round, where that is not its neighbors. stream: its `learners.batching.BatchStream`, None for a server.
     codec_rng: of `uniform`, None for one of its own id. packet_payload_bits: the bench has no packets, this is the simulator's
     default."""
 
@@ -72,6 +72,10 @@ class LoopbackNode:
     codec_rng: np.random.Generator | None = None
     packet_payload_bits: int = 8 * (1500 - 44)
     state: dict[str, Any] = field(default_factory=dict)
+    peers_of: Callable[[int], tuple[tuple[int, ...], tuple[int, ...]]] | None = None
+
+    def peers(self, round: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return (self.neighbors, self.neighbors) if self.peers_of is None else self.peers_of(round)
 
     def batches(self, batch_size: int, **how: Any) -> Batches:
         return self.stream.draw(batch_size, **how)

@@ -271,7 +271,11 @@ class Node(Protocol):
 
     @property
     def neighbors(self) -> tuple[int, ...]:
-        """The present neighborhood, ascending ids (fixed graph, or who is in radio range now)."""
+        """The present neighborhood, ascending ids (fixed graph, or who is in radio range now): to whom the node sends."""
+
+    def peers(self, round: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """To whom the node sends in a round, and whom it hears then. Both are `neighbors` but on directed graphs and on those that
+        change from round to round."""
 
     @property
     def devices(self) -> tuple[int, ...]:
@@ -315,7 +319,8 @@ class Learner(Protocol):
     synchronous: it waits for named messages. value_dependent: its timing depends on learned values.
 
     A class may also say: heterogeneous (False), devices may have different architectures, which `check_models(models)` may
-    refuse by ValueError; sends (True), it sends messages at all; pools_samples (False), all training samples are at the
+    refuse by ValueError; directed (False), it works where a neighbor does not answer, `check_graph(graph)` may refuse a fixed
+    graph (networkx) by ValueError; sends (True), it sends messages at all; pools_samples (False), all training samples are at the
     server, or at device 0 without one; reports (()), the names of what it reports beside "model": an inference head,
     "after_local_training", or "HEAD/after_local_training"; own_metrics (()), the names of those reports that bring a metric along
     because their value is no flat model; note, a line for the user about what its results mean.

@@ -20,6 +20,7 @@ from typing import Any
 
 from channels.registry import FADINGS, MOBILITIES, PATH_LOSSES, SHADOWINGS
 from learners import registry
+from wsim.graphs.registry import TOPOLOGIES
 from wsim.mac.registry import MACS
 from wsim.summaries import summary
 
@@ -44,6 +45,7 @@ KINDS = {
     "fading": Kind("fading", None, FADINGS),
     "mobility": Kind("mobility", None, MOBILITIES),
     "mac": Kind("medium access", "wsim.macs", MACS),
+    "topology": Kind("topology", "wsim.topologies", TOPOLOGIES),
 }
 
 
@@ -52,6 +54,7 @@ LISTED = {  # the kinds behind each word of `wsim list`
     "channels": ("path_loss", "shadowing", "fading"),
     "mobilities": ("mobility",),
     "macs": ("mac",),
+    "topologies": ("topology",),
     "codecs": ("codec",),
     "data": ("dataset",),
     "models": ("model",),

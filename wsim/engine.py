@@ -229,6 +229,7 @@ class Run:
                 float(world.effective_flops[index]),
                 slow_down(world.computes[index], index, self.loaded.files, self.streams),
                 self.topology.neighbors if self.presence is None else self.presence.neighbors,
+                self.topology.peers if self.presence is None else self.presence.peers,
                 devices,
                 samples_of if id == SERVER else (),
                 learning.task_of(id),

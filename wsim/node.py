@@ -29,6 +29,7 @@ class SimNode:
         effective_flops: float,
         jitter: Callable[[], float],
         neighbors_of: Callable[[int], tuple[int, ...]],
+        peers_of: Callable[[int, int], tuple[tuple[int, ...], tuple[int, ...]]],
         devices: tuple[int, ...],
         samples_of: Sequence[int],
         task: Task,
@@ -52,6 +53,7 @@ class SimNode:
         self.task = task
         self.packet_payload_bits = packet_payload_bits
         self._neighbors_of = neighbors_of
+        self._peers_of = peers_of
         self.presence: Presence | None = None  # where devices come and go
         self._initial_parameters = initial_parameters
         self._samples = samples
@@ -71,6 +73,9 @@ class SimNode:
     @property
     def neighbors(self) -> tuple[int, ...]:
         return self._neighbors_of(self.index)
+
+    def peers(self, round: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return self._peers_of(self.index, round)
 
     @property
     def degree(self) -> int:

@@ -135,6 +135,15 @@ class Presence:
         self._looked[index] = self._era, seen
         return seen
 
+    def peers(self, index: int, round: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Those present, for a node that looks at them to send in a round."""
+        here = self.here
+        to, heard = (
+            tuple(j for j in nodes if j == SERVER or here[j]) for nodes in self._run.topology.peers(index, round)
+        )
+        self._looked[index] = self._era, to
+        return to, heard
+
     def present_neighbors(self, index: int) -> tuple[int, ...]:
         here = self.here
         return tuple(j for j in self._run.topology.neighbors(index) if j == SERVER or here[j])

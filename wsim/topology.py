@@ -8,7 +8,7 @@ loss (and 3.5 sigma of shadowing) allows that SNR: no pass over all pairs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import networkx as nx
@@ -16,8 +16,12 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from learners.protocol import SERVER, Joined, Left
+from wsim.graphs.exponential import hops
+from wsim.graphs.kind import Given
 from wsim.links import Links
 from wsim.scenario import files as scenario_files
+from wsim.scenario.items import graph_of
+from wsim.scenario.learning import Topology
 from wsim.streams import Streams
 
 if TYPE_CHECKING:
@@ -28,69 +32,54 @@ if TYPE_CHECKING:
 Edges = set[tuple[int, int]]
 
 
-def build_graph(
-    kind: str,
-    num_devices: int,
-    degree: int | None,
-    probability: float | None,
-    edges: Sequence[tuple[int, int]],
-    rng: np.random.Generator,
-) -> nx.Graph:
-    """A fixed graph over devices 0 .. num_devices - 1. edges: those of kind = "file". Raises ValueError
-    where no such graph was found."""
-    if kind == "ring":
-        return nx.cycle_graph(num_devices)
-    if kind == "complete":
-        return nx.complete_graph(num_devices)
-    if kind == "random_regular":
-        for _ in range(100):
-            graph = nx.random_regular_graph(degree, num_devices, seed=int(rng.integers(2**31)))
-            if nx.is_connected(graph):
-                return graph
-        raise ValueError(f"[topology] degree = {degree}: no connected random graph found in 100 tries")
-    if kind == "torus":
-        rows = max(r for r in range(1, int(num_devices**0.5) + 1) if num_devices % r == 0)
-        return nx.convert_node_labels_to_integers(nx.grid_2d_graph(rows, num_devices // rows, periodic=True))
-    if kind == "erdos_renyi":
-        for _ in range(100):
-            graph = nx.fast_gnp_random_graph(num_devices, probability, seed=int(rng.integers(2**31)))
-            if nx.is_connected(graph):
-                return graph
-        raise ValueError(
-            f"[topology] probability = {probability}: no connected random graph of {num_devices} devices found in 100 "
-            f"tries; above ln(n)/n = {np.log(num_devices) / num_devices:.2g} most are"
-        )
-    if kind == "file":
-        graph = nx.Graph()
-        graph.add_nodes_from(range(num_devices))
-        graph.add_edges_from(edges)
-        return graph
-    raise ValueError(f"topology kind {kind!r} has no graph")
-
-
 class FixedTopology:
-    """A graph, or a star around the server (graph None: every device's neighbor is the server)."""
+    """A graph, directed or not, or a star around the server (graph None: every device's neighbor is the server)."""
 
     update_every_s: float | None = None
 
     def __init__(self, num_devices: int, graph: nx.Graph | None) -> None:
+        self.graph = graph
+        self.directed = graph is not None and graph.is_directed()
         if graph is None:
             self._neighbors: list[tuple[int, ...]] = [(SERVER,)] * num_devices + [tuple(range(num_devices))]
+            self._heard = self._neighbors
             self._edges = np.array([(i, num_devices) for i in range(num_devices)], dtype=np.int64).reshape(-1, 2)
-        else:
-            self._neighbors = [tuple(sorted(int(j) for j in graph.neighbors(i))) for i in range(num_devices)]
-            self._edges = np.array(sorted(tuple(sorted(edge)) for edge in graph.edges), dtype=np.int64).reshape(-1, 2)
+            return
+        self._neighbors = [tuple(sorted(int(j) for j in graph.neighbors(i))) for i in range(num_devices)]
+        self._heard, edges = self._neighbors, [tuple(sorted(edge)) for edge in graph.edges]
+        if self.directed:
+            self._heard = [tuple(sorted(int(j) for j in graph.predecessors(i))) for i in range(num_devices)]
+            edges = [tuple(edge) for edge in graph.edges]
+        self._edges = np.array(sorted(edges), dtype=np.int64).reshape(-1, 2)
 
     def neighbors(self, index: int) -> tuple[int, ...]:
+        """To whom the node sends."""
         return self._neighbors[index]
 
+    def peers(self, index: int, round: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """To whom the node sends in a round, and whom it hears."""
+        return self._neighbors[index], self._heard[index]
+
     def edges(self) -> np.ndarray:
-        """[num_edges, 2] node indices."""
+        """[num_edges, 2] node indices, of a directed graph from sender to receiver."""
         return self._edges
 
     def membership(self, index: int) -> tuple[Joined | Left, ...]:
         """Changes of the neighborhood since last asked: none, ever."""
         return ()
+
+
+class OnePeerTopology(FixedTopology):
+    """The directed exponential graph, one distance a round."""
+
+    def __init__(self, num_devices: int, graph: nx.Graph) -> None:
+        super().__init__(num_devices, graph)
+        self._num_devices = num_devices
+        self._hops = hops(num_devices)
+
+    def peers(self, index: int, round: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        hop, n = self._hops[round % len(self._hops)], self._num_devices
+        return ((index + hop) % n,), ((index - hop) % n,)
 
 
 class RadioTopology:
@@ -144,6 +133,9 @@ class RadioTopology:
 
     def neighbors(self, index: int) -> tuple[int, ...]:
         return self._neighbors[index]
+
+    def peers(self, index: int, round: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return self._neighbors[index], self._neighbors[index]
 
     def edges(self) -> np.ndarray:
         return np.array(sorted(self._edge_set), dtype=np.int64).reshape(-1, 2)
@@ -275,15 +267,26 @@ def build_topology(
         )
         beacons = config.discovery == "beacon"
         return BeaconTopology(radio, num_devices, config.beacon_every_s) if beacons else radio
-    graph = None
-    if config.kind != "star":
-        edges: list[tuple[int, int]] = []
-        if config.file is not None:
-            edges = scenario_files.edges(files[config.file], config.file, num_devices)
-        graph = build_graph(config.kind, num_devices, config.degree, config.probability, edges, streams("graph"))
-    topology = FixedTopology(num_devices, graph)
-    _refuse_unreachable(scenario, mac, world, topology.edges())
+    if config.kind == "star":
+        topology = FixedTopology(num_devices, None)
+    else:
+        topology = _fixed(config, files, world, streams)
+    _refuse_unreachable(scenario, mac, world, topology.edges(), topology.directed)
     return topology
+
+
+def _fixed(config: Topology, files: Mapping[str, str], world: World, streams: Streams) -> FixedTopology:
+    """The topology of a graph. Raises ValueError, in the words of the scenario, where there is none."""
+    kind, n = graph_of(config), world.num_devices
+    edges: list[tuple[int, int]] = []
+    if config.kind == "file":
+        edges = scenario_files.edges(files[kind.file], kind.file, n, kind.directed)
+    places_m = world.positions.at(np.arange(n), 0.0)
+    try:
+        graph = kind.graph(Given(n, streams("graph"), places_m, edges))
+    except ValueError as error:
+        raise ValueError(f"[topology] {error}") from None
+    return OnePeerTopology(n, graph) if config.kind == "one_peer_exponential" else FixedTopology(n, graph)
 
 
 def build_hearing(scenario: Scenario, mac: MediumAccess, world: World) -> Hearing | None:
@@ -295,7 +298,9 @@ def build_hearing(scenario: Scenario, mac: MediumAccess, world: World) -> Hearin
     return hearing
 
 
-def _refuse_unreachable(scenario: Scenario, mac: MediumAccess, world: World, edges: np.ndarray) -> None:
+def _refuse_unreachable(
+    scenario: Scenario, mac: MediumAccess, world: World, edges: np.ndarray, directed: bool = False
+) -> None:
     """Among devices that stay where they are, an edge of a fixed graph that carries nothing would wait for ever.
 
     With fading, an edge is given up 10 dB later: a Rayleigh peak that high comes once in 22,000 coherence times, and makes an
@@ -303,7 +308,8 @@ def _refuse_unreachable(scenario: Scenario, mac: MediumAccess, world: World, edg
     if world.positions.max_speed_mps > 0.0 or not len(edges):
         return
     least_db = scenario.phy.min_snr_db - (0.0 if world.links.static and not world.links.ergodic else 10.0)
-    for tx, rx in ((edges[:, 0], edges[:, 1]), (edges[:, 1], edges[:, 0])):
+    forth, back = (edges[:, 0], edges[:, 1]), (edges[:, 1], edges[:, 0])
+    for tx, rx in (forth,) if directed else (forth, back):
         band_hz = np.full(len(tx), scenario.channel.bandwidth_hz)
         if mac.divides_band:  # a power-limited uplink may narrow its band down to its share
             band_hz[tx < world.num_devices] /= world.num_devices

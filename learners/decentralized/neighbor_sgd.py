@@ -32,11 +32,12 @@ from learners.quantities import Seconds
 
 @dataclass(frozen=True)
 class Sent:
-    """What a device has sent in round k, and to whom."""
+    """What a device has sent in round k, to whom, and whom it hears then."""
 
     k: int
     kind: str
     neighbors: tuple[int, ...]
+    heard: tuple[int, ...]
     ticket: Ticket
 
 
@@ -98,17 +99,17 @@ class NeighborSgd(LocalSgd):
 
     def publish_payload(self, node: Node, k: int, payload: Payload, kind: str = "model") -> Generator[Any, Any, Sent]:
         """As `publish`, of something that is encoded already."""
-        neighbors, ticket = node.neighbors, Ticket(0)
+        (neighbors, heard), ticket = node.peers(k), Ticket(0)
         if neighbors:
             broadcast = self.exchange == "broadcast"
             ticket = yield Send(neighbors, kind, k, payload, broadcast, expires_s=self.deadline_s)
-        return Sent(k, kind, neighbors, ticket)
+        return Sent(k, kind, neighbors, heard, ticket)
 
     def gather(self, node: Node, sent: Sent) -> Generator[Any, Any, Heard]:
         """What the neighbors sent in the same round."""
-        if not sent.neighbors:
+        if not sent.heard:
             return Heard(sent, Received(()), None)
-        received = yield Receive(sent.neighbors, sent.kind, sent.k, timeout_s=self.deadline_s)
+        received = yield Receive(sent.heard, sent.kind, sent.k, timeout_s=self.deadline_s)
         if not received.messages:
             return Heard(sent, received, None)
         degrees = [message.degree for message in received.messages]

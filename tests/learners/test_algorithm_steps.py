@@ -60,6 +60,9 @@ class HandNode:
     task: Any = field(default_factory=lambda: Quadratic())
     initial_parameters: Tensor = field(default_factory=lambda: vector(0, 0, 0))
 
+    def peers(self, round: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return self.neighbors, self.neighbors
+
     def batches(
         self, batch_size: int, *, steps: int | None = None, epochs: int | None = None, crop_padding: int | None = None
     ) -> Batches:

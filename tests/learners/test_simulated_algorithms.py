@@ -18,8 +18,9 @@ from learners.data.partitions import dirichlet
 from learners.models.mlp import Mlp
 from tests.contract.recording import Recording, record
 from tests.contract.worlds import calm
+from wsim.graphs.kind import Given
+from wsim.graphs.random import ErdosRenyi
 from wsim.streams import Streams
-from wsim.topology import build_graph
 
 NUM_DEVICES = 5
 NUM_ROUNDS = 5
@@ -169,7 +170,7 @@ def test_dpsgd_keeps_its_momentum_and_follows_its_schedule() -> None:
 def graph_twin() -> tuple[Twin, Tensor]:
     """The twin and W [num_devices, num_devices] of the run's graph, which is irregular: W_ij = 1 / (1 + max(d_i, d_j))."""
     twin = Twin()
-    graph = build_graph("erdos_renyi", NUM_DEVICES, None, 0.5, (), twin.streams("graph"))
+    graph = ErdosRenyi(0.5).graph(Given(NUM_DEVICES, twin.streams("graph"), np.zeros((NUM_DEVICES, 3))))
     degree = dict(graph.degree)
     assert len(set(degree.values())) > 1
     w = torch.zeros(NUM_DEVICES, NUM_DEVICES, dtype=torch.float64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import networkx as nx
 import numpy as np
 import pytest
 
@@ -13,47 +12,21 @@ from tests.wsim.builders import cell, peers, play, waits
 from tests.wsim.test_closing import BASE, LEARNERS
 from wsim.engine import Run
 from wsim.errors import ScenarioError
+from wsim.graphs.kind import Given
+from wsim.graphs.lattices import Ring
 from wsim.scenario import Loaded, load_text
-from wsim.topology import BeaconTopology, FixedTopology, Hearing, Proximity, build_graph
+from wsim.topology import BeaconTopology, FixedTopology, Hearing, Proximity
 
 
 def rng(seed: int = 1) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize(
-    ("kind", "n", "degrees"), [("ring", 7, {2}), ("complete", 5, {4}), ("torus", 12, {4}), ("torus", 9, {4})]
-)
-def test_regular_graphs_have_their_degree_and_one_piece(kind, n, degrees):
-    graph = build_graph(kind, n, None, None, None, rng())
-    assert set(graph) == set(range(n))
-    assert set(dict(graph.degree).values()) == degrees
-    assert nx.is_connected(graph)
-
-
 def test_neighbors_on_a_ring_are_the_next_ones():
-    topology = FixedTopology(5, build_graph("ring", 5, None, None, None, rng()))
+    topology = FixedTopology(5, Ring().graph(Given(5, rng(), np.zeros((5, 3)))))
     assert [topology.neighbors(i) for i in range(5)] == [(1, 4), (0, 2), (1, 3), (2, 4), (0, 3)]
     assert topology.edges().tolist() == [[0, 1], [0, 4], [1, 2], [2, 3], [3, 4]]
-
-
-def test_a_torus_of_twelve_is_three_rows_of_four():
-    graph = build_graph("torus", 12, None, None, None, rng())
-    assert nx.is_isomorphic(graph, nx.cartesian_product(nx.cycle_graph(3), nx.cycle_graph(4)))
-
-
-@pytest.mark.parametrize("degree", [2, 3, 6])
-def test_random_regular_graph_is_connected_and_follows_its_stream(degree):
-    graphs = [build_graph("random_regular", 20, degree, None, None, rng(seed)) for seed in (1, 1, 2)]
-    assert all(set(dict(graph.degree).values()) == {degree} and nx.is_connected(graph) for graph in graphs)
-    edges = [sorted(map(sorted, graph.edges)) for graph in graphs]
-    assert edges[0] == edges[1] != edges[2]
-
-
-def test_random_graph_has_its_edge_probability():
-    """Edges of 60 devices are 1,770 independent trials: 4 standard errors."""
-    graph = build_graph("erdos_renyi", 60, None, 0.3, None, rng())
-    assert graph.number_of_edges() / 1770 == pytest.approx(0.3, abs=4 * np.sqrt(0.21 / 1770))
+    assert topology.peers(0, 7) == ((1, 4), (1, 4))
 
 
 def test_edges_of_a_file():

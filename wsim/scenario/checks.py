@@ -9,7 +9,7 @@ from channels.mobility import TraceFile
 from channels.path_loss.model import optional
 from wsim.catalog import find, importable
 from wsim.scenario import churn_checks, compute, evaluation, files
-from wsim.scenario.items import made, named, path_loss_of
+from wsim.scenario.items import graph_of, made, named, path_loss_of
 from wsim.scenario.losses import broadcasts, loses_for_good
 from wsim.scenario.messages import problem, shown
 from wsim.scenario.mobility import mobility_arguments, read_traces
@@ -29,7 +29,7 @@ def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str
     _phy(scenario, source)
     _server(scenario, learner, source)
     _cells(scenario, source)
-    _graph(scenario, source, texts)
+    _graph(scenario, learner, source, texts)
     _codec(scenario, source)
     _algorithm(scenario, learner, source)
     evaluation.check(scenario, learner, source)
@@ -247,40 +247,22 @@ def _macs_that_work(server: bool) -> str:
     return ", ".join(name for name, kind in importable("mac").items() if kind.needs_server in (server, None))
 
 
-def _graph(scenario: Scenario, source: str, texts: Mapping[str, str]) -> None:
+def _graph(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str]) -> None:
     topology, n = scenario.topology, scenario.num_devices
-    least = {"ring": 3, "complete": 2, "radio": 2, "erdos_renyi": 2, "random_regular": 2, "file": 2, "torus": 9}.get(
-        topology.kind, 1
-    )
-    if n < least:
+    kind = graph_of(topology)
+    if kind.directed and not getattr(learner, "directed", False):
+        says = f"is directed here, and {scenario.algorithm.name} is for links that work both ways"
+        keyed = "directed" in topology.own
+        says += "; false" if keyed else "; an undirected kind, such as ring"
         raise problem(
-            source, ("topology", "kind"), f"needs at least {least} devices, there are {n}", value=topology.kind
+            source, ("topology", "directed" if keyed else "kind"), says, value=True if keyed else topology.kind
         )
-    if topology.kind == "random_regular":
-        if topology.degree is None:
-            raise problem(source, ("topology", "degree"), "this key is missing; random_regular needs it")
-        if topology.degree >= n:
-            raise problem(source, ("topology", "degree"), f"has to be less than the {n} devices", value=topology.degree)
-        if topology.degree * n % 2:
-            says = f"degree times devices has to be even, {topology.degree} * {n} is not"
-            says += f"; {topology.degree + 1}, or another count"
-            raise problem(source, ("topology", "degree"), says, value=topology.degree)
-        if topology.degree == 1 and n > 2:
-            raise problem(
-                source, ("topology", "degree"), "only joins pairs and leaves the graph in pieces; 2 or more", value=1
-            )
-    if topology.kind == "erdos_renyi" and topology.probability is None:
-        raise problem(source, ("topology", "probability"), "this key is missing; erdos_renyi needs it")
-    if topology.kind == "torus" and not any(n % rows == 0 and n // rows >= 3 for rows in range(3, n)):
-        says = (
-            f"{n} devices make no grid of at least 3 by 3; {n + next(k for k in range(1, n) if (n + k) % 3 == 0)} would"
-        )
-        raise problem(source, ("topology", "kind"), says, value=topology.kind)
-    if topology.kind == "file" and topology.file is not None:
-        lonely = files.unreached(files.edges(texts[topology.file], topology.file, n), n)
-        if lonely is not None:
-            says = f"device {lonely} has no path to device 0: the graph is in pieces"
-            raise problem(source, ("topology", "file"), says, value=topology.file)
+    if topology.kind == "file":
+        name = topology.own["file"]
+        apart = files.unreached(files.edges(texts[name], name, n, kind.directed), n, kind.directed)
+        if apart is not None:
+            says = f"device {apart[0]} has no path to device {apart[1]}: the graph is in pieces"
+            raise problem(source, ("topology", "file"), says, value=name)
 
 
 def _codec(scenario: Scenario, source: str) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from wsim.errors import ScenarioError
-from wsim.scenario.messages import nearest, problem, shown
+from wsim.scenario.messages import nearest, shown
 from wsim.scenario.root import Scenario
 
 MAX_BYTES = 256 * 2**20
@@ -37,11 +37,7 @@ def referenced(scenario: Scenario, source: str, directory: Path, known: dict[str
     """
     texts: dict[str, str] = {}
     if scenario.topology.kind == "file":
-        name = scenario.topology.file
-        if name is None:
-            raise problem(
-                source, ("topology", "file"), 'this key is missing; kind = "file" needs the name of an edge list'
-            )
+        name = scenario.topology.own["file"]
         texts[name] = (
             known[name] if name in known else read(directory / name, f"{source} [topology] file = {shown(name)}")
         )
@@ -61,33 +57,43 @@ def referenced(scenario: Scenario, source: str, directory: Path, known: dict[str
     return texts
 
 
-def edges(text: str, name: str, num_devices: int) -> list[tuple[int, int]]:
+def edges(text: str, name: str, num_devices: int, directed: bool = False) -> list[tuple[int, int]]:
     """The edges of a graph file: two device numbers a line, from 0; # starts a comment.
 
-    Returns each undirected edge once, as (lower, higher), sorted. Raises ScenarioError naming file and line.
+    Returns each edge once, sorted: undirected ones as (lower, higher). Raises ScenarioError naming file and line.
     """
     found: set[tuple[int, int]] = set()
     for line, fields in _lines(text):
         if len(fields) != 2 or not all(item.isascii() and item.isdigit() and len(item) < 10 for item in fields):
             raise ScenarioError(f'{name} line {line}: has to be two device numbers, such as "0 1"')
-        a, b = sorted(int(item) for item in fields)
-        if b >= num_devices:
-            raise ScenarioError(f"{name} line {line}: device {b} does not exist, devices are 0 to {num_devices - 1}")
+        a, b = (int(item) for item in fields)
+        if max(a, b) >= num_devices:
+            says = f"device {max(a, b)} does not exist, devices are 0 to {num_devices - 1}"
+            raise ScenarioError(f"{name} line {line}: {says}")
         if a == b:
             raise ScenarioError(f"{name} line {line}: device {a} is joined to itself")
-        found.add((a, b))
+        found.add((a, b) if directed else (min(a, b), max(a, b)))
     return sorted(found)
 
 
-def unreached(pairs: list[tuple[int, int]], num_devices: int) -> int | None:
-    """The lowest device that has no path to device 0, or None where the graph is connected."""
-    neighbors: dict[int, list[int]] = {}
-    for a, b in pairs:
-        neighbors.setdefault(a, []).append(b)
-        neighbors.setdefault(b, []).append(a)
+def unreached(pairs: list[tuple[int, int]], num_devices: int, directed: bool = False) -> tuple[int, int] | None:
+    """A device and another one to which it has no path, or None where the graph is (strongly) connected."""
+    reverse = [(b, a) for a, b in pairs]
+    for arcs, away in ((reverse, False), (pairs, True)) if directed else (((*pairs, *reverse), False),):
+        lost = _not_reached(arcs, num_devices)
+        if lost is not None:
+            return (0, lost) if away else (lost, 0)
+    return None
+
+
+def _not_reached(arcs: Iterable[tuple[int, int]], num_devices: int) -> int | None:
+    """The lowest device to which no path leads from device 0."""
+    following: dict[int, list[int]] = {}
+    for a, b in arcs:
+        following.setdefault(a, []).append(b)
     reached, todo = {0}, [0]
     while todo:
-        for other in neighbors.get(todo.pop(), []):
+        for other in following.get(todo.pop(), []):
             if other not in reached:
                 reached.add(other)
                 todo.append(other)

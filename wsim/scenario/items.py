@@ -18,7 +18,7 @@ from wsim.errors import ScenarioError
 from wsim.packets import room_bits
 from wsim.scenario.conversion import convert, ranges_in_words, words
 from wsim.scenario.keys import REQUIRED, Key, keys_of, own_keys, taken
-from wsim.scenario.learning import Model
+from wsim.scenario.learning import Model, Topology
 from wsim.scenario.messages import Path, nearest, problem, shown
 from wsim.scenario.radio import Channel
 from wsim.scenario.root import Scenario
@@ -74,10 +74,12 @@ def check(
     )
     (mac,), mac_table = complete(scenario.mac, ("mac",), source)
     made(mac, ("mac",), source, mac_table)
+    topology = _topology(scenario, source)
     tables = {
         "devices": devices,
         "channel": channel,
         "mac": mac_table,
+        "topology": topology,
         "codec": codec_table,
         "data": data,
         "model": model,
@@ -90,6 +92,26 @@ def path_loss_of(channel: Channel) -> Any:
     """The path loss model of a complete [channel]."""
     model = find("path_loss", channel.path_loss.kind)
     return model(**taken(model, los=channel.los), **own_keys("path_loss", model, channel.path_loss))
+
+
+def _topology(scenario: Scenario, source: str) -> Topology:
+    """[topology] with all keys of its kind, of which there is such a graph."""
+    (item,), table = complete(scenario.topology, ("topology",), source)
+    if hasattr(item.make, "check"):
+        made(
+            item,
+            ("topology",),
+            source,
+            table,
+            make=lambda **own: item.make(**own).check(scenario.num_devices),
+        )
+    return table
+
+
+def graph_of(topology: Topology) -> Any:
+    """The kind of a complete [topology], see `wsim.graphs`."""
+    kind = find("topology", topology.kind)
+    return kind(**own_keys("topology", kind, topology))
 
 
 def _models(model: Model, source: str, shape: DataShape | None, data: str) -> Model:
@@ -172,6 +194,8 @@ def made(
     if found is None:
         raise ScenarioError(f"{source} [{'.'.join(map(str, path))}]: {text}")
     key, value, says = found.groups()
+    if key == item.key:
+        raise problem(source, (*path, key), says, value=item.name)
     if key not in values:
         value = (shown_as or {}).get(key, value)
         raise problem(source, (*path, item.key), f"{says}; {key} = {value}{origin}", value=item.name)

@@ -35,6 +35,7 @@ GIVEN: dict[str, tuple[str, ...]] = {  # what the engine hands in, by kind of it
     "fading": (),
     "mobility": ("area", "height_m", "position_m"),
     "mac": (),
+    "topology": (),
 }
 
 

@@ -47,14 +47,14 @@ class Codec(ItemTable):
     name: str = "float32"
 
 
-class Topology(Table):
-    """Who exchanges with whom. `radio`: who is in range now, by the local mean SNR with hysteresis."""
+class Topology(ItemTable):
+    """Who exchanges with whom: the kind and its own keys, exactly the fields of its dataclass (`wsim list topologies`).
+
+    `radio`: who is in range now, by the local mean SNR with hysteresis."""
 
     shorthand: ClassVar[str | None] = "kind"
-    kind: Literal["star", "ring", "complete", "random_regular", "torus", "erdos_renyi", "file", "radio"]
-    degree: q.Degree | None = None  # random_regular
-    probability: q.Probability | None = None  # erdos_renyi
-    file: str | None = None  # file: lines of "a b", device numbers from 0
+    items: ClassVar[Mapping[str, str]] = {"kind": "topology"}
+    kind: str
     neighbor_mean_snr_db: q.SnrDb = 8.0  # radio
     hysteresis_db: q.MarginDb = 3.0  # radio: a neighbor is lost this far below
     update_every_s: q.Seconds = 1.0  # radio
