@@ -162,7 +162,7 @@ def test_geometric_graph_joins_who_is_near() -> None:
         ('{kind="random_regular", degree=5}', ["degree = 5", "less than the 5 devices"]),
         ('{kind="circulant", offsets=[2, 9]}', ["offsets", "from 1 to 2"]),
         ('"hypercube"', ["hypercube", "power of two", "4 or 8, there are 5"]),
-        ('"torus"', ["torus", "3 by 3; 9 would"]),
+        ('"torus"', ["torus", "3 by 3; 9 devices would"]),
         ('{kind="small_world", degree=3}', ["degree = 3", "even number"]),
         ('{kind="random_geometric", range_m=0.1}', ["range_m = 0.1", "pieces"]),
         ('"dyck"', ["dyck", "32 devices"]),

@@ -64,7 +64,7 @@ class Torus:
         if not fit:
             more = next(k for k in range(1, num_devices + 9) if (num_devices + k) % 3 == 0 and num_devices + k >= 9)
             raise ValueError(
-                f"kind = torus: {num_devices} devices make no grid of at least 3 by 3; {num_devices + more} would"
+                f"kind = torus: {num_devices} devices make no grid of at least 3 by 3; {num_devices + more} devices would"
             )
         if self.rows is not None and self.rows not in fit:
             known = ", ".join(map(str, fit))
