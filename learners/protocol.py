@@ -320,7 +320,7 @@ class Learner(Protocol):
 
     A class may also say: heterogeneous (False), devices may have different architectures, which `check_models(models)` may
     refuse by ValueError; directed (False), it works where a neighbor does not answer, `check_graph(graph)` may refuse a fixed
-    graph (networkx) by ValueError; sends (True), it sends messages at all; pools_samples (False), all training samples are at the
+    graph (networkx; None: a star, or one that changes) by ValueError; sends (True), it sends messages at all; pools_samples (False), all training samples are at the
     server, or at device 0 without one; reports (()), the names of what it reports beside "model": an inference head,
     "after_local_training", or "HEAD/after_local_training"; own_metrics (()), the names of those reports that bring a metric along
     because their value is no flat model; note, a line for the user about what its results mean.

@@ -131,6 +131,9 @@ class Run:
             self.hearing = build_hearing(scenario, self.mac, world)
         world.links.expect(self.topology.edges())
         self.learning = Learning(scenario, self.streams, executor, window, learner, loaded.directory, task)
+        if hasattr(self.learning.learner, "check_graph"):
+            with self._blaming_the_scenario():
+                self.learning.learner.check_graph(self.topology.graph)
         self.ledger = Ledger(world.num_nodes)
         self.processors = Processors(world.num_nodes)
         churn = churn_of(scenario, loaded.files, self.streams)

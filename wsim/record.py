@@ -99,6 +99,7 @@ class RunRecord:
 
     # topology snapshots
     snapshot_time_s: np.ndarray  # [T]
+    spectral_gap: np.ndarray  # [T] of the mixing matrix
     positions_m: np.ndarray  # [T, num_nodes, 3]
     edge_snapshot: np.ndarray  # [num_edges] index into snapshot_time_s
     edges: np.ndarray  # [num_edges, 2] node indices

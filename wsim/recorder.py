@@ -16,6 +16,7 @@ from wsim.record import ENERGY_USES, RunRecord
 from wsim.series import Plan, Series
 from wsim.series_arrays import series_arrays, target_accuracy
 from wsim.series_report import series_name
+from wsim.spectral import spectral_gap
 
 if TYPE_CHECKING:
     from wsim.engine import Run
@@ -87,6 +88,19 @@ class Recorder:
         rate = ledger.sent / wall_s if wall_s > 0 else 0.0
         return Progress(self._run.clock.now_s, self._run.evaluator.rounds, min(max(done), 1.0), shown, rate)
 
+    def _spectral_gaps(self) -> np.ndarray:
+        """[num_snapshots]; NaN in a star, and where neighbors change from round to round."""
+        run = self._run
+        topology, num_devices = run.topology, run.world.num_devices
+        if run.scenario.topology.kind in ("star", "one_peer_exponential"):
+            return np.full(len(self._snapshots), np.nan)
+        weights = run.scenario.algorithm.hyperparameters.get("mixing_weights", run.scenario.topology.mixing_weights)
+        gaps: dict[bytes, float] = {}
+        for _, _, edges in self._snapshots:
+            if edges.tobytes() not in gaps:
+                gaps[edges.tobytes()] = spectral_gap(num_devices, edges, weights, topology.directed)
+        return np.array([gaps[edges.tobytes()] for _, _, edges in self._snapshots])
+
     def record(self, stop_reason: str) -> RunRecord:
         """Everything that the run leaves, as arrays."""
         scenario, world, ledger = self._run.scenario, self._run.world, self._run.ledger
@@ -154,6 +168,7 @@ class Recorder:
             program_s=np.array([runner.state_ns for runner in self._run.driver.runners]) / NS_PER_S,
             program_node=np.array([runner.node.index for runner in self._run.driver.runners], dtype=np.int64),
             energy_j=self.energy_j(),
+            spectral_gap=self._spectral_gaps(),
             snapshot_time_s=np.array([time_s for time_s, _, _ in self._snapshots]),
             positions_m=np.stack([places for _, places, _ in self._snapshots]),
             edge_snapshot=np.repeat(np.arange(len(snapshot_edges)), [len(edges) for edges in snapshot_edges]),

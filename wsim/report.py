@@ -129,7 +129,22 @@ def _outcome(record: RunRecord) -> Table:
         ("packets", f"{record.packets_sent:,} sent, {record.packets_lost:,} lost"),
     ):
         table.add_row(label, Text(value))
+    if np.isfinite(record.spectral_gap).any():
+        table.add_row("graph", Text(_graph(record)))
     return table
+
+
+def _graph(record: RunRecord) -> str:
+    """How many links there are, and how fast averaging over them mixes."""
+    links = np.bincount(record.edge_snapshot, minlength=len(record.snapshot_time_s))
+    gaps = record.spectral_gap[np.isfinite(record.spectral_gap)]
+    return f"{_range(links, ',')} links{_SEPARATOR}spectral gap {_range(gaps, '.3g')}"
+
+
+def _range(values: np.ndarray, form: str) -> str:
+    """The smallest to the largest value; once where they agree."""
+    low, high = format(values.min(), form), format(values.max(), form)
+    return low if low == high else f"{low} to {high}"
 
 
 def _accuracy(record: RunRecord) -> str:

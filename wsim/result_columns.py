@@ -169,6 +169,13 @@ COLUMNS = (
     Column("program_s", "/timelines/program_s", ("program", "program_state"), "s", "time of the program by state"),
     Column("program_node", "/timelines/program_node", ("program",), "1", "node that runs the program"),
     Column("energy_j", "/energy/energy_j", ("node", "energy_use"), "J", "energy of the node by use"),
+    Column(
+        "spectral_gap",
+        "/topology/spectral_gap",
+        ("snapshot",),
+        "1",
+        "1 - |lambda_2| of the mixing matrix between devices; NaN in a star",
+    ),
     Column("snapshot_time_s", "/topology/time_s", ("snapshot",), "s", "simulated time of the snapshot"),
     Column("positions_m", "/topology/position_m", ("snapshot", "node", "axis"), "m", "position of the node"),
     Column("edge_snapshot", "/topology/edge_snapshot", ("edge",), "1", "snapshot that the edge belongs to"),

@@ -85,6 +85,9 @@ class OnePeerTopology(FixedTopology):
 class RadioTopology:
     """Neighbors by the local mean SNR with hysteresis, looked at when `update` is called."""
 
+    graph = None
+    directed = False
+
     def __init__(
         self,
         links: Links,

@@ -106,6 +106,7 @@ def make_record(
         program_node=np.arange(num_nodes),
         energy_j=energy_j,
         snapshot_time_s=np.array([0.0, END_S]),
+        spectral_gap=np.array([0.5, 0.4]),
         positions_m=positions_m,
         edge_snapshot=np.repeat([0, 1], num_devices),
         edges=np.concatenate([ends, ends]),

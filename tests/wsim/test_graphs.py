@@ -8,8 +8,10 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from learners.mixing import mixing_matrix, spectral_gap, uniform
+from learners.mixing import MIXING_WEIGHTS, mixing_matrix, spectral_gap, uniform
+from learners.protocol import Sleep
 from tests.wsim.builders import peers, play
+from wsim import spectral
 from wsim.catalog import find, names_of
 from wsim.errors import ScenarioError
 from wsim.graphs.exponential import Exponential, OnePeerExponential
@@ -184,3 +186,34 @@ def test_impossible_graphs_are_refused(keys: str, words: list[str]) -> None:
     for word in words:
         assert word in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("weights", ["metropolis", "uniform"])
+def test_spectral_gap_of_edges_is_that_of_the_learners_matrix(weights: str) -> None:
+    graph = ErdosRenyi(0.4).graph(given(12))
+    edges = np.array(sorted(graph.edges))
+    rule = MIXING_WEIGHTS[weights]
+    assert spectral.mixing_matrix(12, edges, weights) == pytest.approx(mixing_matrix(graph, rule), abs=1e-15)
+    sizes = np.sort(np.abs(np.linalg.eigvals(mixing_matrix(graph, rule))))
+    assert spectral.spectral_gap(12, edges, weights) == pytest.approx(1 - sizes[-2], abs=1e-12)
+
+
+def test_spectral_gap_of_directed_graphs_and_of_pieces() -> None:
+    """A directed ring of n, shared out by halves, has the eigenvalues (1 + e^(2 pi i k / n)) / 2."""
+    edges = FixedTopology(6, Ring(directed=True).graph(given(6))).edges()
+    assert spectral.spectral_gap(6, edges, directed=True) == pytest.approx(1 - np.cos(np.pi / 6))
+    w = spectral.mixing_matrix(6, edges, directed=True)
+    assert w.sum(axis=0) == pytest.approx(1)
+    assert w[1, 0] == 0.5
+    assert spectral.spectral_gap(4, np.array([[0, 1], [2, 3]])) == pytest.approx(0, abs=1e-12)
+    assert spectral.spectral_gap(4, np.empty((0, 2), dtype=int)) == pytest.approx(0, abs=1e-12)
+    assert np.isnan(spectral.spectral_gap(spectral.MAX_DEVICES + 1, edges))
+
+
+def test_a_result_has_the_spectral_gap_of_its_graph() -> None:
+    def program(node: Any) -> Any:
+        yield Sleep(0.1)
+
+    run = play(peers([(float(x), 0) for x in range(16)], 'topology="ring"'), program)
+    record = run.recorder.record("rounds")
+    assert record.spectral_gap == pytest.approx([0.0507] * len(record.snapshot_time_s), abs=5e-5)

@@ -19,6 +19,7 @@ ONE = {"num_devices": 1, "num_evals": 1, "group": np.zeros(1, dtype=np.int64)}
 STILL = {"simulated_s": 0.0, "energy_j": np.zeros((21, 6)), "processor_s": np.zeros((21, 2)), "num_evals": 0}
 UNSEEN = {
     "snapshot_time_s": np.empty(0),
+    "spectral_gap": np.empty(0),
     "positions_m": np.empty((0, 21, 3)),
     "edges": np.empty((0, 2), dtype=np.int64),
     "edge_snapshot": np.empty(0, dtype=np.int64),

@@ -39,6 +39,7 @@ EMPTY: dict[str, Any] = dict(
     edges=np.empty((0, 2), dtype=np.int64),
     edge_snapshot=np.empty(0, dtype=np.int64),
     snapshot_time_s=np.empty(0),
+    spectral_gap=np.empty(0),
     positions_m=np.empty((0, 21, 3)),
     scenario_text="",
     event_digest="",
