@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from learners.compression.codec import Codec
 from learners.fields import check_choice, check_count, check_local_work, check_number
-from learners.local_step import Rule, local_step
+from learners.local_step import Finish, Rule, displacement_step, gradient_step, local_step
 from learners.protocol import Batches, Compute, Node, Value
 from learners.quantities import (
     Count,
@@ -68,6 +68,8 @@ class LocalSgd:
     keeps_momentum: ClassVar[bool] = False
     """The device keeps its momentum buffer from one local training to the next; else it starts from zero in each, as it
     must where a new model comes from outside."""
+    trains_with_momentum: ClassVar[bool] = True
+    """Local training applies the momentum; else the algorithm itself does, once a round."""
     heterogeneous: ClassVar[bool] = False
     """Works where devices have different architectures."""
     sends: ClassVar[bool] = True
@@ -128,7 +130,8 @@ class LocalSgd:
 
     @cached_property
     def rule(self) -> Rule:
-        return Rule(self.momentum, self.nesterov, self.weight_decay, self.crop_padding)
+        momentum, nesterov = (self.momentum, self.nesterov) if self.trains_with_momentum else (0.0, False)
+        return Rule(momentum, nesterov, self.weight_decay, self.crop_padding)
 
     def batches(self, node: Node) -> Batches:
         """The minibatches of one local training."""
@@ -169,3 +172,18 @@ class LocalSgd:
         if self.keeps_momentum:
             node.state["momentum"] = v
         return x
+
+    def adapt(
+        self, node: Node, x: Value, k: int, batches: Batches, finish: Finish, *args: Any
+    ) -> Generator[Compute, Any, Any]:
+        """finish(x, g, learning_rate, *args) with g [num_params] the gradient of the local work at x. `yield from` it.
+
+        Of one plain step it is the gradient of its minibatch (one op with `finish`); of several, or of steps with momentum, the
+        pseudo-gradient (x - x') / learning_rate of the model x' after local training: the sum of the steps' gradients.
+        """
+        task, rule, rate = node.task, self.rule, self.rate(node, k)
+        if batches.num_steps == 1 and not rule.momentum:
+            step = gradient_step(task, task.objective, rule, finish)
+            return (yield Compute(step, (x, batches.steps, rate, *args), work=batches.work))
+        trained = yield from self.train(node, x, k, batches)
+        return (yield Compute(displacement_step(task, finish), (x, trained, rate, *args)))

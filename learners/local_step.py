@@ -13,7 +13,8 @@ the augmentation of the images are left out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +24,10 @@ from learners import augmentation
 from learners.deferred import Op
 from learners.models.flat import flatten, unflatten
 from learners.task import Objective, Task
+
+Finish = Callable[..., Any]
+"""(x, g, learning_rate, *args) -> a tensor or a tuple of tensors: what an algorithm makes of the gradient g [num_params] of its
+local work at x; a function of a module, so that it names the op."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,41 @@ def local_step(task: Task, objective: Objective, rule: Rule) -> Op:
     return task.op((objective, rule), lambda: _build(task, objective, rule))
 
 
-def _build(task: Task, objective: Objective, rule: Rule) -> Op:
+def gradient_step(task: Task, objective: Objective, rule: Rule, finish: Finish) -> Op:
+    """(x, steps, learning_rate, *args) -> finish(x, g, learning_rate, *args), g the gradient on the one batch of `steps`, with
+    weight decay and augmentation; the rule's momentum is left to `finish`. x and g: [num_params]; steps: `Batches.steps`."""
+    rule = replace(rule, momentum=0.0, nesterov=False)
+    return task.op((objective, rule, finish), lambda: _finished(task, objective, rule, finish))
+
+
+def displacement_step(task: Task, finish: Finish) -> Op:
+    """(x, x', learning_rate, *args) -> finish(x, g, learning_rate, *args) with g = (x - x') / learning_rate, where x' is x
+    after local training. A rate of 0 counts as 1e-8 where it divides. Charged are two operations a value."""
+
+    def displaced(x: Tensor, trained: Tensor, learning_rate: float | Tensor, *args: Any) -> Any:
+        return finish(x, (x - trained) / divisor(learning_rate), learning_rate, *args)
+
+    name = f"{finish.__name__}_displaced"
+    return task.op((finish,), lambda: Op(displaced, name=name, flops=lambda x, *_: 2 * x.numel()))
+
+
+def divisor(learning_rate: float | Tensor) -> float | Tensor:
+    """The rate for the division of a displacement: at least 1e-8 (as epfml/relaysgd guards it)."""
+    return learning_rate.clamp(min=1e-8) if isinstance(learning_rate, Tensor) else max(learning_rate, 1e-8)
+
+
+def _finished(task: Task, objective: Objective, rule: Rule, finish: Finish) -> Op:
+    gradient = _gradient(task, objective, rule)
+
+    def finished(x: Tensor, steps: tuple[Tensor, ...], learning_rate: float | Tensor, *args: Any) -> Any:
+        return finish(x, gradient(x, tuple(part[0] for part in steps), ()), learning_rate, *args)
+
+    return Op(finished, name=finish.__name__, loop=task.model.has_convolution)
+
+
+def _gradient(task: Task, objective: Objective, rule: Rule) -> Callable[..., Tensor]:
+    """(x [num_params], one of `Batches.steps`, the objective's arguments) -> g [num_params]."""
     model, padding = task.model, rule.crop_padding
-    num_steps = 2 if padding is None else 4
 
     def samples(indices: Tensor, *drawn: Tensor) -> tuple[Tensor, Tensor]:
         if padding is None:
@@ -66,6 +103,13 @@ def _build(task: Task, objective: Objective, rule: Rule) -> Op:
         g = flatten(torch.func.grad(loss)(unflatten(x, model.shapes)))
         return g + rule.weight_decay * x if rule.weight_decay else g
 
+    return gradient
+
+
+def _build(task: Task, objective: Objective, rule: Rule) -> Op:
+    gradient = _gradient(task, objective, rule)
+    num_steps = 2 if rule.crop_padding is None else 4
+
     def step(x: Tensor, *rest: Any) -> Tensor:
         learning_rate, *args = rest[num_steps:]
         return x - learning_rate * gradient(x, rest[:num_steps], tuple(args))
@@ -77,4 +121,6 @@ def _build(task: Task, objective: Objective, rule: Rule) -> Op:
         v = rule.momentum * v + g
         return x - learning_rate * (g + rule.momentum * v if rule.nesterov else v), v
 
-    return Op(momentum_step if rule.momentum else step, name=f"{objective.__name__}_step", loop=model.has_convolution)
+    return Op(
+        momentum_step if rule.momentum else step, name=f"{objective.__name__}_step", loop=task.model.has_convolution
+    )

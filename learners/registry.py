@@ -14,6 +14,7 @@ LEARNERS = {
     "dpsgd": "learners.decentralized.dpsgd:Dpsgd",
     "drt_diffusion": "learners.decentralized.drt_diffusion:DrtDiffusion",
     "gossip": "learners.decentralized.gossip:Gossip",
+    "qg_dsgdm": "learners.decentralized.qg_dsgdm:QgDsgdm",
     "fedproto": "learners.federated.fedproto:FedProto",
     "local_only": "learners.references.local_only:LocalOnly",
     "centralized": "learners.references.centralized:Centralized",

@@ -5,6 +5,7 @@ A round k of a device, in the words of an algorithm's program:
     sent  = yield from self.publish(node, k, z)        one transmission to all present neighbors
     heard = yield from self.gather(node, sent)         theirs of round k, or what came before the deadline
     x     = yield from heard.mix(base, z)              base + sum_j w_ij (z_j - z)
+            or heard.combine(then, z, ...)             then(z, sum_j w_ij (z_j - z), ...), see `combination`
     k     = yield from self.close(node, x, heard)      reports "model"; the number of the next round
 
 The weight of a neighbor whose message is missing returns to the device itself, coordinate by coordinate where the transport
@@ -23,6 +24,7 @@ import torch
 
 from learners.averaging import full_masks, mix, mix_masked
 from learners.compression.codec import check_for_models
+from learners.decentralized.combination import Combination
 from learners.fields import check_choice, check_number
 from learners.local_sgd import LocalSgd
 from learners.mixing import MIXING_WEIGHTS
@@ -43,11 +45,11 @@ class Sent:
 
 @dataclass(frozen=True)
 class Heard:
-    """What came back. weights: [num_messages] of the messages, in their order (unused where there is none)."""
+    """What came back. weights: [num_messages] of the messages, in their order."""
 
     sent: Sent
     received: Received
-    weights: torch.Tensor | None
+    weights: torch.Tensor
 
     @property
     def values(self) -> list[Value]:
@@ -61,6 +63,15 @@ class Heard:
         if masks is None:
             return (yield Compute(mix, (base, own, self.values, self.weights)))
         return (yield Compute(mix_masked, (base, own, self.values, self.weights, masks)))
+
+    def combine(self, combination: Combination, own: Value, *args: Any) -> Generator[Compute, Any, Any]:
+        """The results of `combination`, of what arrived against own [num_values]."""
+        masks = full_masks(self.received)
+        if masks is None:
+            complete = len(self.values) == len(self.sent.heard)
+            return (yield Compute(combination.whole, (own, self.values, self.weights, complete, *args)))
+        num_neighbors = self.weights.new_tensor(len(self.sent.heard))
+        return (yield Compute(combination.masked, (own, self.values, self.weights, masks, num_neighbors, *args)))
 
 
 @dataclass(frozen=True)
@@ -107,11 +118,9 @@ class NeighborSgd(LocalSgd):
 
     def gather(self, node: Node, sent: Sent) -> Generator[Any, Any, Heard]:
         """What the neighbors sent in the same round."""
-        if not sent.heard:
-            return Heard(sent, Received(()), None)
-        received = yield Receive(sent.heard, sent.kind, sent.k, timeout_s=self.deadline_s)
-        if not received.messages:
-            return Heard(sent, received, None)
+        received = Received(())
+        if sent.heard:
+            received = yield Receive(sent.heard, sent.kind, sent.k, timeout_s=self.deadline_s)
         degrees = [message.degree for message in received.messages]
         weights = MIXING_WEIGHTS[self.mixing_weights](len(sent.neighbors), degrees)
         return Heard(sent, received, node.tensor(weights))

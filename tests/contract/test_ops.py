@@ -24,10 +24,12 @@ from learners import averaging, registry
 from learners.compression import error_feedback, float16, topk, uniform
 from learners.data.dataset import Dataset
 from learners.data.digits import digits
+from learners.decentralized import qg_dsgdm
+from learners.decentralized.combination import Combination
 from learners.deferred import Op
 from learners.executors import BatchedExecutor
 from learners.federated import aircomp, prototypes
-from learners.local_step import Rule, local_step
+from learners.local_step import Rule, displacement_step, gradient_step, local_step
 from learners.task import Task, cross_entropy
 
 NUM_JOBS = 100
@@ -80,6 +82,12 @@ def minibatch(rng: np.random.Generator, task: Task, size: int = BATCH_SIZE) -> t
     return torch.from_numpy(rng.integers(0, len(task.train_labels), size)), weights
 
 
+def one_step(rng: np.random.Generator, task: Task) -> tuple[Tensor, Tensor]:
+    """As `minibatch`, with the axis of steps."""
+    indices, weights = minibatch(rng, task)
+    return indices[None], weights[None]
+
+
 def neighborhood(rng: np.random.Generator, task: Task) -> tuple[list[Tensor], Tensor, list[Tensor]]:
     """1 to 9 models, their weights and masks."""
     m = int(rng.integers(1, 10))
@@ -95,6 +103,33 @@ def mix_args(rng: np.random.Generator, task: Task) -> Args:
 
 def mix_masked_args(rng: np.random.Generator, task: Task) -> Args:
     return vector(rng, task), vector(rng, task), *neighborhood(rng, task)
+
+
+def combined(
+    combination: Combination, values: Callable[[np.random.Generator, Task], Tensor], state: Job
+) -> dict[Op, Job]:
+    """Both ops of a combination. values: makes a message [num_values]; state: what follows in its arguments."""
+
+    def parts(rng: np.random.Generator, task: Task) -> tuple[Tensor, list[Tensor], Tensor]:
+        m = int(rng.integers(0, 9))
+        return (
+            values(rng, task),
+            [values(rng, task) for _ in range(m)],
+            torch.tensor(rng.random(m) / 9, dtype=task.dtype),
+        )
+
+    def masked(rng: np.random.Generator, task: Task) -> Args:
+        z, received, weights = parts(rng, task)
+        masks = [torch.from_numpy(rng.random(len(z)) < 0.7) for _ in received] or [torch.ones_like(z, dtype=torch.bool)]
+        received = received or [values(rng, task)]
+        weights = weights if len(weights) else torch.tensor([0.5], dtype=task.dtype)
+        count = torch.tensor(len(masks) + int(rng.integers(2)), dtype=task.dtype)
+        return z, received, weights, masks, count, *state(rng, task)
+
+    return {
+        combination.whole: lambda rng, task: (*parts(rng, task), True, *state(rng, task)),
+        combination.masked: masked,
+    }
 
 
 def average_args(rng: np.random.Generator, task: Task) -> Args:
@@ -163,6 +198,11 @@ def placed_args(rng: np.random.Generator, task: Task) -> Args:
 MODULE_OPS: dict[Op, Job] = {
     averaging.mix: mix_args,
     averaging.mix_masked: mix_masked_args,
+    **combined(qg_dsgdm.MIX_AND_TRACK, vector, lambda rng, task: (vector(rng, task), vector(rng, task), 0.1, 0.9)),
+    **combined(
+        qg_dsgdm.MIX_AND_AVERAGE, vector, lambda rng, task: (vector(rng, task), vector(rng, task), rate(rng, task), 0.9)
+    ),
+    **combined(qg_dsgdm.MIX_AND_DISPLACE, vector, lambda rng, task: (vector(rng, task), rate(rng, task))),
     averaging.average: average_args,
     averaging.average_masked: average_masked_args,
     averaging.fill: fill_args,
@@ -222,6 +262,14 @@ MADE_OPS: dict[str, tuple[Callable[[Task], Op], Job]] = {
         lambda task: local_step(task, cross_entropy, Rule(weight_decay=0.01, crop_padding=2)),
         lambda rng, task: (vector(rng, task), *minibatch(rng, task), *crops(rng), rate(rng, task)),
     ),
+    "gradient and quasi-global momentum": (
+        lambda task: gradient_step(task, cross_entropy, Rule(weight_decay=0.01), qg_dsgdm.stepped_with_buffer),
+        lambda rng, task: (vector(rng, task), one_step(rng, task), 0.1, vector(rng, task), 0.9, True),
+    ),
+    "pseudo-gradient and quasi-global momentum": (
+        lambda task: displacement_step(task, qg_dsgdm.stepped),
+        lambda rng, task: (vector(rng, task), vector(rng, task), rate(rng, task), vector(rng, task), 0.9, False),
+    ),
     "prototype step": (
         lambda task: local_step(task, prototypes.prototype_loss, Rule(0.5)),
         lambda rng, task: (
@@ -277,10 +325,11 @@ def crops(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
 
 def test_every_op_of_the_package_is_in_the_table() -> None:
     found = {
-        value.name
+        op.name
         for module in pkgutil.walk_packages(learners.__path__, "learners.")
         for value in vars(import_module(module.name)).values()
-        if isinstance(value, Op)
+        for op in ((value.whole, value.masked) if isinstance(value, Combination) else (value,))
+        if isinstance(op, Op)
     }
     assert found == {op.name for op in MODULE_OPS}
     assert {name for name, value in vars(task_of("mlp", "float32")).items() if isinstance(value, Op)} == set(TASK_OPS)

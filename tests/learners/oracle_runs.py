@@ -142,13 +142,16 @@ def run(
 
 @dataclass(frozen=True)
 class Overheard(Float32):
-    """Float32 that keeps what it was given: (node id, value) in the order of sending."""
+    """Float32 that keeps what it was given: (node id, value) in the order of sending, and the bits of each."""
 
     sent: list[tuple[int, Value]] = field(default_factory=list, compare=False)
+    bits: list[int] = field(default_factory=list, compare=False)
 
     def payload(self, x: Value, node: Node) -> Payload:
         self.sent.append((node.id, x))
-        return super().payload(x, node)
+        payload = super().payload(x, node)
+        self.bits.append(payload.num_bits)
+        return payload
 
     def rounds(self, executor: Any) -> np.ndarray:
         """[num_rounds, num_devices, num_values] of learners that send one message a device and round."""

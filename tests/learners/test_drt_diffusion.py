@@ -23,7 +23,7 @@ from learners.mixing import mixing_matrix
 from learners.models.mlp import Mlp
 from learners.models.resnet20 import ResNet20
 from learners.task import Task
-from tests.learners.test_algorithm_oracles import EXECUTORS, run
+from tests.learners.oracle_runs import EXECUTORS, run
 
 SIZES = (2, 2)
 PSI = torch.tensor([[3.0, 4, 0, 2], [3, 1, 0, 1], [4, 4, 0, 2]], dtype=torch.float64)
