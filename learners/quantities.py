@@ -41,6 +41,7 @@ Groups = Annotated[int, Bounds(1, 10_000, "groups of channels are whole numbers"
 Fraction = Annotated[float, Bounds(0.0, 1.0, "fractions are between 0 and 1", above=True, below=True)]
 PartOrZero = Annotated[float, Bounds(0.0, 1.0, "this is a part of the whole", below=True)]
 Ratio = Annotated[float, Bounds(1.0, 1e6, "this number has no unit")]
+Share = Annotated[float, Bounds(0.0, 1.0, "this is a part of the whole")]
 Part = Annotated[float, Bounds(0.0, 1.0, "this is a part of the whole", above=True)]
 BitsPerValue = Annotated[int, Bounds(1, 16, "bits of a value are whole numbers")]
 Positive = Annotated[float, Bounds(0.0, 1e6, "this number has no unit", above=True)]

@@ -24,7 +24,7 @@ from learners import averaging, registry
 from learners.compression import error_feedback, float16, topk, uniform
 from learners.data.dataset import Dataset
 from learners.data.digits import digits
-from learners.decentralized import qg_dsgdm
+from learners.decentralized import d2, gradient_tracking, gut, qg_dsgdm
 from learners.decentralized.combination import Combination
 from learners.deferred import Op
 from learners.executors import BatchedExecutor
@@ -200,6 +200,17 @@ MODULE_OPS: dict[Op, Job] = {
     averaging.mix_masked: mix_masked_args,
     **combined(qg_dsgdm.MIX_AND_TRACK, vector, lambda rng, task: (vector(rng, task), vector(rng, task), 0.1, 0.9)),
     **combined(
+        gradient_tracking.MIX_AND_DESCEND,
+        lambda rng, task: torch.cat((vector(rng, task), vector(rng, task))),
+        lambda rng, task: (vector(rng, task), 0.1),
+    ),
+    **combined(d2.MIX_AND_CORRECT, vector, lambda rng, task: (vector(rng, task), 0.5)),
+    **combined(
+        gut.MIX_AND_MOVE,
+        vector,
+        lambda rng, task: (vector(rng, task), vector(rng, task), vector(rng, task), rate(rng, task), 0.5, 0.9),
+    ),
+    **combined(
         qg_dsgdm.MIX_AND_AVERAGE, vector, lambda rng, task: (vector(rng, task), vector(rng, task), rate(rng, task), 0.9)
     ),
     **combined(qg_dsgdm.MIX_AND_DISPLACE, vector, lambda rng, task: (vector(rng, task), rate(rng, task))),
@@ -269,6 +280,35 @@ MADE_OPS: dict[str, tuple[Callable[[Task], Op], Job]] = {
     "pseudo-gradient and quasi-global momentum": (
         lambda task: displacement_step(task, qg_dsgdm.stepped),
         lambda rng, task: (vector(rng, task), vector(rng, task), rate(rng, task), vector(rng, task), 0.9, False),
+    ),
+    "tracked momentum": (
+        lambda task: gradient_step(task, cross_entropy, Rule(), gradient_tracking.with_tracked_momentum),
+        lambda rng, task: (
+            vector(rng, task),
+            one_step(rng, task),
+            0.1,
+            vector(rng, task),
+            vector(rng, task),
+            0.9,
+            True,
+        ),
+    ),
+    "corrected step": (
+        lambda task: gradient_step(task, cross_entropy, Rule(), d2.corrected),
+        lambda rng, task: (vector(rng, task), one_step(rng, task), rate(rng, task), vector(rng, task)),
+    ),
+    "tracked updates": (
+        lambda task: gradient_step(task, cross_entropy, Rule(), gut.with_momentum),
+        lambda rng, task: (
+            vector(rng, task),
+            one_step(rng, task),
+            0.1,
+            *(vector(rng, task) for _ in range(3)),
+            rate(rng, task),
+            vector(rng, task),
+            0.9,
+            True,
+        ),
     ),
     "prototype step": (
         lambda task: local_step(task, prototypes.prototype_loss, Rule(0.5)),

@@ -11,7 +11,7 @@ import dataclasses
 from learners import registry
 from wsim.scenario import Loaded, load_text
 
-KEYS: dict[str, list[str]] = {}
+KEYS: dict[str, list[str]] = {"d2": ["algorithm.form=exact_diffusion"]}  # the ring of 6 is none for D2
 """Learner -> overrides of its own, beyond those below; none is the rule."""
 
 BATCH_SIZE = 16

@@ -6,6 +6,7 @@ x <- x - 0.1 (x - b).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -40,12 +41,27 @@ TARGETS = torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]], dtype=torch.float64)
 class Quadratic:
     """f(x) = |x - b|^2 / 2 for a sample b, a row of TARGETS."""
 
+    model = SimpleNamespace(shapes=((3,),), has_convolution=False)
+    zero_parameters = torch.zeros(3, dtype=torch.float64)
+
     def __init__(self) -> None:
         def sgd_step(x: Tensor, indices: Tensor, weights: Tensor, learning_rate: float) -> Tensor:
             gradient = (weights.unsqueeze(-1) * (x - TARGETS[indices])).sum(0) / weights.sum()
             return x - learning_rate * gradient
 
         self.sgd_step = Op(sgd_step, name="sgd_step", flops=lambda x, *_: 3 * x.numel())
+
+    @staticmethod
+    def objective(model: Any, parameters: Any, inputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        return (weights * ((parameters[0] - targets) ** 2).sum(-1) / 2).sum() / weights.sum()
+
+    def training_samples(self, indices: Tensor, change: Any = None) -> tuple[Tensor, Tensor]:
+        return TARGETS[indices], TARGETS[indices]
+
+    def op(self, key: Any, make: Any) -> Op:
+        made: Op = make()
+        made.formula = lambda *_: 9
+        return made
 
 
 @dataclass
