@@ -101,8 +101,8 @@ def quantize(x: Tensor, noise: Tensor | None, bits: int, zero_point: bool, group
 class Uniform:
     """bits: of a value, 2 to 16 (1 with zero_point and rounding = "nearest").
     rounding: "stochastic" is unbiased, "nearest" has the smaller error and is best fed back (error_feedback).
-    scale_per: what has a scale of its own: the "message", each "tensor" of a model (a message of another length than the
-    sender's model is one tensor), or each "packet" of the transport, so that a lost packet takes only its own values along.
+    scale_per: what has a scale of its own: the "message", each "tensor" of a model, or of several one behind the other (a message
+    of another length is one tensor), or each "packet" of the transport, so that a lost packet takes only its own values along.
     zero_point: the affine form, for values that lie to one side of zero.
     error_feedback: what rounding leaves out of one difference is added to the next; learners that send differences only."""
 
@@ -144,7 +144,8 @@ class Uniform:
         packet_bits = None
         if self.scale_per == "tensor":
             sizes = tuple(prod(shape) for shape in node.task.model.shapes) if node.task is not None else ()
-            groups = sizes if sum(sizes) == num_values else groups
+            num_models, rest = divmod(num_values, sum(sizes) or num_values + 1)
+            groups = sizes * num_models if num_models and not rest else groups
         elif self.scale_per == "packet":
             packet_bits = node.packet_payload_bits
             self.check_packets(packet_bits)

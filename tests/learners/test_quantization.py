@@ -122,6 +122,12 @@ def test_each_tensor_has_a_scale_of_its_own() -> None:
     assert float(Uniform(8, "nearest", "message").payload(v, node()).data[5]) == pytest.approx(-2 * 2 / 127, rel=1e-6)
     one = Uniform(8, "nearest", "tensor").encoding(7, node())
     assert one.groups == 7, "a message of another length than the model is one tensor"
+    model = Uniform(8, "nearest", "tensor").encoding(8, node()).groups
+    two = Uniform(8, "nearest", "tensor").encoding(16, node())
+    assert two.groups == model * 2, (
+        "a model and what travels with it, such as a tracked gradient, have their own scales"
+    )
+    assert two.num_bits((16,)) == 2 * (2 * 32 + 8 * 8)
 
 
 # -- rounding ----------------------------------------------------------------------------------------------------------
