@@ -53,6 +53,7 @@ TOPOLOGIES = [
 FADINGS = [
     '{kind="rayleigh", block_s=0.04}',
     '{kind="rician", k_db=3.0, correlation="doppler", environment_speed_mps=0.2}',
+    '{kind="rayleigh", block_s=0.04, delay_profile="tdl_a", delay_spread_s=1e-6, num_blocks=6}',
     '"none"',
 ]
 STOPS = {

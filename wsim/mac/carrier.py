@@ -455,7 +455,7 @@ class Carrier:
         allotment = self._allotment
         if self._power_band_hz is None:
             rx = np.array([transfer.receivers[0] for transfer in self._active]) if self._links.ergodic else None
-            ahead = self._links.efficiency(ahead / allotment.power_band, rx)
+            ahead = self._links.band_efficiency(ahead / allotment.power_band, rx)
             if self._num_fixed:
                 for i, transfer in enumerate(self._active):
                     if transfer.efficiency is not None:

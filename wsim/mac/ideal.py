@@ -122,8 +122,8 @@ class IdealMedium:
             return
         receivers = np.array([receiver for transfer in active for receiver in transfer.receivers])
         first, lengths = self._cells(since_ns, now_ns)
-        cn0 = self._links.cn0(np.full(len(receivers), sender), receivers, first, len(lengths))
-        dead = (self._links.efficiency(cn0 / self._bandwidth_hz, receivers[:, None]) <= 0.0).all(axis=0)
+        cn0 = self._links.band_cn0(np.full(len(receivers), sender), receivers, first, len(lengths))
+        dead = (self._links.band_efficiency(cn0 / self._bandwidth_hz, receivers[:, None]) <= 0.0).all(axis=0)
         if dead.any():
             self._radios.settle_one(sender, now_ns)
             self._radios.stalled(sender, float(lengths[dead].sum()))
@@ -133,8 +133,8 @@ class IdealMedium:
         if transfer.efficiency is not None:
             return np.full(num_cells, transfer.efficiency * self._bandwidth_hz)
         tx, rx = np.full(len(transfer.receivers), transfer.tx), np.array(transfer.receivers)
-        cn0 = self._links.cn0(tx, rx, first_cell, num_cells)
-        return self._links.efficiency(cn0 / self._bandwidth_hz, rx[:, None]).min(axis=0) * self._bandwidth_hz
+        cn0 = self._links.band_cn0(tx, rx, first_cell, num_cells)
+        return self._links.band_efficiency(cn0 / self._bandwidth_hz, rx[:, None]).min(axis=0) * self._bandwidth_hz
 
     def _plan(self, transfer: Transfer, start_ns: int, left: float) -> Call | None:
         """Find when the `left` bits will be through from start_ns on; look a bounded time ahead, then look again."""
@@ -173,7 +173,7 @@ class IdealMedium:
         if rate is None:
             cn0 = self._links.constant_cn0(*audience)
             rx = np.array(transfer.receivers)
-            rate = float(self._links.efficiency(cn0 / self._bandwidth_hz, rx).min()) * self._bandwidth_hz
+            rate = float(self._links.band_efficiency(cn0 / self._bandwidth_hz, rx).min()) * self._bandwidth_hz
             self._static_rate[audience] = rate
         return rate
 

@@ -11,7 +11,8 @@ What stands behind it: the transfers of an FDMA cell tile the band, and the part
 fall together at random, as with frequency hopping, so that each sees the mean over the band (in TDMA: over time). Interference
 is Gaussian. With several receive antennas that are combined for the wanted signal (MRC), that of another sender adds with the
 mean of its powers at them, not the sum. In TDD all cells have the same pattern in step. A transfer that stalls (rate 0) counts
-as on the air: its cell goes on scheduling it. Stations do not hear stations, nor devices devices.
+as on the air: its cell goes on scheduling it. Stations do not hear stations, nor devices devices. With a delay profile the wanted
+link counts per resource block, all others with the mean of g over the blocks: noise that is even over the band.
 """
 
 from __future__ import annotations
@@ -39,18 +40,18 @@ class InterferenceAhead(ChannelAhead):
         self._bandwidth_hz = bandwidth_hz
         num_stations = len(shares.in_cell)
         self._stations = np.arange(num_stations) + first_station
-        self._max_entries = max(1, MAX_GAINS // num_stations)
+        self._max_entries = max(1, MAX_GAINS // (num_stations * links.num_blocks))
         self._others = np.empty(
-            (*self._values.shape, num_stations)
+            (*self._values.shape[-2:], num_stations)
         )  # [cells, active, stations] rise over N0, 0 for the own
 
     def at(self, offset: int) -> np.ndarray:
         n = self._num_active
-        return self._over_interference(self._values[offset, :n], self._others[offset, :n])
+        return self._over_interference(self._values[..., offset, :n], self._others[offset, :n])
 
     def since(self, offset: int) -> np.ndarray:
         n, end = self._num_active, self.num_cells
-        return self._over_interference(self._values[offset:end, :n], self._others[offset:end, :n])
+        return self._over_interference(self._values[..., offset:end, :n], self._others[offset:end, :n])
 
     def remove(self, i: int) -> None:
         n = self._num_active
@@ -59,7 +60,7 @@ class InterferenceAhead(ChannelAhead):
         super().remove(i)
 
     def _over_interference(self, own: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """own: [..., active]; others: [..., active, stations]."""
+        """own: [..., active], with a delay profile by block; others: [..., active, stations]."""
         shares = self._shares
         if shares.downlink:
             rise = others @ (shares.in_cell > 0).astype(np.float64)
@@ -71,8 +72,8 @@ class InterferenceAhead(ChannelAhead):
     def _make_room(self, num_cells: int, num_active: int) -> None:
         super()._make_room(num_cells, num_active)
         old = self._others
-        if old.shape[:2] != self._values.shape:
-            self._others = np.empty((*self._values.shape, len(self._stations)))
+        if old.shape[:2] != self._values.shape[-2:]:
+            self._others = np.empty((*self._values.shape[-2:], len(self._stations)))
             self._others[: old.shape[0], : old.shape[1]] = old
 
     def _fill(self, offset: int, have: int, active: list[Transfer], cell: int) -> None:
@@ -84,26 +85,28 @@ class InterferenceAhead(ChannelAhead):
             [i for i, transfer in enumerate(new) if transfer.efficiency is None] if downlink else range(len(new))
         )
         rows = np.s_[offset : self.num_cells]
-        self._values[rows, have : len(active)] = 0.0
+        self._values[..., rows, have : len(active)] = 0.0
         self._others[rows, have : len(active)] = 0.0
         if not len(looked_up):
             return
         places = np.array(looked_up) + have
-        cn0 = self._cn0(devices[looked_up], cell, self.num_cells - offset)  # [cells, new, stations]
+        cn0 = self._cn0(devices[looked_up], cell, self.num_cells - offset)
         station = self._shares.station[places]
         index = np.arange(len(places))
-        self._values[rows, places] = cn0[:, index, station]
+        self._values[..., rows, places] = cn0[..., index, station]
+        cn0 = self._links.band_mean(cn0)
         receivers = devices[looked_up][:, None] if downlink else self._stations
         cn0 *= 1.0 / (self._bandwidth_hz * self._links.rx_antennas[receivers])
         cn0[:, index, station] = 0.0
         self._others[rows, places] = cn0
 
     def _cn0(self, devices: np.ndarray, first_cell: int, num_cells: int) -> np.ndarray:
-        """[num_cells, len(devices), stations] C/N0 of the links between these devices and all stations."""
+        """[..., num_cells, len(devices), stations] C/N0 of the links between these devices and all stations."""
         num_stations = len(self._stations)
         near, far = np.repeat(devices, num_stations), np.tile(self._stations, len(devices))
         tx, rx = (far, near) if self._shares.downlink else (near, far)
-        return self._links.cn0(tx, rx, first_cell, num_cells).T.reshape(num_cells, len(devices), num_stations)
+        cn0 = self._links.band_cn0(tx, rx, first_cell, num_cells).swapaxes(-1, -2)
+        return cn0.reshape(*cn0.shape[:-1], len(devices), num_stations)
 
 
 @dataclass(frozen=True)

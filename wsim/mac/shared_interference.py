@@ -7,7 +7,7 @@ the same channel go on at the same time and are heard. At a receiver r of transm
 
 with x_j the share of the time that j is on the air (nothing says which part of it falls together with i, so that i sees the
 mean), power gains g with path loss, shadowing and fading of that very pair, and the mean of its powers at several antennas. It
-is Gaussian noise beside N0. `[phy] min_snr_db` is the level below which a receiver does not lock on: nothing is received.
+is Gaussian noise beside N0; with a delay profile the mean over the resource blocks of g, even over the band. `[phy] min_snr_db` is the level below which a receiver does not lock on: nothing is received.
 
 Limit: memory and work are (active transmissions)^2 x cells looked ahead.
 """
@@ -37,16 +37,16 @@ class SharedInterferenceAhead(ChannelAhead):
         )  # [cells, active i, active j]: rise over N0 at i's receiver while j is on the air
 
     def look(self, cell: int, active: list[Transfer]) -> int:
-        self._max_entries = max(1, MAX_GAINS // len(active))
+        self._max_entries = max(1, MAX_GAINS // (len(active) * self._links.num_blocks))
         return super().look(cell, active)
 
     def at(self, offset: int) -> np.ndarray:
         n = self._num_active
-        return self._over_interference(self._values[offset, :n], self._others[offset, :n, :n])
+        return self._over_interference(self._values[..., offset, :n], self._others[offset, :n, :n])
 
     def since(self, offset: int) -> np.ndarray:
         n, end = self._num_active, self.num_cells
-        return self._over_interference(self._values[offset:end, :n], self._others[offset:end, :n, :n])
+        return self._over_interference(self._values[..., offset:end, :n], self._others[offset:end, :n, :n])
 
     def remove(self, i: int) -> None:
         n = self._num_active
@@ -57,14 +57,15 @@ class SharedInterferenceAhead(ChannelAhead):
         super().remove(i)
 
     def _over_interference(self, own: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """own: [..., active]; others: [..., active, active]."""
+        """own: [..., active], with a delay profile by block; others: [..., active, active]."""
         sharing = self._sharing
         result: np.ndarray = own / (1.0 + (others * (sharing.audible() * sharing.shares)).sum(axis=-1))
         return result
 
     def _make_room(self, num_cells: int, num_active: int) -> None:
         super()._make_room(num_cells, num_active)
-        shape = (*self._values.shape, self._values.shape[1])
+        num_cells, num_active = self._values.shape[-2:]
+        shape = (num_cells, num_active, num_active)
         if self._others.shape != shape:
             old, self._others = self._others, np.zeros(shape)
             self._others[: old.shape[0], : old.shape[1], : old.shape[2]] = old

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from channels.mobility import TraceFile
 from channels.path_loss.model import optional
 from wsim.catalog import find, importable
-from wsim.scenario import churn_checks, compute, evaluation, files
+from wsim.scenario import churn_checks, compute, evaluation, files, selectivity
 from wsim.scenario.items import made, named, path_loss_of
 from wsim.scenario.losses import broadcasts, loses_for_good
 from wsim.scenario.messages import problem, shown
@@ -26,6 +26,7 @@ def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str
     _area(scenario, source)
     _devices(scenario, source, texts)
     _channel(scenario, source)
+    selectivity.check(scenario, source)
     _phy(scenario, source)
     _server(scenario, learner, source)
     _cells(scenario, source)

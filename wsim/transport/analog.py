@@ -3,7 +3,7 @@
 Two real values a complex symbol, one symbol a hertz and second over the whole band. No packets, no bits, no expiry; coefficients
 are amplitudes in units of the receiver's noise. With a wanted SNR the sender inverts its channel, which it knows, by lowering
 its power; who cannot reach it is silent and draws nothing for it. They are on a band of their own beside the digital traffic,
-so all radios that take part must be full duplex.
+so all radios that take part must be full duplex. The band has to be flat: with a delay profile one power does not invert it.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class Analog:
         links, sender, receivers = self._links, flight.sender, np.array(flight.receivers)
         if not (self._radios.full_duplex[sender] and self._radios.full_duplex[receivers].all()):
             raise SimulationError('analog sends need mac = "ideal" or a cell with duplex = "fdd"')
+        if links.blocks is not None:
+            raise SimulationError("analog sends need a flat band; this one has a channel.fading.delay_profile")
         cn0 = links.cn0(np.full(len(receivers), sender), receivers, links.cell_at(self._clock.now_ns), 1)[:, 0]
         snr = cn0 / self._bandwidth_hz
         power = 1.0

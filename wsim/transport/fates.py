@@ -108,22 +108,22 @@ class Fates:
             edges = np.arange(first, last + 1) * float(links.cell_ns)
             starts = np.unique(np.clip(np.concatenate([edges, log.changes_ns(), times]), transfer.started_ns, end_ns))
             starts = starts[: max(1, np.searchsorted(starts, end_ns))]
-            cn0 = links.cn0(tx, rx, first, last - first + 1)
-            cn0 = cn0[:, np.maximum(np.searchsorted(edges, starts, side="right") - 1, 0)]
+            cn0 = links.band_cn0(tx, rx, first, last - first + 1)
+            cn0 = cn0[..., np.maximum(np.searchsorted(edges, starts, side="right") - 1, 0)]
             cn0 = cn0 / log.noise_rise(transfer, starts)
             band = bands[np.maximum(np.searchsorted(times, starts, side="right") - 1, 0)]
         elif links.static:  # pieces in which the decision cannot change: between two changes of the band ...
             starts = times
-            cn0 = links.cn0(tx, rx, 0, 1)
+            cn0 = links.band_cn0(tx, rx, 0, 1)
             band = bands
         else:  # ... or the cells of the channel
             first, last = links.cell_at(transfer.started_ns), links.cell_at(max(end_ns - 1, transfer.started_ns))
             cells = np.arange(first, last + 1)
             starts = cells * float(links.cell_ns)
-            cn0 = links.cn0(tx, rx, first, len(cells))
+            cn0 = links.band_cn0(tx, rx, first, len(cells))
             middles = np.clip(starts + links.cell_ns / 2, transfer.started_ns, end_ns)
             band = bands[np.maximum(np.searchsorted(times, middles, side="right") - 1, 0)]
-        bad = links.efficiency(cn0 / band, rx[:, None]) < transfer.efficiency * DECODED
+        bad = links.band_efficiency(cn0 / band, rx[:, None]) < transfer.efficiency * DECODED
         before = np.concatenate([np.zeros((len(bad), 1), dtype=np.int64), np.cumsum(bad, axis=1)], axis=1)
         edges_bits = np.concatenate([[0.0], np.cumsum(flight.segmentation.packet_bits()[packets])])
         at_ns = np.interp(edges_bits, np.append(drained, float(transfer.bits)), np.append(times, float(end_ns)))
