@@ -99,7 +99,7 @@ class Channel:
         indoors: Indoors | None = None,
     ) -> None:
         """antenna_gain_dbi, rx_antennas: [num_nodes]; layout: the sectors of the base stations, in their order, and the copies of
-        the whole layout; delay_profile: for gain_per_block, `gain` takes the band as flat; indoors: which devices are behind a
+        the whole layout; delay_profile: of `gain_per_block`, while `gain` takes the band as flat; indoors: which devices are behind a
         wall, as base stations see them; the rest in the module. Raises ValueError for values out of range."""
         num_nodes = positions.num_nodes
         self._antenna_gain_dbi = np.asarray(antenna_gain_dbi, dtype=np.float64)
