@@ -63,7 +63,8 @@ ESTIMATES = (
     "estimate_fluid_5000",
     "estimate_multicell_500",
 )
-OTHERS = ("gains", "help")
+UPDATES = ("neighbors_10000", "cells_10000")
+OTHERS = ("gains", *UPDATES, "help")
 
 Medians = dict[str, dict[str, float]]  # "workload variant" -> quantity -> median
 
@@ -85,6 +86,10 @@ class Goal:
 
 def cpu_ratio(over: str, under: str) -> Callable[[Medians], float]:
     return lambda medians: medians[over]["cpu_s"] / medians[under]["cpu_s"]
+
+
+def cpu_s(workload: str) -> Callable[[Medians], float]:
+    return lambda medians: medians[f"{workload} wsim"]["cpu_s"]
 
 
 def accuracy_gap(one: str, other: str) -> Callable[[Medians], float]:
@@ -145,7 +150,8 @@ GOALS = [
         Goal(f"{name}: messages a CPU second", (f"{name} wsim",), rate(name), bound, True)
         for name, bound in zip(ESTIMATES, (20_000, 10_000, 5_000, 1_000, 2_000), strict=True)
     ),
-    Goal("a million Doppler gains, CPU s", ("gains wsim",), lambda medians: medians["gains wsim"]["cpu_s"], 1.0, False),
+    Goal("a million Doppler gains, CPU s", ("gains wsim",), cpu_s("gains"), 1.0, False),
+    *(Goal(f"{name}: an update, CPU s", (f"{name} wsim",), cpu_s(name), 1.0, False) for name in UPDATES),
     Goal("wsim --help, wall s", ("help wsim",), lambda medians: medians["help wsim"]["wall_s"], 0.5, False),
 ]
 
@@ -175,6 +181,8 @@ def measure_wsim(scenario: str, overrides: tuple[str, ...], executor: str) -> di
 def measure(workload: str, variant: str) -> dict[str, float]:
     if workload == "gains":
         return import_module("benchmarks.gains").measure()
+    if workload in UPDATES:
+        return import_module("benchmarks.updates").measure(workload)
     if workload in ESTIMATES:
         return measure_wsim(f"{workload}.toml", (), "null")
     training = TRAINING[workload]
@@ -222,6 +230,8 @@ def print_row(name: str, values: dict[str, float]) -> None:
         shown.append(f"{values['messages']:9,.0f} messages, {values['messages_per_s']:9,.0f} a CPU second")
     if "gains" in values:
         shown.append(f"{values['gains']:9,.0f} gains")
+    if "links" in values:
+        shown.append(f"{values['links']:9,.0f} links")
     print(f"{name:26}", "   ".join(shown), flush=True)
 
 
