@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -225,7 +226,7 @@ class Run:
                 index,
                 world.server_index,
                 learning.num_samples(id),
-                self.streams("learner", index),
+                partial(self.streams, "learner", index),
                 float(world.effective_flops[index]),
                 slow_down(world.computes[index], index, self.loaded.files, self.streams),
                 self.topology.neighbors if self.presence is None else self.presence.neighbors,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -171,8 +172,7 @@ class Recorder:
                 "radio_seed": scenario.seed_of("radio"),
                 "run_number": self._run.loaded.run_number,
             },
-            versions={name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy", "simpy")}
-            | {"wsim": _version()},
+            versions=dict(_versions()),
             notes=_not_heard(plan, heard) + self._run.media.notes() + self._cell_notes() + self._run.learning.notes,
             event_digest=ledger.event_digest,
         )
@@ -200,7 +200,10 @@ def _not_heard(plan: Plan, heard: Sequence[Series]) -> list[str]:
     return [f"accuracies are of {name}, and nobody has reported such a model; see [evaluation] subjects"]
 
 
-def _version() -> str:
+@cache
+def _versions() -> dict[str, str]:
+    """Of what the results depend on; looked up once a process, since that takes milliseconds."""
     from wsim import __version__
 
-    return __version__
+    names = ("torch", "numpy", "scipy", "simpy")
+    return {name: importlib.metadata.version(name) for name in names} | {"wsim": __version__}
