@@ -11,7 +11,7 @@ from collections.abc import Hashable
 import numpy as np
 
 from wsim.accounts import Radios
-from wsim.mac.carrier import Allotment
+from wsim.mac.allotment import Allotment
 from wsim.mac.transfer import Transfer
 
 

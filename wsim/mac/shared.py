@@ -20,7 +20,7 @@ from collections.abc import Callable, Hashable
 import numpy as np
 
 from wsim.accounts import Radios
-from wsim.mac.carrier import Allotment
+from wsim.mac.allotment import Allotment
 from wsim.mac.transfer import Transfer
 
 
