@@ -65,12 +65,11 @@ class BatchStream:
         if rng is None:
             return self._shapes(batch_size, steps, epochs, crop_padding)
         num_steps = self.num_steps(batch_size, steps, epochs)
-        augmentation = self._augmentation(num_steps, batch_size, crop_padding)
+        augmentation = () if crop_padding is None else self._augmentation(num_steps, batch_size, crop_padding)
         if steps is not None:
             consecutive = self._consecutive(num_steps * batch_size, rng).reshape(num_steps, batch_size)
-            return Batches(
-                torch.from_numpy(consecutive), self._ones(num_steps, batch_size), num_steps, augmentation=augmentation
-            )
+            ones = self._ones(num_steps, batch_size)
+            return Batches(torch.from_numpy(consecutive), ones, num_steps, 1.0, augmentation)
         n = len(self.sample_indices)
         per_epoch = num_steps // epochs  # type: ignore[operator]
         order = np.zeros((num_steps // per_epoch, per_epoch * batch_size), dtype=np.int64)
@@ -105,9 +104,7 @@ class BatchStream:
             )
         return found
 
-    def _augmentation(self, num_steps: int, batch_size: int, crop_padding: int | None) -> tuple[torch.Tensor, ...]:
-        if crop_padding is None:
-            return ()
+    def _augmentation(self, num_steps: int, batch_size: int, crop_padding: int) -> tuple[torch.Tensor, ...]:
         if self._make_augmentation_rng is None:
             raise ValueError(f"crop_padding = {crop_padding}: this stream has no generator for augmentation")
         if self._augmentation_rng is None:
