@@ -55,6 +55,11 @@ class CellShares:
         return self._station[: self._num]
 
     @property
+    def always_on(self) -> bool:
+        """Every transfer is on the air all of the time of this direction."""
+        return self._divides_band
+
+    @property
     def time_share(self) -> np.ndarray:
         """[num_active] part of the time of this direction that each transfer is on the air."""
         return np.ones(self._num) if self._divides_band else 1.0 / self.in_cell[self.station]

@@ -21,6 +21,7 @@ import numpy as np
 from wsim.links import Links
 from wsim.mac.ahead import ChannelAhead
 from wsim.mac.interference import MAX_GAINS
+from wsim.mac.on_air import OnAirLog
 from wsim.mac.shared import SharedCarrier
 from wsim.mac.transfer import Transfer
 
@@ -96,51 +97,31 @@ class _OnAir:
     shares: np.ndarray
 
 
-class SharedInterferenceLog:
-    """As `wsim.mac.interference.InterferenceLog`, between devices."""
+class SharedInterferenceLog(OnAirLog[_OnAir]):
+    """Who was on the air between devices."""
 
     def __init__(self, links: Links, sharing: SharedCarrier, bandwidth_hz: float) -> None:
-        self._links = links
+        super().__init__(links)
         self._sharing = sharing
         self._bandwidth_hz = bandwidth_hz
-        self._entries: list[_OnAir] = []
 
     def note(self, time_ns: int, active: list[Transfer]) -> None:
-        """Keep who is on the air from now on."""
         sharing = self._sharing
         self._entries.append(_OnAir(time_ns, list(active), sharing.audible(), sharing.shares.copy()))
 
-    def forget_before(self, time_ns: int) -> None:
-        """Nobody will ask for what was before."""
-        first = sum(entry.time_ns <= time_ns for entry in self._entries) - 1
-        if first > 0:
-            del self._entries[:first]
-
-    def changes_ns(self) -> np.ndarray:
-        """Instants at which the set or its shares changed."""
-        return np.array([entry.time_ns for entry in self._entries], dtype=np.float64)
-
-    def noise_rise(self, transfer: Transfer, times_ns: np.ndarray) -> np.ndarray:
-        """(N0 + I0) / N0 at the receivers of a transfer from these instants on: [num_receivers, num_times]."""
+    def _rise(self, entry: _OnAir, transfer: Transfer, first_cell: int, num_cells: int) -> np.ndarray | None:
         links, receivers = self._links, transfer.receivers
-        which = np.maximum(np.searchsorted(self.changes_ns(), times_ns, side="right") - 1, 0)
-        cells = np.zeros(len(times_ns), dtype=np.int64) if links.static else times_ns.astype(np.int64) // links.cell_ns
-        rise = np.ones((len(receivers), len(times_ns)))
-        for e in np.unique(which).tolist():
-            entry, pieces = self._entries[e], np.flatnonzero(which == e)
-            if transfer not in entry.transfers:
-                continue
-            heard = np.flatnonzero(entry.audible[entry.transfers.index(transfer)]).tolist()
-            pairs = [(entry.transfers[j].tx, r, j) for r in range(len(receivers)) for j in heard]
-            pairs = [pair for pair in pairs if pair[0] != receivers[pair[1]]]
-            if not pairs:
-                continue
-            first = int(cells[pieces[0]])
-            tx, r, j = np.array(pairs).T
-            rx = np.array(receivers)[r]
-            cn0 = links.cn0(tx, rx, first, int(cells[pieces[-1]]) - first + 1)
-            added = cn0 * (entry.shares[j] / (self._bandwidth_hz * links.rx_antennas[rx]))[:, None]
-            total = np.zeros((len(receivers), added.shape[1]))
-            np.add.at(total, r, added)
-            rise[:, pieces] += total[:, cells[pieces] - first]
-        return rise
+        if transfer not in entry.transfers:
+            return None
+        heard = np.flatnonzero(entry.audible[entry.transfers.index(transfer)]).tolist()
+        pairs = [(entry.transfers[j].tx, r, j) for r in range(len(receivers)) for j in heard]
+        pairs = [pair for pair in pairs if pair[0] != receivers[pair[1]]]
+        if not pairs:
+            return None
+        tx, r, j = np.array(pairs).T
+        rx = np.array(receivers)[r]
+        cn0 = links.cn0(tx, rx, first_cell, num_cells)
+        added = cn0 * (entry.shares[j] / (self._bandwidth_hz * links.rx_antennas[rx]))[:, None]
+        total = np.zeros((len(receivers), num_cells))
+        np.add.at(total, r, added)
+        return total
