@@ -13,7 +13,7 @@ counted it in, so their messages have told it (`Driver.deliver`) that those of i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,6 +49,7 @@ class Presence:
         """Before the programs start: who is not there, and the first events."""
         run = self._run
         run.driver.receiving.presence = self
+        run.evaluator.counts = self._counts(run.scenario.evaluation.counted_devices)
         for node in run.driver.nodes:
             node.presence = self
         for device, (here, events) in self._churn.items():
@@ -60,6 +61,14 @@ class Presence:
                 run.evaluator.withdraw(device)
             self._next(device, events)
         self._update()
+
+    def _counts(self, whom: str) -> Callable[[int], bool]:
+        """Who counts in evaluations, see `wsim.scenario.evaluation`."""
+        if whom == "present":
+            return lambda device: self.here[device]
+        if whom == "alive":
+            return lambda device: device not in self.failed
+        return lambda device: True
 
     def _next(self, device: int, events: Events) -> None:
         event = next(events, None)

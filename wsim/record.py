@@ -59,6 +59,8 @@ class RunRecord:
     eval_coded_bits: np.ndarray  # [E]
     eval_on_air_bits: np.ndarray  # [E]
     eval_energy_j: np.ndarray  # [E, len(ENERGY_USES)] all devices (the server apart)
+    eval_devices_present: np.ndarray  # [E] devices that were there
+    eval_devices_failed: np.ndarray  # [E] devices that had failed by then: of the others, some may be away
 
     # series: what was evaluated side by side, the headline first (see `wsim.series`); NaN where there is nothing
     series_report: list[str]  # [S] name that the learner gave to what it reported

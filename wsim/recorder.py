@@ -50,6 +50,7 @@ class Recorder:
             self._rows.pop()
             self._scores.pop()
         self._scores.append(self._run.evaluator.evaluate())
+        presence, num_devices = self._run.presence, self._run.world.num_devices
         on_air = self._run.ledger.on_air_bits + round(self._run.media.drained_bits(self._run.clock.now_ns))
         self._rows.append(
             (
@@ -58,7 +59,9 @@ class Recorder:
                 self._run.ledger.payload_bits,
                 self._run.ledger.coded_bits,
                 on_air,
-                self.energy_j()[: self._run.world.num_devices].sum(axis=0),
+                self.energy_j()[:num_devices].sum(axis=0),
+                num_devices if presence is None else len(presence.devices),
+                0 if presence is None else len(presence.failed),
             )
         )
 
@@ -137,6 +140,8 @@ class Recorder:
             eval_coded_bits=np.array(columns[3], dtype=np.int64),
             eval_on_air_bits=on_air,
             eval_energy_j=energy,
+            eval_devices_present=np.array(columns[6], dtype=np.int64),
+            eval_devices_failed=np.array(columns[7], dtype=np.int64),
             messages_sent=ledger.sent,
             messages_delivered_used=ledger.used,
             messages_delivered_unused=ledger.delivered - ledger.used,

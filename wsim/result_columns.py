@@ -6,7 +6,11 @@ Categories are uint8 with `flag_values` and `flag_meanings`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from wsim.record import ENERGY_USES, LOSS_CAUSES, PROCESSOR_STATES, PROGRAM_STATES, RADIO_STATES
 
@@ -15,7 +19,8 @@ from wsim.record import ENERGY_USES, LOSS_CAUSES, PROCESSOR_STATES, PROGRAM_STAT
 class Column:
     """A dataset that holds one field of the RunRecord.
 
-    dims: names in DIMENSIONS; units: None for text, "1" for counts and shares
+    dims: names in DIMENSIONS; units: None for text, "1" for counts and shares; usual: from the fields of a record, the value with
+    which a file leaves the dataset out
     """
 
     field: str
@@ -23,6 +28,7 @@ class Column:
     dims: tuple[str, ...]
     units: str | None
     long_name: str
+    usual: Callable[[Mapping[str, Any]], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,22 @@ COLUMNS = (
     Column("eval_coded_bits", "/metrics/coded_bits", _EVALUATION, "bit", "coded bits so far"),
     Column("eval_on_air_bits", "/metrics/on_air_bits", _EVALUATION, "bit", "bits on the air so far"),
     Column("eval_energy_j", "/metrics/energy_j", ("evaluation", "energy_use"), "J", "energy of all devices so far"),
+    Column(
+        "eval_devices_present",
+        "/metrics/devices_present",
+        _EVALUATION,
+        "1",
+        "devices that were there; left out where all were, all the time",
+        lambda fields: np.full(len(fields["eval_time_s"]), fields["num_devices"]),
+    ),
+    Column(
+        "eval_devices_failed",
+        "/metrics/devices_failed",
+        _EVALUATION,
+        "1",
+        "devices that had failed; left out where none did",
+        lambda fields: np.zeros(len(fields["eval_time_s"]), dtype=np.int64),
+    ),
     Column("messages_sent", "/ledger/messages_sent", (), "1", "(message, intended receiver) pairs sent"),
     Column("messages_delivered_used", "/ledger/messages_delivered_used", (), "1", "pairs delivered and used"),
     Column(

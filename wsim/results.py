@@ -135,7 +135,9 @@ def _encode(record: RunRecord) -> bytes:
         for name, size in sizes.items():
             _write_dimension(file, name, size)
         for column in COLUMNS:
-            _write_column(file, column, _plain(column, getattr(record, column.field)))
+            value = getattr(record, column.field)
+            if column.usual is None or not np.array_equal(value, column.usual(vars(record))):
+                _write_column(file, column, _plain(column, value))
         _describe_groups(file["/device_group"], record.group_names)
         for columns, values in _pairs(record):
             for column, value in zip(columns, values, strict=True):
@@ -241,7 +243,12 @@ def _decode(file: h5py.File, most_bytes: int) -> RunRecord:
     for name, dimension in DIMENSIONS.items():
         if dimension.meanings and file[dimension.path].attrs["flag_meanings"] != " ".join(dimension.meanings):
             raise ValueError(f"other categories of {name}")
-    fields: dict[str, Any] = {column.field: value(column) for column in COLUMNS}
+    fields: dict[str, Any] = {
+        column.field: value(column) for column in COLUMNS if column.usual is None or column.path in file
+    }
+    for column in COLUMNS:
+        if column.usual is not None:
+            fields.setdefault(column.field, column.usual(fields))
     for field, columns in PAIRS.items():
         first, second = (value(column) for column in columns)
         if field == "edges":

@@ -87,6 +87,8 @@ def make_record(
         eval_coded_bits=bits[:, 1],
         eval_on_air_bits=bits[:, 2],
         eval_energy_j=share[:, None] * device_energy,
+        eval_devices_present=np.full(num_evals, num_devices),
+        eval_devices_failed=np.zeros(num_evals, dtype=np.int64),
         messages_sent=2400,
         messages_delivered_used=2301,
         messages_delivered_unused=42,

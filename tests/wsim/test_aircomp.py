@@ -120,6 +120,10 @@ def test_both_uplinks_are_on_the_same_fading_and_take_their_own_bits() -> None:
         (["codec={name='topk', ratio=0.1}"], "uplink"),
         (["algorithm.update=model"], "uplink"),
         (["phy.duplex=tdd", "mac.kind=fdma"], "over-the-air sums need a band of their own"),
+        (
+            ["channel.fading={kind='rayleigh', correlation='ergodic'}"],
+            r'\[channel.fading\] correlation = "ergodic": over-the-air sums invert the gain of the moment.*"block" or "doppler"',
+        ),
         (["algorithm.aircomp_snr_db=1000.0"], "signal-to-noise ratios are in dB"),
     ],
 )

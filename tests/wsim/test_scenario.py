@@ -429,8 +429,15 @@ BROADCAST = ("algorithm.exchange=broadcast", "mac.broadcast_reach=1.0")
         (*BROADCAST, "channel.forced_loss.rate=0.1"),
         (*BROADCAST, "channel.fading=rayleigh", "transport.reliability=nack"),  # who got nothing cannot complain
         ("channel.forced_loss.rate=0.3", "transport.max_attempts=1"),
-        ("channel.fading=rayleigh", "phy.rate=fixed", "phy.fixed_efficiency_bps_hz=1", "transport.max_attempts=5"),
+        ("channel.forced_loss.rate=0.9",),  # 100 attempts: 3e-5 of the packets
+        ("channel.forced_loss.rate=0.5", "transport.max_attempts=19"),
+        ("channel.fading=rayleigh", "phy.rate=fixed", "phy.fixed_efficiency_bps_hz=1"),
+        ("phy.rate=fixed", "phy.fixed_efficiency_bps_hz=1"),  # who cannot decode it never will
         ("algorithm.exchange=broadcast",),
+        ("algorithm.exchange=broadcast", "transport.reliability=arq"),  # a tenth does not decode it, ever
+        ("algorithm.exchange=broadcast", "mac.broadcast_rate_bps=1e6", "transport.reliability=arq"),
+        (*BROADCAST, "channel.fading=rayleigh", "transport.reliability=arq"),  # a fade may outlast all attempts
+        (*BROADCAST, "devices.0.mobility={kind='random_waypoint', speed_mps=[1.0, 1.0]}", "transport.reliability=fountain"),
     ],
 )
 def test_waiting_for_ever_is_refused_without_a_deadline(overrides: tuple[str, ...]) -> None:
@@ -445,9 +452,11 @@ def test_waiting_for_ever_is_refused_without_a_deadline(overrides: tuple[str, ..
     [
         ("channel.fading=rayleigh",),  # unicast: the rate adapts
         ("channel.forced_loss.rate=0.1",),  # unicast: repeated
+        ("channel.forced_loss.rate=0.5", "transport.max_attempts=20"),  # one packet in a million
         BROADCAST,  # nothing to lose
         (*BROADCAST, "mac.kind=shared"),  # half duplex is ordered, without loss
-        (*BROADCAST, "channel.fading=rayleigh", "transport.reliability=arq"),
+        (*BROADCAST, "channel.forced_loss.rate=0.1", "transport.reliability=arq"),
+        (*BROADCAST, "channel.fading={kind='rayleigh', correlation='ergodic'}"),  # rates are means: no fade
     ],
 )
 def test_lossless_links_need_no_deadline(overrides: tuple[str, ...]) -> None:

@@ -312,18 +312,25 @@ def _algorithm(scenario: Scenario, learner: Any, source: str) -> None:
         if scenario.cells is not None:
             says = "over-the-air sums are of one cell, this scenario has [cells]; digital"
             raise problem(source, ("algorithm", "uplink"), says, value="aircomp")
+        if scenario.channel.fading.own.get("correlation") == "ergodic":
+            says = "over-the-air sums invert the gain of the moment, and an ergodic law knows the mean only; "
+            says += '"block" or "doppler"'
+            raise problem(source, ("channel", "fading", "correlation"), says, value="ergodic")
     clients = chosen.get("clients_per_round")
     if isinstance(clients, int) and clients > scenario.num_devices:
         says = f"there are only {scenario.num_devices} devices"
         raise problem(source, ("algorithm", "clients_per_round"), says, value=clients)
     if learner.synchronous and chosen.get("deadline_s") is None:
-        why = loses_for_good(scenario, broadcast=broadcasts(scenario))
+        broadcast = broadcasts(scenario)
+        why = loses_for_good(scenario, broadcast=broadcast)
         if why is not None:
             says = f"{scenario.algorithm.name} waits for every message, and {why}; set deadline_s"
-            repeated = scenario.transport.model_copy(update={"reliability": "arq"})
-            if (
-                loses_for_good(scenario.model_copy(update={"transport": repeated}), broadcast=broadcasts(scenario))
-                is None
-            ):
+            repeated = scenario.model_copy(
+                update={"transport": scenario.transport.model_copy(update={"reliability": "arq"})}
+            )
+            if loses_for_good(repeated, broadcast=broadcast) is None:
                 says += ', or transport.reliability = "arq"'
+            elif broadcast and loses_for_good(scenario, broadcast=False) is None:
+                key = next(key for key in ("exchange", "downlink") if chosen.get(key) == "broadcast")
+                says += f', or {key} = "unicast"'
             raise problem(source, ("algorithm", "deadline_s"), says)
