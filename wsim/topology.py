@@ -72,6 +72,7 @@ class FixedTopology:
     """A graph, or a star around the server (graph None: every device's neighbor is the server)."""
 
     update_every_s: float | None = None
+    absent: frozenset[int] = frozenset()  # devices that are not there
 
     def __init__(self, num_devices: int, graph: nx.Graph | None) -> None:
         if graph is None:
@@ -92,9 +93,19 @@ class FixedTopology:
         """Changes of the neighborhood since last asked: none, ever."""
         return ()
 
+    def known_by(self, index: int) -> tuple[int, ...]:
+        """Ids of those who have this device as a neighbor: its own neighbors."""
+        return self._neighbors[index]
+
+    def forget(self, index: int) -> tuple[int, ...]:
+        """A device goes: the ids of those who had it as a neighbor."""
+        return self.known_by(index)
+
 
 class RadioTopology:
     """Neighbors by the local mean SNR with hysteresis, looked at when `update` is called."""
+
+    absent: frozenset[int] = frozenset()  # devices that are not there
 
     def __init__(
         self,
@@ -135,7 +146,10 @@ class RadioTopology:
         return True
 
     def _note(self, index: int, change: Joined | Left) -> None:
-        """Keep a change until the node asks; of one neighbor only the last counts, so that memory stays bounded."""
+        """Keep a change until the node asks; of one neighbor only the last counts, so that memory stays bounded. Who is away
+        makes no changes by moving."""
+        if change.node in self.absent:
+            return
         kept = self._changes[index]
         kept.pop(change.node, None)
         kept[change.node] = change
@@ -149,6 +163,14 @@ class RadioTopology:
     def membership(self, index: int) -> tuple[Joined | Left, ...]:
         changes, self._changes[index] = tuple(self._changes[index].values()), {}
         return changes
+
+    def known_by(self, index: int) -> tuple[int, ...]:
+        """Ids of those who have this device as a neighbor: its own neighbors."""
+        return self._neighbors[index]
+
+    def forget(self, index: int) -> tuple[int, ...]:
+        """A device goes: the ids of those who had it as a neighbor."""
+        return self.known_by(index)
 
 
 class BeaconTopology(RadioTopology):
@@ -181,6 +203,18 @@ class BeaconTopology(RadioTopology):
         known[sender] = time_s
         if sender not in self._neighbors[receiver]:
             self._neighbors[receiver] = tuple(sorted(known))
+
+    def known_by(self, index: int) -> tuple[int, ...]:
+        """Ids of those who have heard this device, who need not be those that it has heard."""
+        return tuple(receiver for receiver, known in enumerate(self._last_heard) if index in known)
+
+    def forget(self, index: int) -> tuple[int, ...]:
+        """A device goes, and is nobody's neighbor until one of its beacons is heard again: the ids of those whose it was."""
+        told = self.known_by(index)
+        for receiver in told:
+            del self._last_heard[receiver][index]
+            self._neighbors[receiver] = tuple(sorted(self._last_heard[receiver]))
+        return told
 
     def update(self, time_s: float) -> bool:
         """Forget whom nothing has been heard of for too long."""

@@ -429,6 +429,7 @@ BROADCAST = ("algorithm.exchange=broadcast", "mac.broadcast_reach=1.0")
         (*BROADCAST, "channel.forced_loss.rate=0.1"),
         (*BROADCAST, "channel.fading=rayleigh", "transport.reliability=nack"),  # who got nothing cannot complain
         ("channel.forced_loss.rate=0.3", "transport.max_attempts=1"),
+        ("topology={kind='radio', discovery='beacon'}",),  # one knows the other, who does not know it
         ("channel.forced_loss.rate=0.9",),  # 100 attempts: 3e-5 of the packets
         ("channel.forced_loss.rate=0.5", "transport.max_attempts=19"),
         ("channel.fading=rayleigh", "phy.rate=fixed", "phy.fixed_efficiency_bps_hz=1"),
@@ -454,6 +455,7 @@ def test_waiting_for_ever_is_refused_without_a_deadline(overrides: tuple[str, ..
         ("channel.forced_loss.rate=0.1",),  # unicast: repeated
         ("channel.forced_loss.rate=0.5", "transport.max_attempts=20"),  # one packet in a million
         BROADCAST,  # nothing to lose
+        ("topology.kind=radio",),
         (*BROADCAST, "mac.kind=shared"),  # half duplex is ordered, without loss
         (*BROADCAST, "channel.forced_loss.rate=0.1", "transport.reliability=arq"),
         (*BROADCAST, "channel.fading={kind='rayleigh', correlation='ergodic'}"),  # rates are means: no fade

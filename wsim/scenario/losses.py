@@ -15,7 +15,7 @@ def loses_for_good(scenario: Scenario, *, broadcast: bool) -> str | None:
     broadcast: whether the learner sends to several receivers at once.
 
     Always lossy: messages that expire, whole messages that are lost by force, neighbors that move out of range (topology
-    "radio" with moving devices), and a rate that is not adapted to its receiver (a broadcast's, or a fixed one) where it may
+    "radio" with moving devices), neighbors that are found by beacons, one of two perhaps before the other, and a rate that is not adapted to its receiver (a broadcast's, or a fixed one) where it may
     exceed what the link carries: under fading, movement or interference, or by design (a given rate, or a reach below 1).
     Repeating does not help there: attempts follow each other at once, and a fade, or a bad place, may outlast all of them. What repeating (arq, fountain) makes up for are losses that are drawn anew in every
     attempt: forced losses of packets, where all of max_attempts are lost with a probability of at most `NEVER`, and hand-overs that
@@ -32,6 +32,8 @@ def loses_for_good(scenario: Scenario, *, broadcast: bool) -> str | None:
         return f"channel.forced_loss.rate = {shown(channel.forced_loss.rate)} loses whole messages"
     if scenario.topology.kind == "radio" and moving:
         return "neighbors move out of range"
+    if scenario.topology.kind == "radio" and scenario.topology.discovery == "beacon":
+        return 'topology.discovery = "beacon" lets one device know another that does not know it, and sends it nothing'
     exceeds = _exceeds_the_link(scenario, broadcast, moving)
     if exceeds is not None:
         return exceeds
