@@ -153,7 +153,11 @@ def test_shipped_scenarios_load_and_open_with_a_comment(name: str) -> None:
 
 def test_overrides_reach_tables_groups_and_missing_tables() -> None:
     scenario = loaded(
-        "devices.0.count=5", "devices.second.radio.rx_antennas=2", "phy.rate=fixed", "phy.fixed_efficiency_bps_hz=1"
+        "devices.0.count=5",
+        "devices.second.radio.rx_antennas=2",
+        "phy.rate=fixed",
+        "phy.fixed_efficiency_bps_hz=1",
+        "algorithm.deadline_s=1",
     ).scenario
     assert [group.count for group in scenario.devices] == [5, 2]
     assert scenario.devices[1].radio.rx_antennas == 2
@@ -438,7 +442,11 @@ BROADCAST = ("algorithm.exchange=broadcast", "mac.broadcast_reach=1.0")
         ("algorithm.exchange=broadcast", "transport.reliability=arq"),  # a tenth does not decode it, ever
         ("algorithm.exchange=broadcast", "mac.broadcast_rate_bps=1e6", "transport.reliability=arq"),
         (*BROADCAST, "channel.fading=rayleigh", "transport.reliability=arq"),  # a fade may outlast all attempts
-        (*BROADCAST, "devices.0.mobility={kind='random_waypoint', speed_mps=[1.0, 1.0]}", "transport.reliability=fountain"),
+        (
+            *BROADCAST,
+            "devices.0.mobility={kind='random_waypoint', speed_mps=[1.0, 1.0]}",
+            "transport.reliability=fountain",
+        ),
     ],
 )
 def test_waiting_for_ever_is_refused_without_a_deadline(overrides: tuple[str, ...]) -> None:

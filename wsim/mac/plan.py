@@ -113,7 +113,9 @@ class Planner:
     def _rates_of(self, ahead: np.ndarray, active: list[Transfer], allotment: Allotment) -> np.ndarray:
         """[..., num_active] bit/ns of all active transfers from their channel ahead."""
         if self._power_band_hz is None:
-            rx = np.array([transfer.receivers[0] for transfer in active]) if self._links.ergodic else None
+            rx = None
+            if self._links.ergodic:  # a beacon may have no receiver; its rate is its own
+                rx = np.array([(transfer.receivers or (transfer.tx,))[0] for transfer in active])
             ahead = self._links.band_efficiency(ahead / allotment.power_band, rx)
             if self.num_fixed:
                 for i, transfer in enumerate(active):

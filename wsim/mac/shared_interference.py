@@ -74,7 +74,7 @@ class SharedInterferenceAhead(ChannelAhead):
     def _fill(self, offset: int, have: int, active: list[Transfer], cell: int) -> None:
         super()._fill(offset, have, active, cell)
         n, num_cells = len(active), self.num_cells - offset
-        receivers = np.array([transfer.receivers[0] for transfer in active])
+        receivers = np.array([transfer.receivers[0] if transfer.efficiency is None else -1 for transfer in active])
         senders = np.array([transfer.tx for transfer in active])
         follows = np.array([transfer.efficiency is None for transfer in active])
         i, j = np.nonzero(follows[:, None] & (receivers[:, None] != senders) & ~np.eye(n, dtype=bool))

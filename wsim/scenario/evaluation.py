@@ -60,9 +60,9 @@ class Evaluation(Table):
     subjects: tuple[Subject, ...] | None = None
     data: tuple[TestData, ...] = ("global_test",)
     over_devices: tuple[OverDevices, ...] = ("mean", "worst", "p10", "std")
-    counted_devices: Annotated[
-        Literal["alive", "present", "all"], Field(exclude_if=lambda value: value == "alive")
-    ] = "alive"
+    counted_devices: Annotated[Literal["alive", "present", "all"], Field(exclude_if=lambda value: value == "alive")] = (
+        "alive"
+    )
     by_group: bool = False
     model_time: str = METHOD_DEFAULT
     inference: str = METHOD_DEFAULT

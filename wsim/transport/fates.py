@@ -63,7 +63,7 @@ class Fates:
         if flight.arrived is None:
             flight.arrived = np.zeros((len(flight.receivers), total), dtype=bool)
         packets = flight.packets[:num_sent]
-        if not len(packets):
+        if not len(packets) or not flight.receivers:  # a beacon may find nobody
             return
         radio = self._on_the_radio(transfer, end_ns, packets)
         for i, receiver in enumerate(flight.receivers):
