@@ -48,6 +48,11 @@ class Ledger:
         self.resource_hz_ns += airtime_ns * bandwidth_hz
         self.sent_bits_by_node[sender] += bits
 
+    def superposed(self, airtime_ns: int, bandwidth_hz: float) -> None:
+        """Any number of analog sends were on the air together for `airtime_ns`, without bits."""
+        self.airtime_ns += airtime_ns
+        self.resource_hz_ns += airtime_ns * bandwidth_hz
+
     def trace(self, *event: object) -> None:
         """Add an event to the run's trace; only its digest is kept."""
         self._events.append(event)

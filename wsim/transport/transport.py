@@ -164,3 +164,4 @@ class Transport:
         for flight in self.live.values():
             if flight.transfer is not None:
                 self.attempts.cut(flight)
+        self._analog.close_books()
