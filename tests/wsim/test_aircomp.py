@@ -16,7 +16,7 @@ from tests.contract.worlds import calm, harsh
 from tests.learners.test_fedavg_differences import run as by_hand
 from tests.wsim.builders import AMPLIFIER, BANDWIDTH_HZ, CIRCUIT_W, cell, play, power_dbm
 from wsim.engine import simulate
-from wsim.errors import ScenarioError
+from wsim.errors import ScenarioError, SimulationError
 
 SNRS_DB = (16.0, 13.0, 9.0, 30.0)
 NUM_VALUES = 20_000
@@ -160,6 +160,12 @@ def test_what_is_superposed_is_on_the_air_once_and_paid_for_by_each(num_devices:
     assert record.radio_s[:num_devices, 0] == pytest.approx([seconds] * num_devices, abs=1e-9)
     assert record.radio_s[num_devices, 1] == pytest.approx(seconds, abs=1e-9)  # the server receives once
     assert record.messages_sent == record.messages_delivered_used + record.messages_delivered_unused == num_devices
+
+
+def test_without_a_gain_of_the_moment_there_is_nothing_to_invert() -> None:
+    ergodic = "channel.fading={kind='rayleigh', correlation='ergodic'}"
+    with pytest.raises(SimulationError, match='analog sends need the gain of the moment.*"ergodic"'):
+        superposed(2, [0.0, 0.0], ergodic)
 
 
 def test_sends_that_overlap_take_the_time_of_their_union() -> None:

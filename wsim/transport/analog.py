@@ -43,7 +43,9 @@ class Analog:
         self._bandwidth_hz = bandwidth_hz
         self._delivery = delivery
         self._scaled_tx_w = scaled_tx_w
-        self._on_air: dict[tuple[int, ...], tuple[int, int]] = {}  # receivers -> how many send to them, since when any does
+        self._on_air: dict[
+            tuple[int, ...], tuple[int, int]
+        ] = {}  # receivers -> how many send to them, since when any does
 
     def send(self, flight: Flight, snr_db: float | None) -> None:
         """snr_db: at which every receiver is to get it; None: at full power."""
@@ -52,6 +54,10 @@ class Analog:
             raise SimulationError('analog sends need mac = "ideal" or a cell with duplex = "fdd"')
         if links.blocks is not None:
             raise SimulationError("analog sends need a flat band; this one has a channel.fading.delay_profile")
+        if links.ergodic:
+            raise SimulationError(
+                'analog sends need the gain of the moment; this channel.fading has correlation = "ergodic"'
+            )
         cn0 = links.cn0(np.full(len(receivers), sender), receivers, links.cell_at(self._clock.now_ns), 1)[:, 0]
         snr = cn0 / self._bandwidth_hz
         power = 1.0
