@@ -127,7 +127,7 @@ class OneTap:
 
 
 def busy(*changes: str, mac: str, monkeypatch: pytest.MonkeyPatch | None = None) -> list[tuple[float, int, int]]:
-    """Three devices that send to the server, of which the second adapts to nothing and the server broadcasts: all arrivals."""
+    """Three devices send to the server while it broadcasts to them: what arrives at the server, and when."""
     log: list[tuple[float, int, int]] = []
 
     def server(node: Any) -> Any:
