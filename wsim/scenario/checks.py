@@ -8,7 +8,7 @@ from typing import Any, Literal
 from channels.mobility import TraceFile
 from channels.path_loss.model import optional
 from wsim.catalog import find, importable
-from wsim.scenario import churn_checks, compute, evaluation, files, selectivity
+from wsim.scenario import churn_checks, compute, evaluation, files, geometry_checks, selectivity
 from wsim.scenario.items import made, named, path_loss_of
 from wsim.scenario.losses import broadcasts, loses_for_good
 from wsim.scenario.messages import problem, shown
@@ -79,16 +79,8 @@ def _devices(scenario: Scenario, source: str, texts: Mapping[str, str]) -> None:
             if len(group.positions_m) != group.count:
                 says = f"positions_m holds {len(group.positions_m)} places; count has to be equal, or left out"
                 raise problem(source, (*path, "count"), says, value=group.count)
-            for number, point in enumerate(group.positions_m if area.shape != "cells" else ()):
-                distance = (point[0] ** 2 + point[1] ** 2) ** 0.5
-                outside = (
-                    distance > reach_m
-                    if area.shape == "disc"
-                    else max(abs(point[0]), abs(point[1])) > (area.side_m or 0) / 2
-                )
-                if outside:
-                    says = f"lies outside the area, which reaches {shown(reach_m)} m from the origin"
-                    raise problem(source, (*path, "positions_m", number), says, value=point)
+            within = None if area.shape == "cells" else area
+            geometry_checks.check_places(group.positions_m, within, (*path, "positions_m"), source)
         ring = group.position.ring_m if area.shape != "cells" else None
         if ring is not None and ring[1] > reach_m:
             says = f"ends outside the area, which reaches {shown(reach_m)} m from the origin"
@@ -121,7 +113,8 @@ def _mobility(scenario: Scenario, index: int, source: str, texts: Mapping[str, s
     item = named("mobility", "kind", mobility.kind, path, source)
     model = made(item, path, source, mobility, mobility_arguments(scenario, group))
     if isinstance(model, TraceFile):
-        read_traces(model, texts, group)
+        traces = read_traces(model, texts, group)
+        geometry_checks.check_traces(traces, model.file, scenario.area, (*path, "file"), source)
     elif model.chooses_start:
         for key in ("position", "positions_m"):
             placed = group.positions_m is not None if key == "positions_m" else group.position.ring_m is not None
@@ -237,6 +230,7 @@ def _cells(scenario: Scenario, source: str) -> None:
     if scenario.server is None:
         says = "stand in front of a [server], which is missing; or leave [cells] out"
         raise problem(source, ("cells",), says, table=True)
+    geometry_checks.check_stations(scenario.cells, source)
     if not find("mac", scenario.mac.kind).needs_server:
         kinds = ", ".join(name for name, kind in importable("mac").items() if kind.needs_server)
         says = f"has no cells, this scenario has [cells]; with them: {kinds}"
