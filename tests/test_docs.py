@@ -31,5 +31,5 @@ def test_reference_holds_the_keys_of_every_table(site: Path) -> None:
 
 
 def test_page_for_every_name_in_the_navigation(site: Path) -> None:
-    for name in ("index", "concepts", "study", "reference", "results", "extending"):
+    for name in ("index", "concepts", "study", "reference", "results", "validation", "extending"):
         assert (site / f"{name}.html").stat().st_size > 5_000

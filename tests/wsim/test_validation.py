@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from channels import delay_profile, local_mean, manhattan
 from channels import gauss_markov as math_of_gauss_markov
-from channels import local_mean, manhattan
 from channels.delay_profile import ExponentialProfile
 from channels.doppler_fading import DopplerFading
 from channels.gauss_markov import GaussMarkov
@@ -222,6 +223,18 @@ def test_a_gap_to_capacity_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfers, "_SCENARIO", transfers._SCENARIO.replace("snr_gap_db = 0.0", "snr_gap_db = 0.2"))
     found = failed("transfers")
     assert {"one device: seconds", "4 devices: seconds"} <= found
+
+
+def test_the_page_names_every_subject() -> None:
+    page = (Path(__file__).parents[2] / "docs/pages/validation.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(registry.SUBJECTS)
+
+
+def test_a_tap_of_a_table_that_is_wrong_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last tap of TDL-B, which has 7 % of the power, half as late."""
+    delays, powers = delay_profile._TABLES["tdl_b"]
+    monkeypatch.setitem(delay_profile._TABLES, "tdl_b", ((*delays[:-1], delays[-1] / 2), powers))
+    assert failed("selectivity") == {"r.m.s. delay spread of the table"}
 
 
 def test_verdicts() -> None:
