@@ -61,5 +61,5 @@ def _of_powers(
         expected = (abs(r) ** 2 + 2 * k * r.real) / (1 + k) ** 2
         product = 2 * np.pi * step * BLOCK_HZ * SPREAD_S
         quantity = f"power covariance, 2 pi df s = {product:.2f}"
-        tolerance = 0.05 if k_db is None else 0.006  # of a variance of 1; of one of 0.2 with the direct paths of the tables
+        tolerance = 0.05 if k_db is None else 0.006  # of a variance of 1, and of 0.2
         yield of_samples(f"{name}, {law.name} blocks", quantity, products.mean(axis=1), float(expected), tolerance)
