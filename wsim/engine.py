@@ -339,13 +339,13 @@ class Run:
 
     def _topology_tick(self, call: Call) -> None:
         now_s = self.clock.now_s
+        self.limits.check_stuck()  # before a change of topology asks for new plans, which look like progress
         changed = isinstance(self.topology, RadioTopology) and self.topology.update(now_s)
         if self.hearing is not None:
             self.hearing.update(now_s)
             changed = True
         if changed:
             self.media.topology_changed()
-        self.limits.check_stuck()
         self.clock.after(to_ns(self.scenario.topology.update_every_s), self._topology_tick, None, 0)
 
     def _association_tick(self, call: Call) -> None:
