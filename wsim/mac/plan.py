@@ -98,17 +98,17 @@ class Planner:
     ) -> None:
         """Nobody finishes in the present cell: add up the bits over all the cells that are known."""
         ahead = self._ahead
-        numbers = ahead.first_cell + np.arange(offset + 1, ahead.num_cells + 1)
+        numbers = np.arange(ahead.first_cell + offset + 1, ahead.first_cell + ahead.num_cells + 1)
         ends_ns = (numbers * self._links.cell_ns - plan.begin_ns).astype(np.float64)
         cells = plan.cells = CellsAhead(self._rates_of(ahead.since(offset), active, allotment), ends_ns)
         plan.finish_ns, last = cells.finish_ns(left)
         if last is None:
-            plan.first_ns = float(ends_ns[-1])
+            plan.first_ns = ends_ns.item(-1)
             ahead.look_further()
         else:
-            plan.first_ns = float(plan.finish_ns.min())
+            plan.first_ns = plan.finish_ns.item(plan.finish_ns.argmin())
             ahead.look_so_far(2 * last + 2)
-        plan.stalls = bool(cells.rates.min() <= 0.0)
+        plan.stalls = cells.rates.item(cells.rates.argmin()) <= 0.0
 
     def _rates_of(self, ahead: np.ndarray, active: list[Transfer], allotment: Allotment) -> np.ndarray:
         """[..., num_active] bit/ns of all active transfers from their channel ahead."""
@@ -130,30 +130,32 @@ class CellsAhead:
 
     def __init__(self, rates: np.ndarray, ends_ns: np.ndarray) -> None:
         self.rates = rates
-        self._ends_ns = ends_ns
-        self._filled = np.cumsum(rates * np.diff(ends_ns, prepend=0.0)[:, None], axis=0)  # bits by the end of each cell
+        self._edges_ns = np.zeros(len(ends_ns) + 1)
+        self._edges_ns[1:] = ends_ns
+        self._filled = np.zeros((len(ends_ns) + 1, rates.shape[1]))  # bits by each edge
+        bits = rates * (self._edges_ns[1:] - self._edges_ns[:-1])[:, None]
+        np.add.accumulate(bits, axis=0, out=self._filled[1:])
 
     def finish_ns(self, left: np.ndarray) -> tuple[np.ndarray, int | None]:
         """[num_active] when so many bits are through, infinity beyond the last cell; and the cell of the first finish."""
         finish = np.full(len(left), np.inf)
-        through = np.flatnonzero(self._filled[-1] >= left)
+        through = (self._filled[-1] >= left).nonzero()[0]
         if not len(through):
             return finish, None
         filled, bits = self._filled[:, through], left[through]
-        j = (filled < bits).sum(axis=0)
-        before = np.where(j > 0, filled[j - 1, np.arange(len(through))], 0.0)
-        begin = np.where(j > 0, self._ends_ns[j - 1], 0.0)
-        finish[through] = begin + np.maximum(bits - before, 0.0) / self.rates[j, through]
-        return finish, int(j.min())
+        j = np.add.reduce(filled[1:] < bits, axis=0, dtype=np.intp)
+        missing = bits - filled[j, np.arange(len(through))]
+        finish[through] = self._edges_ns[j] + np.maximum(missing, 0.0) / self.rates[j, through]
+        return finish, j.item(j.argmin())
 
     def filled_by(self, elapsed_ns: int) -> np.ndarray:
         """[num_active] bits, later than the first cell."""
-        j = int(np.searchsorted(self._ends_ns, elapsed_ns))
-        filled: np.ndarray = self._filled[j - 1] + self.rates[j] * (elapsed_ns - self._ends_ns[j - 1])
+        j = int(self._edges_ns[1:].searchsorted(elapsed_ns))
+        filled: np.ndarray = self._filled[j] + self.rates[j] * (elapsed_ns - self._edges_ns[j])
         return filled
 
     def stalled_ns(self, since_ns: float, until_ns: float) -> np.ndarray:
         """[num_active] time with rate zero."""
-        lengths = np.diff(np.clip(self._ends_ns, since_ns, until_ns), prepend=since_ns)
+        lengths = np.diff(np.clip(self._edges_ns[1:], since_ns, until_ns), prepend=since_ns)
         stalled: np.ndarray = ((self.rates <= 0.0) * lengths[:, None]).sum(axis=0)
         return stalled
