@@ -32,9 +32,7 @@ class Ledger:
         self._digest = hashlib.blake2b(digest_size=16)
         self._events: list[tuple[object, ...]] = []
 
-    def transmission(
-        self, sender: int, payload_bits: int, coded_bits: int, num_receivers: int, num_packets: int
-    ) -> None:
+    def transmission(self, payload_bits: int, coded_bits: int, num_receivers: int, num_packets: int) -> None:
         """A message was handed to the transport."""
         self.sent += num_receivers
         self.payload_bits += payload_bits

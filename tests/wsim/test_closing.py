@@ -124,13 +124,13 @@ class Watch:
         fastest_bps = (1 - phy.overhead) * phy.max_efficiency_bps_hz * band
         latency_ns = scenario.mac.latency_s * 1e9
 
-        def watched_send(*args: Any, **kwargs: Any) -> Any:
-            number = transport._number + 1
-            self.sent_ns[number] = run.clock.now_ns
-            for i in range(len(args[1])):
-                self.open.add((number, i))
-                self.pairs += 1
-            return send(*args, **kwargs)
+        def watched_send(sender: int, audiences: Any, *others: Any) -> Any:
+            for number, receivers in enumerate(audiences, start=transport._number + 1):
+                self.sent_ns[number] = run.clock.now_ns
+                for i in range(len(receivers)):
+                    self.open.add((number, i))
+                    self.pairs += 1
+            return send(sender, audiences, *others)
 
         def watched_hand_over(flight: Any, i: int, part: Any) -> None:
             self.open.remove((flight.number, i))  # a KeyError: handed over twice, or lost and handed over

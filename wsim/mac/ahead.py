@@ -133,11 +133,12 @@ class ChannelAhead:
             self._table = np.empty((num_cells, len(self._seen)))
             if column_of:
                 self._table[:, : len(column_of)] = self._look_up(self._seen[: len(column_of)], first_cell, num_cells)
-        new = [pair for pair in pairs if pair not in column_of]
-        if new:
-            self._add(new)
         begin = first_cell - self._table_first
-        columns = [column_of[pair] for pair in pairs]
+        try:
+            columns = [column_of[pair] for pair in pairs]
+        except KeyError:
+            self._add([pair for pair in pairs if pair not in column_of])
+            columns = [column_of[pair] for pair in pairs]
         if len(columns) == 1:
             return self._table[begin : begin + num_cells, columns[0] : columns[0] + 1]
         return self._table[begin : begin + num_cells, columns]

@@ -86,10 +86,12 @@ class Carrier:
             drained = transfer.bits - max(float(self._left[i]), 0.0)
             self._drop(i)
             self._next(key)
+            self._request_replan()
             return drained
         if transfer in self._arrivals:
             self._arrivals.remove(transfer)
             self._next(key)
+            self._request_replan()
         else:
             self._queues.leave(key, transfer)
             self._radios.wait(transfer, self._clock.now_ns, -1)
@@ -120,7 +122,8 @@ class Carrier:
             self._request_replan()
 
     def before_power_change(self, node: int) -> None:
-        self._advance(self._clock.now_ns)
+        if self._advance(self._clock.now_ns):
+            self._request_replan()
 
     def power_changed(self, node: int) -> None:
         if any(transfer.tx == node for transfer in self._active):
@@ -169,7 +172,6 @@ class Carrier:
         if transfer is not None:
             self._arrivals.append(transfer)
             self._radios.wait(transfer, self._clock.now_ns, -1)  # counted again when admitted, at this same instant
-        self._request_replan()
 
     def _admit(self, now_ns: int) -> None:
         n = len(self._active)
@@ -204,25 +206,24 @@ class Carrier:
 
     # -- planning ------------------------------------------------------------------------------------------------------
 
-    def _advance(self, now_ns: int) -> None:
-        """Book what has been drained since the plan was made. The plan is used up: a replanning must follow."""
+    def _advance(self, now_ns: int) -> bool:
+        """Book what has been drained since the plan was made. Whether anything was: then the plan is used up and a replanning
+        must follow."""
         plan = self._plan
         if plan is None or now_ns <= plan.begin_ns:
-            return
+            return False
         left = self._left[: len(self._active)]
         left -= plan.progress(now_ns)
         self._air_time.elapse(now_ns - plan.begin_ns, len(left), self._allotment)
         if plan.stalls:
             self.book_stalls()
         self._plan = None
-        self._request_replan()
+        return True
 
     def _replan(self, call: Call) -> None:
         """The set changed, or the cells ahead are used up: divide the carrier anew and find who finishes first."""
         now_ns = self._clock.now_ns
-        self._replans_itself = True
         self._advance(now_ns)
-        self._replans_itself = False
         self._replan_call = None
         if self._arrivals:
             self._admit(now_ns)

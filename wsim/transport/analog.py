@@ -66,7 +66,7 @@ class Analog:
             power = target / float(snr.min())
             power = power if power <= 1.0 + 1e-12 else 0.0
         flight.coefficients = np.sqrt(snr * power)
-        self._ledger.transmission(sender, 0, 0, len(receivers), 0)
+        self._ledger.transmission(0, 0, len(receivers), 0)
         self._ledger.trace(self._clock.now_ns, "analog", sender, *flight.receivers, flight.kind, flight.round)
         self._delivery.live[flight.number] = flight
         symbols = -(-flight.payload.num_values // 2)
