@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from channels.path_loss.ranges import OutsideModelError
-from channels.units import w_to_dbm
+from channels.units import db_to_linear, w_to_dbm
 from learners.protocol import SERVER
 from wsim.accounts import Processors, Radios
 from wsim.battery import Batteries
@@ -29,7 +29,9 @@ from wsim.evaluation import Evaluator
 from wsim.learning import Learning
 from wsim.ledger import Ledger
 from wsim.limits import STOP, Limits
+from wsim.mac.air_watch import AirWatch
 from wsim.mac.medium_access import Air, medium_access
+from wsim.mac.sinr_series import SinrSeries
 from wsim.node import SimNode
 from wsim.packets import ForcedLoss, room_bits
 from wsim.presence import Presence
@@ -152,6 +154,8 @@ class Run:
             bandwidth_hz, scenario.phy, world, self.clock, self.radios, done, heard_by, self.channel_of, scenario.cells
         )
         self.media = self.mac.media(air)
+        self.sinr = SinrSeries() if scenario.output.sinr else None
+        self._watch_the_air()
         reports = getattr(self.learning.learner, "reports", ())
         self.evaluator = Evaluator(
             plan(scenario, reports),
@@ -260,6 +264,15 @@ class Run:
             to_ns(config.backhaul_latency_s),
         )
 
+    def _watch_the_air(self) -> None:
+        """Where somebody asks for the SINRs of what is on the air."""
+        preamble_snr_db = self.scenario.phy.preamble_snr_db
+        if self.sinr is None and preamble_snr_db is None:
+            return
+        preamble_snr = None if preamble_snr_db is None else float(db_to_linear(preamble_snr_db))
+        with self._blaming_the_scenario():
+            self.media.watch(AirWatch(self.world.links, preamble_snr, self.sinr))
+
     # -- running -------------------------------------------------------------------------------------------------------
 
     def go(self) -> None:
@@ -353,6 +366,8 @@ class Run:
         changes = self.cells.update(self.clock.now_s)
         if changes:
             self.transport.change_stations(dict(changes))
+            if self.sinr is not None:
+                self.sinr.handovers += [(self.clock.now_ns, device, station) for device, station in changes]
         self.limits.check_stuck()
         self.clock.after(to_ns(self.cells.update_every_s), self._association_tick, None, 0)
 

@@ -178,8 +178,13 @@ class Recorder:
                 "run_number": self._run.loaded.run_number,
             },
             versions=dict(_versions()),
-            notes=_not_heard(plan, heard) + self._run.media.notes() + self._cell_notes() + self._run.learning.notes,
+            notes=_not_heard(plan, heard)
+            + self._run.media.notes()
+            + self._cell_notes()
+            + (self._run.sinr.notes() if self._run.sinr is not None else [])
+            + self._run.learning.notes,
             event_digest=ledger.event_digest,
+            **(self._run.sinr.columns() if self._run.sinr is not None else {}),
         )
 
     def _station_names(self) -> list[str]:

@@ -13,6 +13,7 @@ _AMOUNTS = (  # finite, never negative
     *("eval_devices_present", "eval_devices_failed"),
     *("messages_sent", "messages_delivered_used", "messages_delivered_unused", "messages_in_flight"),
     *("payload_bits", "coded_bits", "on_air_bits", "packets_sent", "packets_lost", "sustained_evaluations"),
+    *("sinr_time_s", "sinr_duration_s", "sinr_transfer", "handover_time_s"),
 )
 _ACCURACIES = (  # finite, or NaN where there is none
     *("accuracy", "accuracy_worst", "accuracy_p10", "accuracy_std", "accuracy_by_device"),
@@ -37,7 +38,7 @@ def check_values(record: RunRecord) -> None:
     for name in _ACCURACIES:
         if np.isinf(getattr(record, name)).any():
             raise ValueError(f"{name} is infinite")
-    for name in ("positions_m", "targets"):
+    for name in ("positions_m", "targets", "sinr_db"):
         if not np.isfinite(getattr(record, name)).all():
             raise ValueError(f"{name} is not finite")
     num_nodes = len(record.node_names)
@@ -46,6 +47,10 @@ def check_values(record: RunRecord) -> None:
         ("edges", num_nodes),
         ("program_node", num_nodes),
         ("edge_snapshot", len(record.snapshot_time_s)),
+        ("sinr_tx", num_nodes),
+        ("sinr_rx", num_nodes),
+        ("handover_device", record.num_devices),
+        ("handover_station", num_nodes),
     ):
         index = getattr(record, name)
         if np.min(index, initial=0) < 0 or np.max(index, initial=-1) >= size:

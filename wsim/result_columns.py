@@ -63,7 +63,12 @@ DIMENSIONS = {
     "radio_property": Dimension("/radio/radio_property", "index of the property"),
     "package": Dimension("/versions/package", "index of the package"),
     "item": Dimension("/provenance/item", "index of the item"),
+    "sinr_step": Dimension("/sinr/sinr_step", "index of the step, sorted by transfer, receiver and time"),
+    "handover": Dimension("/handovers/handover", "index of the hand-over"),
 }
+
+ON_REQUEST = ("sinr_step", "handover")
+"""Dimensions that are left out, with their columns, where they are empty."""
 
 _EVALUATION = ("evaluation",)
 _SERIES = ("series", "evaluation")
@@ -203,6 +208,21 @@ COLUMNS = (
     Column("target_time_s", "/targets/time_s", _TARGET, "s", "simulated time to the target, NaN if not reached"),
     Column("target_on_air_bits", "/targets/on_air_bits", _TARGET, "bit", "bits on the air to the target"),
     Column("target_energy_j", "/targets/energy_j", _TARGET, "J", "energy of all devices to the target"),
+    Column("sinr_time_s", "/sinr/time_s", ("sinr_step",), "s", "simulated time at which the step begins"),
+    Column("sinr_duration_s", "/sinr/duration_s", ("sinr_step",), "s", "how long the step lasts"),
+    Column("sinr_transfer", "/sinr/transfer", ("sinr_step",), "1", "index of the transfer"),
+    Column("sinr_tx", "/sinr/tx", ("sinr_step",), "1", "node that sends"),
+    Column("sinr_rx", "/sinr/rx", ("sinr_step",), "1", "node that receives"),
+    Column("sinr_db", "/sinr/sinr_db", ("sinr_step",), "dB", "signal to interference and noise at the receiver"),
+    Column("handover_time_s", "/handovers/time_s", ("handover",), "s", "simulated time of the hand-over"),
+    Column("handover_device", "/handovers/device_index", ("handover",), "1", "device that was handed over"),
+    Column(
+        "handover_station",
+        "/handovers/station_index",
+        ("handover",),
+        "1",
+        "node of the station that serves it from then on",
+    ),
     Column("scenario_text", "/scenario/text", (), None, "the scenario file as it was read"),
     Column("overrides", "/scenario/override_text", ("override",), None, "override from the command line"),
     Column("resolved", "/scenario/resolved", (), None, "the resolved scenario, JSON"),

@@ -333,7 +333,10 @@ def _refuse_unreachable(scenario: Scenario, mac: MediumAccess, world: World, edg
     ergodic rate of that fraction."""
     if world.positions.max_speed_mps > 0.0 or not len(edges):
         return
-    least_db = scenario.phy.min_snr_db - (0.0 if world.links.static and not world.links.ergodic else 10.0)
+    phy = scenario.phy
+    key = "min_snr_db" if phy.preamble_snr_db is None or phy.preamble_snr_db < phy.min_snr_db else "preamble_snr_db"
+    level_db: float = getattr(phy, key)
+    least_db = level_db - (0.0 if world.links.static and not world.links.ergodic else 10.0)
     for tx, rx in ((edges[:, 0], edges[:, 1]), (edges[:, 1], edges[:, 0])):
         band_hz = np.full(len(tx), scenario.channel.bandwidth_hz)
         if mac.divides_band:  # a power-limited uplink may narrow its band down to its share
@@ -344,8 +347,8 @@ def _refuse_unreachable(scenario: Scenario, mac: MediumAccess, world: World, edg
             ends = [_name(world, int(end)) for end in (tx[i], rx[i])]
             raise ValueError(
                 f"[topology] kind = {scenario.topology.kind!r}: the link from {ends[0]} to {ends[1]} has a mean SNR of "
-                f"{snr_db[i]:.1f} dB, [phy] min_snr_db is {scenario.phy.min_snr_db}, and nobody moves: place the devices "
-                "closer, raise tx_power_dbm or lower min_snr_db"
+                f"{snr_db[i]:.1f} dB, [phy] {key} is {level_db}, and nobody moves: place the devices "
+                f"closer, raise tx_power_dbm or lower {key}"
             )
 
 

@@ -140,8 +140,27 @@ def make_record(
         notes=["device walkers-3 lies closer than 10 m to the server: UMi loss taken at 10 m"],
         provenance={"wall_s": 2.7, "date": "2026-01-01", "executor": "batched", "window": 4096},
         event_digest="a3" * 32,
+        **_sinrs(rng, num_devices, num_nodes),
     )
     return RunRecord(**(fields | changes))
+
+
+def _sinrs(rng: np.random.Generator, num_devices: int, num_nodes: int) -> dict[str, np.ndarray]:
+    """60 transfers of five steps each, of all devices in turn to the last node (the first, from the last), and four hand-overs."""
+    transfer = np.repeat(np.arange(60), 5)
+    tx = transfer % num_devices
+    rx = np.where(tx == num_nodes - 1, 0, num_nodes - 1)
+    return dict(
+        sinr_time_s=transfer * 1.5 + np.tile(np.arange(5) * 0.2, 60),
+        sinr_duration_s=np.full(300, 0.2),
+        sinr_transfer=transfer,
+        sinr_tx=tx,
+        sinr_rx=rx,
+        sinr_db=rng.normal(12.0, 6.0, 300),
+        handover_time_s=np.array([3.0, 17.0, 40.0, 41.5]),
+        handover_device=np.arange(4) % num_devices,
+        handover_station=np.full(4, num_nodes - 1),
+    )
 
 
 LEVELS = ("mean", "worst", "p10", "best")

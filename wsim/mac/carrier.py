@@ -20,6 +20,7 @@ from wsim.clock import Call, Clock
 from wsim.links import Links
 from wsim.mac.ahead import ChannelAhead
 from wsim.mac.air_time import AirTime, grown
+from wsim.mac.air_watch import AirWatch
 from wsim.mac.allotment import Allotment, Sharing
 from wsim.mac.carrier_radios import CarrierRadios
 from wsim.mac.plan import Plan, Planner
@@ -32,6 +33,7 @@ class Carrier:
     who was on the air."""
 
     interference: Interference | None = None
+    watch: AirWatch | None = None
 
     def __init__(
         self,
@@ -212,6 +214,9 @@ class Carrier:
         plan = self._plan
         if plan is None or now_ns <= plan.begin_ns:
             return False
+        if self.watch is not None:
+            band_hz, interference = self._allotment.power_band_hz, self.interference
+            self.watch.passed(plan.begin_ns, now_ns, self._active, band_hz, plan.followed, interference)
         left = self._left[: len(self._active)]
         left -= plan.progress(now_ns)
         self._air_time.elapse(now_ns - plan.begin_ns, len(left), self._allotment)

@@ -139,12 +139,15 @@ class Shared(MediumAccess):
     orthogonal_links: every link on a band of its own, silently more spectrum
     channels: carriers to choose from
     interference: sinr: transmissions that do not exclude each other hear each other; none: they do not
+    capture: true: only senders that sense each other keep apart, and what overlaps at a receiver, also when several send to
+        it, is received as its SINR allows; false: nothing that a receiver senses overlaps with what is meant for it
     """
 
     sensing_snr_db: q.SnrDb = 0.0
     orthogonal_links: bool = False
     channels: Channels = 1
     interference: Literal["none", "sinr"] = "none"
+    capture: bool = False
 
     needs_server: ClassVar[bool | None] = False
     listens: ClassVar[bool] = True
@@ -160,12 +163,14 @@ class Shared(MediumAccess):
     def __post_init__(self) -> None:
         if self.interference == "sinr" and self.orthogonal_links:
             raise ValueError('interference = sinr: with orthogonal_links every link has a band of its own; "none"')
+        if self.capture and self.interference != "sinr":
+            raise ValueError('capture = true: what overlaps is received as its SINR allows; interference = "sinr" too')
 
     def media(self, air: Air) -> Media:
         world, band_hz = air.world, air.bandwidth_hz
         interferes = self.interference == "sinr"
         sharing = SharedCarrier(
-            band_hz, world.num_nodes, air.heard_by, air.channel_of, self.orthogonal_links, interferes
+            band_hz, world.num_nodes, air.heard_by, air.channel_of, self.orthogonal_links, interferes, self.capture
         )
         hears = None
         if interferes:

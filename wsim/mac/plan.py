@@ -23,15 +23,18 @@ class Plan:
     finish_ns: [num_active] until each is through (infinity beyond what is known)
     first_ns: until the first is through or more cells have to be looked up; None if nothing moves, ever
     stalls: somebody's rate is zero at some time
+    followed: [..., cells, num_active] the C / (N0 + I0) that the rates follow from, as far as it goes; None where the channel ahead
+        is efficiencies
     """
 
-    __slots__ = ("begin_ns", "cells", "end_ns", "finish_ns", "first_ns", "rate", "stalls")
+    __slots__ = ("begin_ns", "cells", "end_ns", "finish_ns", "first_ns", "followed", "rate", "stalls")
 
     def __init__(self, begin_ns: int, rate: np.ndarray, end_ns: float) -> None:
         self.begin_ns = begin_ns
         self.rate = rate
         self.end_ns = end_ns
         self.cells: CellsAhead | None = None
+        self.followed: np.ndarray | None = None
         self.finish_ns: np.ndarray = rate
         self.first_ns: float | None = None
         self.stalls = rate.item(rate.argmin()) <= 0.0  # argmin: a reduction costs numpy five times as much
@@ -73,7 +76,10 @@ class Planner:
         end_ns = _STATIC_SPAN_NS
         if not links.static:
             end_ns = float((ahead.first_cell + offset + 1) * links.cell_ns - now_ns)
-        plan = Plan(now_ns, self._rates_of(ahead.at(offset), active, allotment), end_ns)
+        present = ahead.at(offset)
+        plan = Plan(now_ns, self._rates_of(present, active, allotment), end_ns)
+        if self._power_band_hz is None:
+            plan.followed = present[..., None, :]
         if plan.stalls:
             finish = np.full(len(left), np.inf)
             moving = plan.rate > 0.0
@@ -100,7 +106,10 @@ class Planner:
         ahead = self._ahead
         numbers = np.arange(ahead.first_cell + offset + 1, ahead.first_cell + ahead.num_cells + 1)
         ends_ns = (numbers * self._links.cell_ns - plan.begin_ns).astype(np.float64)
-        cells = plan.cells = CellsAhead(self._rates_of(ahead.since(offset), active, allotment), ends_ns)
+        known = ahead.since(offset)
+        if self._power_band_hz is None:
+            plan.followed = known
+        cells = plan.cells = CellsAhead(self._rates_of(known, active, allotment), ends_ns)
         plan.finish_ns, last = cells.finish_ns(left)
         if last is None:
             plan.first_ns = ends_ns.item(-1)

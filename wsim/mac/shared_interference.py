@@ -7,7 +7,14 @@ the same channel go on at the same time and are heard. At a receiver r of transm
 
 with x_j the share of the time that j is on the air (nothing says which part of it falls together with i, so that i sees the
 mean), power gains g with path loss, shadowing and fading of that very pair, and the mean of its powers at several antennas. It
-is Gaussian noise beside N0; with a delay profile the mean over the resource blocks of g, even over the band. `[phy] min_snr_db` is the level below which a receiver does not lock on: nothing is received.
+is Gaussian noise beside N0; with a delay profile the mean over the resource blocks of g, even over the band.
+
+Capture: a receiver that hears several transmissions decodes what its SINR allows. A sender that follows the channel knows that
+SINR, and sends nothing below `[phy] min_snr_db`; of a fixed rate or a broadcast the packets are lost during which the SINR is too
+low for it, to the nanosecond at which another begins or ends. As long as transmissions exclude each other at both ends, that is
+the wanted one against hidden ones. With `[mac] capture = true` senders exclude each other by sensing alone, so that several may
+send to one receiver at once: what needs an SINR of 1 (0 dB) or more is received from the strongest at most, as with
+`[phy] preamble_snr_db = 0` (`wsim.mac.air_watch`); lower rates may be received from several at once.
 
 Limit: memory and work are (active transmissions)^2 x cells looked ahead.
 """

@@ -15,7 +15,8 @@ def loses_for_good(scenario: Scenario, *, broadcast: bool) -> str | None:
     broadcast: whether the learner sends to several receivers at once.
 
     Always lossy: messages that expire, whole messages that are lost by force, neighbors that move out of range (topology
-    "radio" with moving devices), neighbors that are found by beacons, one of two perhaps before the other, and a rate that is not adapted to its receiver (a broadcast's, or a fixed one) where it may
+    "radio" with moving devices), neighbors that are found by beacons, one of two perhaps before the other, preambles that a receiver may miss
+    again and again, and a rate that is not adapted to its receiver (a broadcast's, or a fixed one) where it may
     exceed what the link carries: under fading, movement or interference, or by design (a given rate, or a reach below 1).
     Repeating does not help there: attempts follow each other at once, and a fade, or a bad place, may outlast all of them. What repeating (arq, fountain) makes up for are losses that are drawn anew in every
     attempt: forced losses of packets, where all of max_attempts are lost with a probability of at most `NEVER`, and hand-overs that
@@ -32,6 +33,9 @@ def loses_for_good(scenario: Scenario, *, broadcast: bool) -> str | None:
         return f"channel.forced_loss.rate = {shown(channel.forced_loss.rate)} loses whole messages"
     if scenario.topology.kind == "radio" and moving:
         return "neighbors move out of range"
+    if _misses_preambles(scenario, broadcast, moving):
+        level = shown(scenario.phy.preamble_snr_db)
+        return f"phy.preamble_snr_db = {level} may be missed at the beginning of every attempt"
     if scenario.topology.kind == "radio" and scenario.topology.discovery == "beacon":
         return 'topology.discovery = "beacon" lets one device know another that does not know it, and sends it nothing'
     exceeds = _exceeds_the_link(scenario, broadcast, moving)
@@ -63,6 +67,18 @@ def _exceeds_the_link(scenario: Scenario, broadcast: bool, moving: bool) -> str 
     if broadcast and mac.broadcast_reach < 1:
         return f"mac.broadcast_reach = {shown(mac.broadcast_reach)} leaves receivers out"
     return "phy.fixed_efficiency_bps_hz may exceed what a link carries" if fixed else None
+
+
+def _misses_preambles(scenario: Scenario, broadcast: bool, moving: bool) -> bool:
+    """An attempt may begin below the preamble's level: links change, or hear each other. A sender that follows the channel
+    begins at `min_snr_db` at least. Fixed graphs of links that never change are looked at when the world is built."""
+    phy, cells = scenario.phy, scenario.cells
+    follows = not broadcast and phy.rate == "adaptive"
+    if phy.preamble_snr_db is None or (follows and phy.preamble_snr_db <= phy.min_snr_db):
+        return False
+    fades = scenario.channel.fading.own.get("correlation", "ergodic") != "ergodic"
+    interferes = "sinr" in (scenario.mac.own.get("interference"), None if cells is None else cells.interference)
+    return moving or fades or interferes
 
 
 def broadcasts(scenario: Scenario) -> bool:

@@ -84,7 +84,11 @@ class Channel(Table):
 
 
 class Phy(Table):
-    """Rate: (1 - overhead) * bandwidth * min(log2(1 + snr / gap), max_efficiency), 0 below `min_snr_db`."""
+    """Rate: (1 - overhead) * bandwidth * min(log2(1 + snr / gap), max_efficiency), 0 below `min_snr_db`.
+
+    preamble_snr_db: a receiver whose SINR is below this when an attempt begins does not lock on to it and receives nothing
+        of it. min_snr_db is what a sender knows (it does not send below it), this is what a receiver needs
+    """
 
     duplex: Literal["fdd", "tdd"] = "fdd"
     tdd_pattern: Annotated[str, Field(pattern=r"^[DSU]{1,80}$", description="slots: D, S and U only")] = "DDDSU"
@@ -93,6 +97,7 @@ class Phy(Table):
     snr_gap_db: q.MarginDb = 3.0
     max_efficiency_bps_hz: q.EfficiencyBpsHz = 7.4  # 256-QAM, code rate 948/1024
     min_snr_db: q.SnrDb = -10.0
+    preamble_snr_db: Annotated[q.SnrDb | None, Field(exclude_if=left_out)] = None  # not given: all lock on
     rate: Literal["adaptive", "fixed"] = "adaptive"
     fixed_efficiency_bps_hz: q.EfficiencyBpsHz | None = None  # fixed: before overhead
 

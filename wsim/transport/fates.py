@@ -2,7 +2,7 @@
 
 With an adaptive rate nothing is lost on the radio; a fixed rate loses the packets during which the link could not have carried
 it. A receiver that is tuned to another channel than the sender gets nothing, cause `channel` (both looked at when the attempt
-ends). A forced loss comes on top.
+ends). Who has not locked on to the attempt (`wsim.mac.air_watch`) gets nothing of it, cause `outage`. A forced loss comes on top.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Fates:
     def are_certain(self, transfer: Transfer) -> bool:
         """Every packet of a whole attempt has arrived at every receiver: there is nothing to draw."""
         flight, channel_of = transfer.flight, self._channel_of
+        if transfer.locked is not None and not transfer.locked.all():
+            return False
         if flight.certain:
             return channel_of[flight.receivers[0]] == channel_of[flight.sender]
         if self._forced_loss is not None or flight.arrived is not None or flight.gone:
@@ -66,6 +68,9 @@ class Fates:
         if not len(packets) or not flight.receivers:  # a beacon may find nobody
             return
         radio = self._on_the_radio(transfer, end_ns, packets)
+        if transfer.locked is not None:
+            radio &= transfer.locked[:, None]
+            flight.certain &= bool(transfer.locked.all())
         for i, receiver in enumerate(flight.receivers):
             if not flight.pending[i]:
                 continue
