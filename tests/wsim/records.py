@@ -124,7 +124,7 @@ def make_record(
         radio_provenance={"path_loss": "TR 38.901 UMi", "fading": "Rayleigh, sum of sinusoids"},
         channel_provenance={
             "path_loss": "tr38901_umi",
-            "path_loss_standard": "3GPP TR 38.901 V16.1.0 table 7.4.1-1, UMi street canyon",
+            "path_loss_standard": "3GPP TR 38.901 table 7.4.1-1, UMi street canyon",
             "fading": "rayleigh, doppler",
             "fading_standard": "Rayleigh law",
             "fading_generator": "sum of 16 sinusoids",
