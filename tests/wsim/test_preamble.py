@@ -268,7 +268,8 @@ def test_a_hand_over_begins_anew_at_the_next_station() -> None:
     assert once[0][0] > 24.0  # two seconds after the hand-over, at 287 m and 13 m/s
     assert run.ledger.packets_lost > 100
     through = run.ledger.packets_lost * 12_000
-    assert run.ledger.on_air_bits == pytest.approx(coded_bits(payload) + 2 * FEEDBACK_BITS + through, abs=12_000)
+    cut = run.ledger.on_air_bits - (coded_bits(payload) + 2 * FEEDBACK_BITS + through)
+    assert 10 < cut < 12_000  # what the first station had of the packet that was sent anew
     assert again[0][0] > once[0][0]
 
 
