@@ -39,6 +39,7 @@ from .delay_profile import DelayProfile
 from .doppler_fading import DopplerFading
 from .fading import Fading
 from .local_mean import CELLS_PER_STEP, Indoors, LinkMeans, LocalMean
+from .near_pairs import near_pairs
 from .path_loss.model import PathLoss
 from .positions import Positions
 from .selective_fading import SelectiveFading
@@ -99,7 +100,7 @@ class Channel:
         indoors: Indoors | None = None,
     ) -> None:
         """antenna_gain_dbi, rx_antennas: [num_nodes]; layout: the sectors of the base stations, in their order, and the copies of
-        the whole layout; delay_profile: for gain_per_block, `gain` takes the band as flat; indoors: which devices are behind a
+        the whole layout; delay_profile: of `gain_per_block`, while `gain` takes the band as flat; indoors: which devices are behind a
         wall, as base stations see them; the rest in the module. Raises ValueError for values out of range."""
         num_nodes = positions.num_nodes
         self._antenna_gain_dbi = np.asarray(antenna_gain_dbi, dtype=np.float64)
@@ -253,7 +254,21 @@ class Channel:
         Returns 0 where it is possible nowhere, at most 1e7 m.
         """
         antennas = float(np.sort(self._antenna_gain_dbi)[-2:].sum())
-        allowed_db = antennas + REACH_SIGMAS * self._mean.max_sigma_db - min_gain_db
+        return self._distance_of_loss_m(antennas + REACH_SIGMAS * self._mean.max_sigma_db - min_gain_db)
+
+    def near_pairs(self, nodes: Ints, t_s: float, min_gain_db: float) -> Ints:
+        """Pairs of nodes [n], no base station among them, whose local mean gain may be min_gain_db or more at time t_s: all that
+        qualify within reach_m(min_gain_db), and few others. Work and memory grow with what is found (`channels.near_pairs`).
+
+        Returns [num_pairs, 2] nodes, in the order of the given ones.
+        """
+        bounds = self._mean.node_bounds(nodes, t_s)
+        reach_m = self.reach_m(min_gain_db)
+        found = near_pairs(bounds, self._path_loss, self._carrier_hz, min_gain_db, reach_m, self._distance_of_loss_m)
+        return nodes[found]
+
+    def _distance_of_loss_m(self, allowed_db: float) -> float:
+        """The largest distance at which the least path loss is at most allowed_db; 0 where it is nowhere, at most 1e7 m."""
         low, high = _SEARCHED_REACH_M
 
         def loss_db(distance_m: float) -> float:

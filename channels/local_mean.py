@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from .counter import hash_int
+from .near_pairs import NodeBounds
 from .path_loss.model import PathLoss, ground_distance_m, optional
 from .path_loss.ranges import OutsideModelError
 from .positions import Positions
@@ -71,15 +72,31 @@ class _PairField:
 class LinkMeans:
     """L links and the means that were computed for them; near and far: [L] nodes, far is the base station where there is one.
 
-    station: [L] which base station a link goes to, in the order of the list, -1 between nodes
+    mast: [L] where the base station of a link stands, in the order of `LocalMean`, -1 between nodes; sector: [L] which of those
+        that stand there it is
     """
 
     near: Ints
     far: Ints
-    station: Ints
+    mast: Ints
+    sector: Ints
     antennas_db: Floats  # [L] sum of both ends' antenna gains
     never_moves: bool
     columns: dict[int, Floats] = field(default_factory=dict)  # grid point -> [L] dB
+
+
+class _Devices:
+    """Some nodes at some times and what the stations have in common there: places [n, G, 3], and the common fields as they are
+    asked for, [n, G] each."""
+
+    def __init__(self, nodes: Ints, times: Floats, place_m: Floats) -> None:
+        self.nodes = nodes
+        self.times = times
+        self.place_m = place_m
+        self.common: dict[int, Floats] = {}
+
+    def are(self, nodes: Ints, times: Floats) -> bool:
+        return np.array_equal(nodes, self.nodes) and np.array_equal(times, self.times)
 
 
 class _NodeColumn:
@@ -129,6 +146,7 @@ class LocalMean:
         self._ordinal = np.full(positions.num_nodes, _BETWEEN_NODES, dtype=np.int64)
         self._ordinal[stations] = np.arange(stations.size)
         self._sites = self._sites_of(stations)
+        self._masts, self._mast_of, self._sector_of = self._masts_of(stations)
         self._layout = layout
         self._indoors = indoors
         self._los_correlation_m: float = optional(path_loss, "los_correlation_m")
@@ -149,7 +167,8 @@ class LocalMean:
         if positions.max_speed_mps > 0:
             self.step_s = CELLS_PER_STEP * whole_ns(self.step_m / positions.max_speed_mps / CELLS_PER_STEP)
         self._columns: dict[tuple[int, int], _NodeColumn] = {}
-        self._static = {kind: self._new_column(kind) for kind in range(_BETWEEN_NODES, stations.size)}
+        self._static = {kind: self._new_column(kind) for kind in range(_BETWEEN_NODES, len(self._masts))}
+        self._last_asked: _Devices | None = None
 
     def links(self, near: Ints, far: Ints) -> LinkMeans:
         """What is needed for `mean_db` of links [L]; raises OutsideModelError for links that the path loss model does not cover."""
@@ -164,7 +183,7 @@ class LocalMean:
             )
         antennas_db = self._antenna_gain_dbi[near] + self._antenna_gain_dbi[far]
         never_moves = bool(self._positions.is_static[near].all() and self._positions.is_static[far].all())
-        return LinkMeans(near, far, station, antennas_db, never_moves)
+        return LinkMeans(near, far, self._mast_of[station], self._sector_of[station], antennas_db, never_moves)
 
     def mean_db(self, links: LinkMeans, t_s: Floats) -> Floats:
         """Local mean gain in dB at times t_s [k]: [L, k], or [L, 1] where no link ever changes."""
@@ -176,6 +195,8 @@ class LocalMean:
         point = np.floor(scaled)
         fraction = scaled - point
         first = int(point[0])
+        if point.size == 1 and fraction[0] == 0.0:  # at a point of the grid, as at the multiples of most periods
+            return self._column(links, first)[:, None]
         if point.size == 1 or (point == first).all():
             before, after = self._column(links, first)[:, None], self._column(links, first + 1)[:, None]
         else:
@@ -186,6 +207,27 @@ class LocalMean:
                 table = self._table(links, points)
             before, after = table[:, index[: point.size]], table[:, index[point.size :]]
         return before + (after - before) * fraction
+
+    def node_bounds(self, nodes: Ints, t_s: float) -> NodeBounds:
+        """What limits the means of the links among nodes [n], no base station among them, at time t_s."""
+        place_m = self._positions.at(nodes, t_s)
+        never_moves = bool(self._positions.is_static[nodes].all())
+        points = [0] if never_moves else [math.floor(t_s / self.step_s), math.floor(t_s / self.step_s) + 1]
+        values = np.stack([self._node_column(_BETWEEN_NODES, point, nodes).value[:, nodes] for point in points])
+        fields = [pair.which for pair in self._pair_fields]
+        los_db, nlos_db = (
+            -values[:, fields.index(which)].min(axis=0) if which in fields else np.zeros(nodes.size)
+            for which in (_PAIR, _PAIR_NLOS)
+        )
+        has_state = _PAIR_STATE in fields
+        return NodeBounds(
+            place_m=place_m,
+            drift_m=0.0 if never_moves else 2 * self.step_m,
+            antennas_db=self._antenna_gain_dbi[nodes],
+            los_db=los_db,
+            nlos_db=nlos_db if has_state else los_db,
+            los_state=values[:, fields.index(_PAIR_STATE)].min(axis=0) if has_state else None,
+        )
 
     # -- grid points ---------------------------------------------------------------------------------------------------
 
@@ -202,18 +244,19 @@ class LocalMean:
         """Means at grid points [G]: [L, G]. keep: by way of the kept columns of node values, for one point."""
         times = np.asarray(points, dtype=np.float64) * (0.0 if links.never_moves else self.step_s)
         table = np.empty((links.near.size, times.size))
-        for kind in range(self._stations.size - 1, _BETWEEN_NODES - 1, -1):
-            rows = np.flatnonzero(links.station == kind)
+        for kind in range(len(self._masts) - 1, _BETWEEN_NODES - 1, -1):
+            rows = np.flatnonzero(links.mast == kind)
             if rows.size == 0:
                 continue
             near, far = links.near[rows], links.far[rows]
             if kind != _BETWEEN_NODES:
+                sector = links.sector[rows]
                 if keep:
                     column = self._node_column(kind, int(points[0]), near)
-                    table[rows] = column.value[0, near][:, None]
+                    table[rows] = column.value[sector, near][:, None]
                 else:
                     nodes, inverse = np.unique(near, return_inverse=True)
-                    table[rows] = self._node_values(kind, nodes, times)[1][0, inverse]
+                    table[rows] = self._node_values(kind, nodes, times)[1][sector, inverse]
             elif keep:
                 column = self._node_column(kind, int(points[0]), np.concatenate((near, far)))
                 place, value = column.place_m[:, None], column.value[:, :, None]
@@ -226,18 +269,20 @@ class LocalMean:
         return table + links.antennas_db[:, None]
 
     def _new_column(self, kind: int) -> _NodeColumn:
-        num_values = len(self._pair_fields) if kind == _BETWEEN_NODES else 1
+        num_values = len(self._pair_fields) if kind == _BETWEEN_NODES else len(self._masts[kind])
         return _NodeColumn(self._positions.num_nodes, num_values)
 
     def _node_column(self, kind: int, point: int, nodes: Ints) -> _NodeColumn:
         column = self._columns.get((kind, point))
         if column is None:
             column = self._columns[kind, point] = self._new_column(kind)
-            if len(self._columns) > KEPT_COLUMNS * max(1, self._stations.size):
+            if len(self._columns) > KEPT_COLUMNS * max(1, len(self._masts)):
                 del self._columns[next(iter(self._columns))]
         missing = ~column.filled[nodes]
         if missing.any():
-            wanted = np.unique(nodes[missing])
+            asked = np.zeros(self._positions.num_nodes, dtype=bool)
+            asked[nodes[missing]] = True
+            wanted = np.flatnonzero(asked)
             is_static = self._positions.is_static[wanted]
             moving, resting = wanted[~is_static], wanted[is_static]
             if moving.size:
@@ -255,43 +300,40 @@ class LocalMean:
     # -- values --------------------------------------------------------------------------------------------------------
 
     def _node_values(self, kind: int, nodes: Ints, times: Floats) -> tuple[Floats, Floats]:
-        """Places [n, G, 3] and values [F, n, G]: the gain to base station `kind` in dB, F = 1, or the fields of pairs."""
-        place = self._positions.at(nodes, times)
+        """Places [n, G, 3] and values [F, n, G]: the gain to the base stations at mast `kind` in dB, or the fields of pairs."""
+        devices = self._last_asked
+        if devices is None or not devices.are(nodes, times):
+            devices = _Devices(nodes, times, self._positions.at(nodes, times))
+            self._last_asked = devices if len(self._masts) > 1 else None  # the next mast is asked about the same ones
         if kind == _BETWEEN_NODES:
+            place = devices.place_m
             value = np.empty((len(self._pair_fields), *place.shape[:2]))
             for i, pair in enumerate(self._pair_fields):
                 value[i] = pair.amplitude * self._field(pair.which, 0, pair.correlation_m, place)
             return place, value
-        return place, self._station_db(kind, nodes, place, times)[None]
+        return devices.place_m, self._mast_db(kind, devices)
 
-    def _station_db(self, station: int, nodes: Ints, place: Floats, times: Floats) -> Floats:
-        """Gain of devices at places [n, G, 3] to a base station, without antennas, in dB: [n, G]."""
-        model, site, true_place = self._path_loss, self._sites[station], place
-        other = np.broadcast_to(self._positions.at(self._stations[station : station + 1], times), place.shape)
-        sector_db: Floats | float = 0.0
+    def _mast_db(self, mast: int, devices: _Devices) -> Floats:
+        """Gain of devices to the base stations at a mast, without antennas, in dB: [sectors, n, G]."""
+        model, place, nodes, stations = self._path_loss, devices.place_m, devices.nodes, self._masts[mast]
+        site = self._sites[stations[0]]
+        other = np.broadcast_to(self._positions.at(self._stations[stations[:1]], devices.times), place.shape)
+        sector_db: Sequence[Floats | float] = (0.0,) * len(stations)
         if self._layout is not None:
-            place, sector_db = self._seen_from(station, other, place)
+            place, sector_db = self._seen_from(stations, other, place)
         los = None
         if model.has_los:
             outside = place if self._indoors is None else self._outer_wall(nodes, place, other)
             probability = model.los_probability(outside, other)
             los = ndtr(self._field(_LOS_STATE, site, self._los_correlation_m, place)) < probability
         spread = () if self._spread_m is None else (self._field(_SPREAD, site, self._spread_m, place),)
-        gain = sector_db - model.loss_db(place, other, self._carrier_hz, los, *spread)
+        loss_db = model.loss_db(place, other, self._carrier_hz, los, *spread)
+        gain = np.stack([sector - loss_db for sector in sector_db])
         if self._indoors is not None:
-            gain = gain - self._indoors.penetration_db[nodes][:, None]
-        if self._los is None and self._nlos is None:
-            return gain
-        shadow = self._shadow_db(self._los, _LOS_SHADOW, site, place, true_place)
-        if los is not None:
-            if self._far_los_sigma_db is not None and self._los is not None:
-                far = model.beyond_breakpoint(place, other, self._carrier_hz)  # type: ignore[attr-defined]
-                shadow = np.where(far, shadow * (self._far_los_sigma_db / self._los.sigma_db), shadow)
-            shadow = np.where(los, shadow, self._shadow_db(self._nlos, _NLOS_SHADOW, site, place, true_place))
-        if self._o2i is not None and self._indoors is not None:
-            inside = (self._indoors.depth_m[nodes] > 0)[:, None]
-            shadow = np.where(inside, self._shadow_db(self._o2i, _O2I_SHADOW, site, place, true_place), shadow)
-        return gain - shadow
+            gain -= self._indoors.penetration_db[nodes][:, None]
+        if self._los is not None or self._nlos is not None:
+            gain -= self._shadow_db(site, los, place, other, devices)
+        return gain
 
     def _outer_wall(self, nodes: Ints, place: Floats, other: Floats) -> Floats:
         """The places, those of indoor devices moved towards the station to the outer wall: what P(LOS) counts the distance from."""
@@ -302,23 +344,47 @@ class LocalMean:
         outside[..., 2] = place[..., 2]
         return outside
 
-    def _seen_from(self, station: int, station_m: Floats, place: Floats) -> tuple[Floats, Floats]:
-        """The copies of places [..., 3] that are nearest to a base station (wrap-around), and its sector's gain to them in dB."""
+    def _seen_from(self, stations: Ints, mast_m: Floats, place: Floats) -> tuple[Floats, list[Floats]]:
+        """The copies of places [..., 3] that are nearest to a mast (wrap-around), and its sectors' gains to them in dB."""
         assert self._layout is not None
-        offsets = self._layout.shortest(place[..., :2] - station_m[..., :2])
+        offsets = self._layout.shortest(place[..., :2] - mast_m[..., :2])
         nearest = place.copy()
-        nearest[..., :2] = station_m[..., :2] + offsets
-        return nearest, self._layout.gain_db(np.array(station), offsets)
+        nearest[..., :2] = mast_m[..., :2] + offsets
+        return nearest, [self._layout.gain_db(station, offsets) for station in stations]
 
-    def _shadow_db(self, law: Shadowing | None, which: int, site: int, place: Floats, true_place: Floats) -> Floats:
-        """With several sites half of the variance is common to all; it depends on where a device is, the rest on how a site
-        sees it."""
-        if law is None:
-            return np.zeros(place.shape[:-1])
-        own = self._field(which, site, law.correlation_m, place)
-        if site == 0:
-            return law.sigma_db * own
-        return law.sigma_db * math.sqrt(0.5) * (self._field(which, 0, law.correlation_m, true_place) + own)
+    def _shadow_db(
+        self, site: int, los: NDArray[np.bool_] | None, place: Floats, other: Floats, devices: _Devices
+    ) -> Floats:
+        """Shadowing of devices as a site sees them at places [n, G, 3]: [n, G]. Each field is evaluated where it counts."""
+        everywhere = np.ones(place.shape[:-1], dtype=bool)
+        inside = np.zeros_like(everywhere)
+        if self._o2i is not None and self._indoors is not None:
+            inside[:] = (self._indoors.depth_m[devices.nodes] > 0)[:, None]
+        outside = ~inside
+        with_los = outside if los is None else outside & los
+        shadow = np.zeros(place.shape[:-1])
+        for law, which, where in (
+            (self._los, _LOS_SHADOW, with_los),
+            (self._nlos, _NLOS_SHADOW, outside & ~with_los),
+            (self._o2i, _O2I_SHADOW, inside),
+        ):
+            if law is not None and where.any():
+                value, amplitude_db = self._field(which, site, law.correlation_m, place[where]), law.sigma_db
+                if site > 0:  # half of the variance is common to all sites
+                    value = self._common(which, law.correlation_m, devices)[where] + value
+                    amplitude_db *= math.sqrt(0.5)
+                shadow[where] = amplitude_db * value
+        if self._far_los_sigma_db is not None and self._los is not None and los is not None:
+            far = self._path_loss.beyond_breakpoint(place, other, self._carrier_hz)  # type: ignore[attr-defined]
+            shadow[with_los & far] *= self._far_los_sigma_db / self._los.sigma_db
+        return shadow
+
+    def _common(self, which: int, correlation_m: float, devices: _Devices) -> Floats:
+        """What a field has in common at all sites; it depends on where a device is, not on how a site sees it: [n, G]."""
+        value = devices.common.get(which)
+        if value is None:
+            value = devices.common[which] = self._field(which, 0, correlation_m, devices.place_m)
+        return value
 
     def _field(self, which: int, site: int, correlation_m: float, place: Floats) -> Floats:
         """One field per purpose and site (0: the only one, or what is common to all), made when first asked for."""
@@ -337,6 +403,20 @@ class LocalMean:
             (x, y) if self._positions.is_static[n] else n for n, (x, y) in zip(stations.tolist(), places, strict=True)
         ]
         return [sites.setdefault(key, len(sites) + 1) for key in keys]
+
+    def _masts_of(self, stations: Ints) -> tuple[list[Ints], Ints, Ints]:
+        """The base stations at one point in space, as ordinals: they share what is not their antennas'. Then the mast of each
+        station, and which of those at its mast it is; -1 last, for links between nodes."""
+        height_m = self._positions.at(stations, 0.0)[:, 2].tolist()
+        masts: dict[tuple[int, float], list[int]] = {}
+        for i, where in enumerate(zip(self._sites, height_m, strict=True)):
+            masts.setdefault(where, []).append(i)
+        mast_of = np.full(stations.size + 1, _BETWEEN_NODES, dtype=np.int64)
+        sector_of = mast_of.copy()
+        for mast, members in enumerate(masts.values()):
+            mast_of[members] = mast
+            sector_of[members] = np.arange(len(members))
+        return [np.array(members) for members in masts.values()], mast_of, sector_of
 
     # -- links between nodes -------------------------------------------------------------------------------------------
 

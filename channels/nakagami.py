@@ -10,8 +10,10 @@ correlation coefficient r^2 (r = J0 or J0 J0 of the distances travelled), it has
 
     sum_{k >= 1} c_k^2 r^(2k),   c_k = integral_0^inf T(x) L_k(x) exp(-x) dx,   L_k the Laguerre polynomials
 
-(Mehler's expansion of the bivariate exponential law), which is r^2 for m = 1 and close to r^2/m for others. There is no
-complex gain, hence no frequency-selective form.
+(Mehler's expansion of the bivariate exponential law, which the powers follow up to the order 1/N of the finite sum of N
+sinusoids). It is r^2 for m = 1. For others r^2/m is an approximation: of the variance 1/m the first term holds 98 % for m = 0.5
+and 2, 91 % for m = 10 and 85 % for m = 100, and the rest fades with higher powers of r. There is no complex gain, hence no
+frequency-selective form.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
 
 _TAPS_TAG = 1 << 41  # id in hash keys, above all blocks
+_TAP_ROWS = 1 << 14  # gains of taps drawn at once, at most, where one tap is not more
 
 
 class SelectiveFading:
@@ -70,21 +71,32 @@ class SelectiveFading:
         branches = branches_of(self._key, ends)
         delays = self._profile.delays_s(branches.key)
         amplitudes = np.sqrt(self._profile.powers / (1 + self._k))
-        total = np.zeros((len(branches.key), t_s.size, frequency_hz.size), dtype=np.complex128)
-        first = self._tap(self._scattered, ends, branches, t_s)
-        taps_key = extend(branches.key, np.full(1, _TAPS_TAG))
-        for tap, amplitude in enumerate(amplitudes.tolist()):
-            h = first
-            if tap > 0:
-                h = self._tap(self._scattered, ends, replace(branches, key=extend(taps_key, np.full(1, tap))), t_s)
-            turn = np.exp(-2j * np.pi * delays[:, tap : tap + 1] * frequency_hz)  # [R or 1, m]
-            total += (amplitude * h)[:, :, None] * turn[:, None, :]
+        num_rows = len(branches.key)
+        at_once = max(1, _TAP_ROWS // max(1, num_rows * t_s.size))
+        total = np.zeros((num_rows, t_s.size, frequency_hz.size), dtype=np.complex128)
+        for begin in range(0, len(amplitudes), at_once):
+            taps = np.arange(begin, min(begin + at_once, len(amplitudes)))
+            gains = self._taps(ends, branches, taps, t_s)
+            for tap, h in zip(taps.tolist(), gains):
+                turn = np.exp(-2j * np.pi * delays[:, tap : tap + 1] * frequency_hz)  # [R or 1, m]
+                total += (amplitudes[tap] * h)[:, :, None] * turn[:, None, :]
+            if begin == 0 and self._k > 0:
+                direct = self._gain(self._flat, ends, branches, t_s) - gains[0] / math.sqrt(1 + self._k)
         if self._k > 0:
-            direct = self._tap(self._flat, ends, branches, t_s) - first / math.sqrt(1 + self._k)
             total += direct[:, :, None]
         return total
 
-    def _tap(self, generator: BlockFading | DopplerFading, ends: Ends, branches: Branches, t_s: Floats) -> Complexes:
+    def _taps(self, ends: Ends, branches: Branches, taps: NDArray[np.int64], t_s: Floats) -> Complexes:
+        """h_l of these taps, [taps, R, k]: one draw of len(taps) rows for every antenna."""
+        keys = extend(extend(branches.key, np.full(1, _TAPS_TAG)), taps).T  # [taps, R]
+        if taps[0] == 0:
+            keys[0] = branches.key[:, 0]
+        num_rows = len(branches.key)
+        link = np.arange(num_rows) if branches.link is None else branches.link
+        rows = replace(branches, key=keys.reshape(-1, 1), link=np.tile(link, len(taps)))
+        return self._gain(self._scattered, ends, rows, t_s).reshape(len(taps), num_rows, t_s.size)
+
+    def _gain(self, generator: BlockFading | DopplerFading, ends: Ends, branches: Branches, t_s: Floats) -> Complexes:
         if isinstance(generator, BlockFading):
             return generator.complex_gain(branches, t_s)
         return generator.complex_gain(ends, generator.with_waves(branches), t_s)

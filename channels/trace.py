@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from .legs import Leg, leg_between
 
@@ -27,6 +27,11 @@ class Trace:
         self._legs.append(Leg(times_s[-1], math.inf, x, y, z, 0.0, 0.0, 0.0, before, 0.0))
         self._starts = [leg.start_s for leg in self._legs]
         self.max_speed_mps = max(leg.speed_mps for leg in self._legs)
+
+    def points(self) -> Iterator[tuple[float, tuple[float, float, float]]]:
+        """The points in time, as they were given: (t_s, (x, y, z))."""
+        for leg in self._legs:
+            yield leg.start_s, (leg.x_m, leg.y_m, leg.z_m)
 
     def leg_at(self, t_s: float) -> Leg:
         if t_s < 0:

@@ -29,10 +29,16 @@ def read_csv(text: str) -> Points:
     points: Points = {}
     first = True
     for line, content in enumerate(text.splitlines(), start=1):
-        fields = content.partition("#")[0].replace(",", " ").split()
+        values = content.partition("#")[0].split(",")
+        fields = " ".join(values).split()
         if not fields or (first and fields in (_CSV_HEADER, _CSV_HEADER[:4])):
             continue
         first = False
+        for number, value in enumerate(values, start=1):
+            if not value.strip():
+                raise ValueError(
+                    f"line {line}: value {number} is empty; node, time_s, x_m, y_m and perhaps z_m are needed"
+                )
         if len(fields) not in (4, 5):
             raise ValueError(f"line {line}: {len(fields)} values; node time_s x_m y_m [z_m] are needed")
         if not (fields[0].isascii() and fields[0].isdigit() and len(fields[0]) < 10):

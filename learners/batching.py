@@ -7,6 +7,7 @@ a batch repeats them. The shapes, and so times and groups, depend on the number 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ class BatchStream:
 
     rng: of the order of samples; None draws nothing, the batches then have shapes and no numbers (an estimate)
     dtype: of the weights
-    augmentation_rng: of crops and flips, a stream of its own, so that the order does not depend on them
+    augmentation_rng: gives that of crops and flips, asked once if there are any: a stream of its own, so that the order does
+        not depend on them
     """
 
     def __init__(
@@ -30,11 +32,12 @@ class BatchStream:
         sample_indices: np.ndarray,
         rng: np.random.Generator | None,
         dtype: torch.dtype,
-        augmentation_rng: np.random.Generator | None = None,
+        augmentation_rng: Callable[[], np.random.Generator] | None = None,
     ) -> None:
         self.sample_indices = np.asarray(sample_indices, dtype=np.int64)
         self._rng = rng
-        self._augmentation_rng = augmentation_rng
+        self._make_augmentation_rng = augmentation_rng
+        self._augmentation_rng: np.random.Generator | None = None
         self._dtype = dtype
         self._in_order: dict[int, Batches] = {}
         self._left = np.empty(0, dtype=np.int64)  # the next passes, for draws by steps
@@ -62,12 +65,11 @@ class BatchStream:
         if rng is None:
             return self._shapes(batch_size, steps, epochs, crop_padding)
         num_steps = self.num_steps(batch_size, steps, epochs)
-        augmentation = self._augmentation(num_steps, batch_size, crop_padding)
+        augmentation = () if crop_padding is None else self._augmentation(num_steps, batch_size, crop_padding)
         if steps is not None:
             consecutive = self._consecutive(num_steps * batch_size, rng).reshape(num_steps, batch_size)
-            return Batches(
-                torch.from_numpy(consecutive), self._ones(num_steps, batch_size), num_steps, augmentation=augmentation
-            )
+            ones = self._ones(num_steps, batch_size)
+            return Batches(torch.from_numpy(consecutive), ones, num_steps, 1.0, augmentation)
         n = len(self.sample_indices)
         per_epoch = num_steps // epochs  # type: ignore[operator]
         order = np.zeros((num_steps // per_epoch, per_epoch * batch_size), dtype=np.int64)
@@ -102,12 +104,12 @@ class BatchStream:
             )
         return found
 
-    def _augmentation(self, num_steps: int, batch_size: int, crop_padding: int | None) -> tuple[torch.Tensor, ...]:
-        if crop_padding is None:
-            return ()
-        rng = self._augmentation_rng
-        if rng is None:
+    def _augmentation(self, num_steps: int, batch_size: int, crop_padding: int) -> tuple[torch.Tensor, ...]:
+        if self._make_augmentation_rng is None:
             raise ValueError(f"crop_padding = {crop_padding}: this stream has no generator for augmentation")
+        if self._augmentation_rng is None:
+            self._augmentation_rng = self._make_augmentation_rng()
+        rng = self._augmentation_rng
         offsets = rng.integers(0, 2 * crop_padding, (num_steps, batch_size, 2), endpoint=True)
         flips = rng.random((num_steps, batch_size)) < 0.5
         return torch.from_numpy(offsets), torch.from_numpy(flips)

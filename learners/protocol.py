@@ -242,8 +242,7 @@ class Service:
 # -- what a program is given ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Batches:
+class Batches(NamedTuple):
     """Padded minibatches of one device: `indices` int64 [num_steps, batch_size] into the training set, `weights`
     [num_steps, batch_size] 1 for real samples and 0 for padding. `work` is the real fraction of the samples.
     `augmentation`: nothing, or offsets of crops int64 [num_steps, batch_size, 2] and flips bool [num_steps, batch_size]."""

@@ -8,12 +8,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+LARGEST_BLOCK_BYTES = 31 << 20
+"""The largest block after which glibc still changes its mind, less some room for alignment."""
+
 _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
 
 def set_threads(num_threads: int) -> None:
     """Threads of torch's own kernels in this process; one makes results independent of the machine's load."""
     torch.set_num_threads(num_threads)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep the memory of freed tensors for the next ones. Handed back to the system, it is cleared page by
+    page whenever a tensor is made of it again, which takes longer than most kernels.
+
+    glibc keeps up to twice the size of the largest block that it has seen freed, among those of at most 32 MiB
+    (mallopt(3), M_MMAP_THRESHOLD); so one is shown to it, which touches no memory. Elsewhere this does nothing.
+    """
+    torch.empty(LARGEST_BLOCK_BYTES, dtype=torch.uint8)
 
 
 def from_numbers(values: Any, dtype: torch.dtype) -> Tensor:

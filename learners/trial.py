@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -28,11 +29,17 @@ VALUE_DEPENDENT = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_sha
 
 def depends_on_values(kernel: Any, args: Sequence[Any]) -> bool:
     """Of indexing, torch tags all; only masks give shapes that depend on values."""
-    if not any(tag in kernel.tags for tag in VALUE_DEPENDENT):
+    if not _tagged(kernel):
         return False
     if kernel is not torch.ops.aten.index.Tensor:
         return True
     return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+
+
+@cache
+def _tagged(kernel: Any) -> bool:
+    """Whether a kernel has one of these tags, which torch takes its time to tell."""
+    return any(tag in kernel.tags for tag in VALUE_DEPENDENT)
 
 
 class Counter(TorchDispatchMode):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from wsim.scenario import load
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,5 +36,39 @@ def test_reference_holds_the_keys_of_every_table(site: Path) -> None:
 
 
 def test_page_for_every_name_in_the_navigation(site: Path) -> None:
-    for name in ("index", "concepts", "study", "reference", "results", "extending"):
+    for name in ("index", "concepts", "radio", "study", "reference", "results", "validation", "extending"):
         assert (site / f"{name}.html").stat().st_size > 5_000
+
+
+def overrides(document: dict[str, Any]) -> list[str]:
+    """The keys of every table as `--set` options; of [[devices]] those of the first group."""
+    found = []
+    for table, keys in document.items():
+        where, values = (f"{table}.0", keys[0]) if isinstance(keys, list) else (table, keys)
+        found += [f"{where}.{key}={inline(value)}" for key, value in values.items()]
+    return found
+
+
+def inline(value: Any) -> str:
+    """A parsed value as TOML again, in one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {inline(part)}" for key, part in value.items()) + "}"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+BLOCKS = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "pages" / "radio.md").read_text("utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_keys_that_a_page_shows_are_accepted(number: int) -> None:
+    block = tomllib.loads(BLOCKS[number])
+    peers = block.get("mac", {}).get("kind") == "shared"
+    scenario = ROOT / "scenarios" / ("dpsgd_ring.toml" if peers else "quickstart.toml")
+    changes = overrides(block)
+    if "manhattan" in BLOCKS[number]:
+        changes += ["area={shape='square', side_m=400.0}"]
+    load(scenario, changes)
+
+
+def test_the_page_of_the_radio_world_shows_keys() -> None:
+    assert len(BLOCKS) >= 7

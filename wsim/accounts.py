@@ -147,15 +147,17 @@ class Radios:
         if tx == 0.0 and rx == 0.0:
             state[rest_state][node] += elapsed
             return
+        if tx == 1.0 and rx == 0.0:
+            self._one_tx_j[node] += elapsed * self._one_tx_w[node] / NS_PER_S
+            state[TX][node] += elapsed
+            return
+        if rx == 1.0 and tx == 0.0:
+            state[RX][node] += elapsed
+            return
         tx, rx = min(tx, 1.0), min(rx, 1.0)
         overlap = tx * rx if self._one_full_duplex[node] else 0.0
         if tx + rx - overlap > 1.0 + _SHARE_TOLERANCE:
             raise AssertionError("a half-duplex radio would send and receive at once")
-        if tx in (0.0, 1.0) and rx in (0.0, 1.0):  # in one state all the time
-            if tx:
-                self._one_tx_j[node] += elapsed * self._one_tx_w[node] / NS_PER_S
-            state[BOTH if tx == rx else TX if tx else RX][node] += elapsed
-            return
         both = round(overlap * elapsed)
         sending = min(round((tx - overlap) * elapsed), elapsed - both)
         receiving = min(round((rx - overlap) * elapsed), elapsed - both - sending)
@@ -175,7 +177,8 @@ class Radios:
         if self._one_since_ns[node] != now_ns:
             self.settle_one(node, now_ns)
         if tx:
-            self._one_tx_share[node] = max(self._one_tx_share[node] + tx, 0.0)
+            changed = self._one_tx_share[node] + tx
+            self._one_tx_share[node] = changed if changed > 0.0 else 0.0
         if rx:
             self.change_receivers((node,), now_ns, rx)
         if waiting:

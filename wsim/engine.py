@@ -9,12 +9,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from channels.path_loss.ranges import OutsideModelError
-from channels.units import w_to_dbm
+from channels.units import db_to_linear, w_to_dbm
 from learners.protocol import SERVER
 from wsim.accounts import Processors, Radios
 from wsim.battery import Batteries
@@ -28,7 +29,9 @@ from wsim.evaluation import Evaluator
 from wsim.learning import Learning
 from wsim.ledger import Ledger
 from wsim.limits import STOP, Limits
+from wsim.mac.air_watch import AirWatch
 from wsim.mac.medium_access import Air, medium_access
+from wsim.mac.sinr_series import SinrSeries
 from wsim.node import SimNode
 from wsim.packets import ForcedLoss, room_bits
 from wsim.presence import Presence
@@ -154,6 +157,8 @@ class Run:
             bandwidth_hz, scenario.phy, world, self.clock, self.radios, done, heard_by, self.channel_of, scenario.cells
         )
         self.media = self.mac.media(air)
+        self.sinr = SinrSeries() if scenario.output.sinr else None
+        self._watch_the_air()
         reports = getattr(self.learning.learner, "reports", ())
         self.evaluator = Evaluator(
             plan(scenario, reports),
@@ -228,7 +233,7 @@ class Run:
                 index,
                 world.server_index,
                 learning.num_samples(id),
-                self.streams("learner", index),
+                partial(self.streams, "learner", index),
                 float(world.effective_flops[index]),
                 slow_down(world.computes[index], index, self.loaded.files, self.streams),
                 self.topology.neighbors if self.presence is None else self.presence.neighbors,
@@ -262,6 +267,15 @@ class Run:
             config.interference == "sinr",
             to_ns(config.backhaul_latency_s),
         )
+
+    def _watch_the_air(self) -> None:
+        """Where somebody asks for the SINRs of what is on the air."""
+        preamble_snr_db = self.scenario.phy.preamble_snr_db
+        if self.sinr is None and preamble_snr_db is None:
+            return
+        preamble_snr = None if preamble_snr_db is None else float(db_to_linear(preamble_snr_db))
+        with self._blaming_the_scenario():
+            self.media.watch(AirWatch(self.world.links, preamble_snr, self.sinr))
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -342,13 +356,13 @@ class Run:
 
     def _topology_tick(self, call: Call) -> None:
         now_s = self.clock.now_s
+        self.limits.check_stuck()  # before a change of topology asks for new plans, which look like progress
         changed = isinstance(self.topology, RadioTopology) and self.topology.update(now_s)
         if self.hearing is not None:
             self.hearing.update(now_s)
             changed = True
         if changed:
             self.media.topology_changed()
-        self.limits.check_stuck()
         self.clock.after(to_ns(self.scenario.topology.update_every_s), self._topology_tick, None, 0)
 
     def _association_tick(self, call: Call) -> None:
@@ -356,6 +370,8 @@ class Run:
         changes = self.cells.update(self.clock.now_s)
         if changes:
             self.transport.change_stations(dict(changes))
+            if self.sinr is not None:
+                self.sinr.handovers += [(self.clock.now_ns, device, station) for device, station in changes]
         self.limits.check_stuck()
         self.clock.after(to_ns(self.cells.update_every_s), self._association_tick, None, 0)
 

@@ -86,6 +86,7 @@ class Evaluator:
         self._nothing = Scores(
             np.nan, np.nan, np.full(shape[:2], np.nan), np.full(shape, np.nan), np.full(shape[0], np.nan)
         )
+        self.counts: Callable[[int], bool] = lambda device: True  # replaced where devices come, go and fail
         self.lead(frozenset([server_index] if server_index >= 0 else range(num_devices)))
         self._counts = [0] * (num_devices + 1)
         self._reached: dict[int, int] = {}
@@ -190,25 +191,31 @@ class Evaluator:
         return Scores(accuracy, loss, single, by_device, disagreement)
 
     def _questions(self, series: Series) -> dict[int | None, Question]:
-        """By device; None: of the one model on the global test set."""
-        held = self._held[series.report]
+        """By device that counts; None: of the one model on the global test set."""
         if series.subject == "device":
-            models = {device: kept for device, kept in held.items() if device != self._server_index}
+            models = self._models(series.report)
             if series.data == "global_test":
                 return {device: (kept.value, kept.metric, None) for device, kept in models.items()}
             tests = self._scoring.own_tests
             return {device: (kept.value, kept.metric, device) for device, kept in models.items() if len(tests[device])}
+        held = self._held[series.report]
         one = held.get(self._server_index) if series.subject == "server" else self._mean_model()[0]
         if one is None:
             return {}
         if series.data == "global_test":
             return {None: (one.value, one.metric, None)}
         tests = self._scoring.own_tests
-        return {device: (one.value, one.metric, device) for device, rows in enumerate(tests) if len(rows)}
+        devices = (device for device, rows in enumerate(tests) if len(rows) and self.counts(device))
+        return {device: (one.value, one.metric, device) for device in devices}
+
+    def _models(self, report: str) -> dict[int, Held]:
+        """What the devices that count hold."""
+        held = self._held[report].items()
+        return {device: kept for device, kept in held if device != self._server_index and self.counts(device)}
 
     def _mean_model(self) -> tuple[Held | None, float]:
-        """The mean of the models that the devices hold of the headline's report, and how far they are from it."""
-        held = [kept for node, kept in self._held[self.plan.headline.report].items() if node != self._server_index]
+        """The mean of the models that the devices that count hold of the headline's report, and how far they are from it."""
+        held = list(self._models(self.plan.headline.report).values())
         if not held:
             return None, np.nan
         if any(kept.own_metric or kept.metric is not held[0].metric or len(kept.value.shape) != 1 for kept in held):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class Learning:
         task: OwnTask | None = None,
     ) -> None:
         tensors.set_threads(1)
+        tensors.keep_freed_memory()
         self._streams = streams
         self.estimates = executor == "null"
         try:
@@ -158,7 +160,7 @@ class Learning:
         if self.estimates:
             return BatchStream(part, None, self.task.dtype)
         streams = self._streams
-        return BatchStream(part, streams("batches", index), self.task.dtype, streams("augmentation", index))
+        return BatchStream(part, streams("batches", index), self.task.dtype, partial(streams, "augmentation", index))
 
     def tensor(self, values: Any) -> Any:
         return tensors.from_numbers(values, self.task.dtype)

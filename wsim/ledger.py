@@ -32,9 +32,7 @@ class Ledger:
         self._digest = hashlib.blake2b(digest_size=16)
         self._events: list[tuple[object, ...]] = []
 
-    def transmission(
-        self, sender: int, payload_bits: int, coded_bits: int, num_receivers: int, num_packets: int
-    ) -> None:
+    def transmission(self, payload_bits: int, coded_bits: int, num_receivers: int, num_packets: int) -> None:
         """A message was handed to the transport."""
         self.sent += num_receivers
         self.payload_bits += payload_bits
@@ -47,6 +45,11 @@ class Ledger:
         self.airtime_ns += airtime_ns
         self.resource_hz_ns += airtime_ns * bandwidth_hz
         self.sent_bits_by_node[sender] += bits
+
+    def superposed(self, airtime_ns: int, bandwidth_hz: float) -> None:
+        """Any number of analog sends were on the air together for `airtime_ns`, without bits."""
+        self.airtime_ns += airtime_ns
+        self.resource_hz_ns += airtime_ns * bandwidth_hz
 
     def trace(self, *event: object) -> None:
         """Add an event to the run's trace; only its digest is kept."""

@@ -10,12 +10,22 @@ array indices: devices first, the server (if any) last.
 With an ergodic fading law C/N0 is the mean and efficiency(SNR) the mean over the law (`channels.ergodic`): for transfers much
 longer than the coherence time. Broadcasts and fixed rates go by it, too: who can take the rate on average decodes it, and
 fading costs nobody a packet. What other cells are heard with stands at its mean, too: the mean is over the wanted link alone.
+
+With a delay profile the band is looked at in num_blocks equal resource blocks, each at its center,
+
+    rate = share of time * bandwidth held * 1/num_blocks * sum over the blocks b of efficiency(SNR * g_b / g)   [bit/s]
+
+with g_b the power gain of block b and g that of the link. That is a transfer whose power is even over the band it holds and
+whose resource blocks, however few, are spread evenly over the whole carrier (distributed allocation, for the diversity it
+gives), coded over all of them. A fixed rate is decoded where that mean of efficiencies reaches it. Everything that is no rate
+goes by the mean power over the blocks: interference from others, gains that a program observes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,15 +42,15 @@ DECODED = 1 - 1e-12  # a rate that was derived from this very SNR is decoded, ro
 
 class Constants:
     """A quantity of links that never changes: looked up in one call for all links that are expected, for others when they
-    are asked for. look_up: (tx [num_links], rx [num_links]) -> [num_links]."""
+    are asked for. look_up: (tx [num_links], rx [num_links]) -> [num_links], or several values of each, [num_links, num_values]."""
 
     def __init__(self, look_up: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
         self._look_up = look_up
-        self._values: dict[int, dict[int, float]] = {}  # tx -> rx -> value
+        self._values: dict[int, dict[int, Any]] = {}  # tx -> rx -> value
         self.expected: list[tuple[int, int]] = []
 
     def of(self, tx: int, receivers: Sequence[int]) -> np.ndarray:
-        """[len(receivers)] of the links from tx."""
+        """[len(receivers)] of the links from tx; with several values of each [num_values, len(receivers)]."""
         known = self._values.get(tx, {})
         new = [(tx, rx) for rx in receivers if rx not in known]
         if new:
@@ -49,15 +59,22 @@ class Constants:
             for (sender, rx), value in zip(pairs, self._look_up(ends[:, 0], ends[:, 1]).tolist(), strict=True):
                 self._values.setdefault(sender, {})[rx] = value
             known = self._values[tx]
-        return np.array([known[rx] for rx in receivers])
+        return np.array([known[rx] for rx in receivers]).T
 
     def forget(self, tx: int) -> None:
         """What is sent from tx has changed."""
         self._values.pop(tx, None)
 
 
+class Blocks(NamedTuple):
+    """The resource blocks that a frequency-selective band is looked at in, side by side around the carrier."""
+
+    number: int
+    width_hz: float
+
+
 class Links:
-    """tx_power_w, noise_w_per_hz, rx_antennas: [num_nodes]."""
+    """blocks: None where the band is flat. tx_power_w, noise_w_per_hz, rx_antennas: [num_nodes]."""
 
     def __init__(
         self,
@@ -69,6 +86,7 @@ class Links:
         rx_antennas: np.ndarray,
         fixed_efficiency_bps_hz: float | None,
         ergodic_law: Fading | None = None,
+        blocks: Blocks | None = None,
     ) -> None:
         self.channel = channel
         self.positions = positions
@@ -77,8 +95,10 @@ class Links:
         self.noise_w_per_hz = noise_w_per_hz
         self.rx_antennas = rx_antennas
         self.fixed_efficiency_bps_hz = fixed_efficiency_bps_hz
+        self.blocks = blocks
+        self.num_blocks = 1 if blocks is None else blocks.number
         self.expected: list[tuple[int, int]] = []
-        self._constant_cn0 = Constants(lambda tx, rx: self.cn0(tx, rx, 0, 1)[:, 0])
+        self._constant_cn0 = Constants(lambda tx, rx: self.band_cn0(tx, rx, 0, 1)[..., 0].T)
         self._constant_mean_cn0 = Constants(lambda tx, rx: self.mean_cn0(tx, rx, 0.0))
         self._broadcast: dict[tuple[int, tuple[int, ...], float, float], float] = {}
         self._decodes: dict[tuple[int, tuple[int, ...], float, float], bool] = {}
@@ -89,7 +109,7 @@ class Links:
         self._useful = np.array(1.0 - rate_map.overhead)
         self._floor = rate_map.min_snr
         self.cell_ns = to_ns(channel.cell_s)
-        self.cheap = channel.is_cheap  # a gain costs a hash, not a sum of sinusoids
+        self.cheap = channel.is_cheap and blocks is None  # a gain costs a hash, not a sum of sinusoids or taps
         self.static = self.cell_ns == NEVER_NS
         self.ergodic = ergodic_law is not None
         self._mean_rates: dict[int, ErgodicRate] = {}  # by the number of receive antennas
@@ -108,12 +128,21 @@ class Links:
         return 0 if self.static else time_ns // self.cell_ns
 
     def cn0(self, tx: np.ndarray, rx: np.ndarray, first_cell: int, num_cells: int) -> np.ndarray:
-        """[num_links, num_cells] C/N0 in Hz with everything: path loss, shadowing, fading, antennas."""
+        """[num_links, num_cells] C/N0 in Hz with everything: path loss, shadowing, fading, antennas; the mean over the band."""
+        return self.band_mean(self.band_cn0(tx, rx, first_cell, num_cells))
+
+    def band_cn0(self, tx: np.ndarray, rx: np.ndarray, first_cell: int, num_cells: int) -> np.ndarray:
+        """C/N0 in Hz that `band_efficiency` takes: [num_links, num_cells]; with a delay profile that of every block,
+        [num_blocks, num_links, num_cells]."""
         scale = self.tx_power_w[tx] / self.noise_w_per_hz[rx]
-        return self.channel.gain(tx, rx, first_cell, num_cells) * scale[:, None]
+        if self.blocks is None:
+            return self.channel.gain(tx, rx, first_cell, num_cells) * scale[:, None]
+        gain = self.channel.gain_per_block(tx, rx, first_cell, num_cells, *self.blocks)
+        gain *= scale[:, None, None]
+        return np.moveaxis(gain, -1, 0)
 
     def constant_cn0(self, tx: int, receivers: Sequence[int]) -> np.ndarray:
-        """[len(receivers)] C/N0 in Hz of links that never change."""
+        """C/N0 in Hz of links that never change, as `band_cn0`: [len(receivers)] or [num_blocks, len(receivers)]."""
         return self._constant_cn0.of(tx, receivers)
 
     def mean_cn0(self, tx: np.ndarray, rx: np.ndarray, time_s: float) -> np.ndarray:
@@ -136,6 +165,18 @@ class Links:
         if rate.size and snr.item(snr.argmin()) < self._floor:  # argmin: a reduction costs numpy five times as much
             rate[snr < self._floor] = 0.0
         return rate
+
+    def band_efficiency(self, snr: np.ndarray, rx: np.ndarray | None = None) -> np.ndarray:
+        """[...] bit/s/Hz of what `band_cn0` says. snr: [...], with a delay profile [num_blocks, ...]. rx: as in `efficiency`."""
+        return self.band_mean(self.efficiency(snr, rx))
+
+    def band_mean(self, values: np.ndarray) -> np.ndarray:
+        """[num_blocks, ...] to [...], the mean; as it is where the band is flat."""
+        if self.blocks is None:
+            return values
+        mean: np.ndarray = np.cumsum(values, axis=0)[-1]  # in order: the bits of numpy's own sums depend on the shape
+        mean /= len(values)
+        return mean
 
     def _mean_efficiency(self, snr: np.ndarray, rx: np.ndarray | None) -> np.ndarray:
         fewest = min(self._mean_rates)
@@ -189,7 +230,8 @@ class Links:
         known = self._decodes.get(key)
         if known is None:
             cn0 = self.constant_cn0(tx, receivers)
-            known = bool((self.efficiency(cn0 / power_band_hz, np.array(receivers)) >= efficiency * DECODED).all())
+            offered = self.band_efficiency(cn0 / power_band_hz, np.array(receivers))
+            known = bool((offered >= efficiency * DECODED).all())
             self._decodes[key] = known
         return known
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class SimNode:
         index: int,
         server_index: int,
         num_samples: int,
-        rng: np.random.Generator,
+        make_rng: Callable[[], np.random.Generator],
         effective_flops: float,
         jitter: Callable[[], float],
         neighbors_of: Callable[[int], tuple[int, ...]],
@@ -44,7 +45,7 @@ class SimNode:
         self.index = index
         self.server_index = server_index
         self.num_samples = num_samples
-        self.rng = rng
+        self._make_rng = make_rng
         self.effective_flops = effective_flops
         self.jitter = jitter
         self.state: dict[str, Any] = {}
@@ -69,6 +70,11 @@ class SimNode:
         self.live = 0  # programs that have not ended
         self.runners: list[Runner] = []
         self.outcomes: dict[int, str] = {}
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """Made when it is used first: most programs never draw."""
+        return self._make_rng()
 
     @property
     def neighbors(self) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ counted it in, so their messages have told it (`Driver.deliver`) that those of i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,12 +43,13 @@ class Presence:
         self._era = 0  # counts arrivals
         self._came = [0] * num_nodes  # the era that began with the node's arrival
         self._looked: dict[int, tuple[int, tuple[int, ...]]] = {}  # when a node last looked, and whom it saw
-        self._changes: dict[int, list[Joined | Left]] = {}
+        self._changed: dict[int, dict[int, None]] = {}  # neighbors that came or went since a node last asked, in order
 
     def start(self) -> None:
         """Before the programs start: who is not there, and the first events."""
         run = self._run
         run.driver.receiving.presence = self
+        run.evaluator.counts = self._counts(run.scenario.evaluation.counted_devices)
         for node in run.driver.nodes:
             node.presence = self
         for device, (here, events) in self._churn.items():
@@ -60,6 +61,14 @@ class Presence:
                 run.evaluator.withdraw(device)
             self._next(device, events)
         self._update()
+
+    def _counts(self, whom: str) -> Callable[[int], bool]:
+        """Who counts in evaluations, see `wsim.scenario.evaluation`."""
+        if whom == "present":
+            return lambda device: self.here[device]
+        if whom == "alive":
+            return lambda device: device not in self.failed
+        return lambda device: True
 
     def _next(self, device: int, events: Events) -> None:
         event = next(events, None)
@@ -102,7 +111,7 @@ class Presence:
         run.transport.depart(device)
         self._gone_ns[device] = now_ns, run.processors.suspend(device, now_ns)
         self._radios.switch(device, now_ns, on=False)
-        self._note(device, Left(device))
+        self._note(run.topology.forget(device), device)
         run.evaluator.withdraw(device)
         run.driver.attendance.departed(device)
 
@@ -116,7 +125,7 @@ class Presence:
         self._radios.switch(device, now_ns, on=True)
         gone_ns, left_ns = self._gone_ns.pop(device)
         run.processors.resume(device, now_ns, left_ns)
-        self._note(device, Joined(device))
+        self._note(run.topology.known_by(device), device)
         run.evaluator.enter(device)
         run.driver.attendance.release(run.driver.nodes[device], now_ns - gone_ns)
         run.driver.attendance.joined(device, lambda node: device in self.present_neighbors(node.index))
@@ -125,7 +134,7 @@ class Presence:
         run = self._run
         self.devices = tuple(i for i in range(run.world.num_devices) if self.here[i])
         away = frozenset(i for i in range(run.world.num_devices) if not self.here[i])
-        run.transport.delivery.absent = away
+        run.transport.delivery.absent = run.topology.absent = away
 
     # -- what programs see ---------------------------------------------------------------------------------------------
 
@@ -163,18 +172,17 @@ class Presence:
         return era >= since and receiver in seen
 
     def membership(self, index: int) -> tuple[Joined | Left, ...]:
-        """Changes of the neighborhood since last asked, of one neighbor the last only: those by movement, then those by churn."""
-        moved = self._run.topology.membership(index)
-        came_or_went = self._changes.pop(index, [])
-        nodes = {change.node for change in came_or_went}
-        return (*(change for change in moved if change.node not in nodes), *came_or_went)
+        """Changes of the neighborhood since last asked, by movement and by churn: what became of each neighbor in the end."""
+        changed = dict.fromkeys(change.node for change in self._run.topology.membership(index))
+        changed |= dict.fromkeys(self._changed.pop(index, ()))
+        now = set(self.present_neighbors(index)) if changed else ()
+        return tuple(Joined(node) if node in now else Left(node) for node in changed)
 
-    def _note(self, device: int, change: Joined | Left) -> None:
-        topology, world = self._run.topology, self._run.world
-        neighbors = topology.neighbors(device)
-        for index in (world.server_index if j == SERVER else j for j in neighbors):
-            kept = [old for old in self._changes.get(index, []) if old.node != device]
-            self._changes[index] = [*kept, change]
+    def _note(self, ids: Sequence[int], device: int) -> None:
+        """These neighbors have lost or found this device."""
+        for id in ids:
+            index = self._run.world.server_index if id == SERVER else id
+            self._changed.setdefault(index, {})[device] = None
 
     def edges(self) -> np.ndarray:
         """[num_edges, 2] edges of the topology between nodes that are present."""

@@ -19,6 +19,14 @@ CHANNEL_FACTS = (
 HANDED_IN = ("own learner", "own task")  # how notes begin of what was handed in from Python; its class follows
 
 
+def _no_numbers() -> np.ndarray:
+    return np.empty(0)
+
+
+def _no_indices() -> np.ndarray:
+    return np.empty(0, dtype=np.int64)
+
+
 @dataclass
 class RunRecord:
     """Everything outside `provenance` and `channel_provenance` is equal for equal seeds.
@@ -59,6 +67,8 @@ class RunRecord:
     eval_coded_bits: np.ndarray  # [E]
     eval_on_air_bits: np.ndarray  # [E]
     eval_energy_j: np.ndarray  # [E, len(ENERGY_USES)] all devices (the server apart)
+    eval_devices_present: np.ndarray  # [E] devices that were there
+    eval_devices_failed: np.ndarray  # [E] devices that had failed by then: of the others, some may be away
 
     # series: what was evaluated side by side, the headline first (see `wsim.series`); NaN where there is nothing
     series_report: list[str]  # [S] name that the learner gave to what it reported
@@ -124,6 +134,19 @@ class RunRecord:
     streams) and run_number (`Loaded.run_number`). Empty where the file is older than this."""
     provenance: dict[str, Any] = field(default_factory=dict)  # wall times, date, host, executor, window
     event_digest: str = ""  # hash of the event trace (send, deliver, loss, compute: times and ids)
+
+    # with [output] sinr, else empty: the SINR of what was on the air, a step function of time for every transfer and receiver
+    sinr_time_s: np.ndarray = field(default_factory=_no_numbers)  # [N] where the step begins
+    sinr_duration_s: np.ndarray = field(default_factory=_no_numbers)  # [N]
+    sinr_transfer: np.ndarray = field(
+        default_factory=_no_indices
+    )  # [N] from 0, in the order in which they came on the air
+    sinr_tx: np.ndarray = field(default_factory=_no_indices)  # [N] node index, as are the receivers
+    sinr_rx: np.ndarray = field(default_factory=_no_indices)  # [N]
+    sinr_db: np.ndarray = field(default_factory=_no_numbers)  # [N]
+    handover_time_s: np.ndarray = field(default_factory=_no_numbers)  # [H] of several cells
+    handover_device: np.ndarray = field(default_factory=_no_indices)  # [H]
+    handover_station: np.ndarray = field(default_factory=_no_indices)  # [H] node index of the new station
 
     @property
     def handed_in(self) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +51,7 @@ class Recorder:
             self._rows.pop()
             self._scores.pop()
         self._scores.append(self._run.evaluator.evaluate())
+        presence, num_devices = self._run.presence, self._run.world.num_devices
         on_air = self._run.ledger.on_air_bits + round(self._run.media.drained_bits(self._run.clock.now_ns))
         self._rows.append(
             (
@@ -58,7 +60,9 @@ class Recorder:
                 self._run.ledger.payload_bits,
                 self._run.ledger.coded_bits,
                 on_air,
-                self.energy_j()[: self._run.world.num_devices].sum(axis=0),
+                self.energy_j()[:num_devices].sum(axis=0),
+                num_devices if presence is None else len(presence.devices),
+                0 if presence is None else len(presence.failed),
             )
         )
 
@@ -150,6 +154,8 @@ class Recorder:
             eval_coded_bits=np.array(columns[3], dtype=np.int64),
             eval_on_air_bits=on_air,
             eval_energy_j=energy,
+            eval_devices_present=np.array(columns[6], dtype=np.int64),
+            eval_devices_failed=np.array(columns[7], dtype=np.int64),
             messages_sent=ledger.sent,
             messages_delivered_used=ledger.used,
             messages_delivered_unused=ledger.delivered - ledger.used,
@@ -186,10 +192,14 @@ class Recorder:
                 "radio_seed": scenario.seed_of("radio"),
                 "run_number": self._run.loaded.run_number,
             },
-            versions={name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy", "simpy")}
-            | {"wsim": _version()},
-            notes=_not_heard(plan, heard) + self._run.media.notes() + self._cell_notes() + self._run.learning.notes,
+            versions=dict(_versions()),
+            notes=_not_heard(plan, heard)
+            + self._run.media.notes()
+            + self._cell_notes()
+            + (self._run.sinr.notes() if self._run.sinr is not None else [])
+            + self._run.learning.notes,
             event_digest=ledger.event_digest,
+            **(self._run.sinr.columns() if self._run.sinr is not None else {}),
         )
 
     def _station_names(self) -> list[str]:
@@ -215,7 +225,10 @@ def _not_heard(plan: Plan, heard: Sequence[Series]) -> list[str]:
     return [f"accuracies are of {name}, and nobody has reported such a model; see [evaluation] subjects"]
 
 
-def _version() -> str:
+@cache
+def _versions() -> dict[str, str]:
+    """Of what the results depend on; looked up once a process, since that takes milliseconds."""
     from wsim import __version__
 
-    return __version__
+    names = ("torch", "numpy", "scipy", "simpy")
+    return {name: importlib.metadata.version(name) for name in names} | {"wsim": __version__}

@@ -27,6 +27,8 @@ def summary_dict(record: RunRecord) -> dict[str, Any]:
         "seed": record.seed,
         "learner": record.learner,
         "num_devices": record.num_devices,
+        "devices_present": _count_at_end(record.eval_devices_present, record.num_devices),
+        "devices_failed": _count_at_end(record.eval_devices_failed, 0),
         "estimated": record.estimated,
         "exact": record.exact,
         "stop_reason": record.stop_reason,
@@ -65,6 +67,10 @@ def summary_dict(record: RunRecord) -> dict[str, Any]:
         "channel": dict(record.channel_provenance),
         "notes": list(record.notes),
     }
+
+
+def _count_at_end(counts: np.ndarray, otherwise: int) -> int:
+    return int(counts[-1]) if len(counts) else otherwise
 
 
 def timeline_shares(record: RunRecord) -> dict[str, dict[str, float]]:
@@ -121,8 +127,10 @@ def _outcome(record: RunRecord) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
+    gone = _gone(record)
     for label, value in (
         ("accuracy", _accuracy(record)),
+        *([("devices", gone)] if gone else []),
         ("simulated time", _time(record)),
         ("bits", _bits(record)),
         ("messages", _messages(record)),
@@ -152,9 +160,28 @@ def _accuracy(record: RunRecord) -> str:
         return "not computed (estimate" + (")" if record.exact else ", not exact: uses a declared expectation)")
     mean, worst = _last(record.accuracy), _last(record.accuracy_worst)
     if mean is None:
-        return "not evaluated"
+        measured = np.flatnonzero(np.isfinite(record.accuracy))
+        if not len(measured):
+            return "not evaluated"
+        last = measured[-1]
+        return f"nobody counts at the end; {record.accuracy[last]:.4f} at {seconds(float(record.eval_time_s[last]))}"
     of = "" if is_usual(record) else f" ({headline_name(record)})"
     return f"{mean:.4f}{of}" + ("" if worst is None else f"{_SEPARATOR}worst device {worst:.4f}")
+
+
+_COUNTED = {"alive": "who has not failed", "present": "those present", "all": "everybody, failed or not"}
+
+
+def _gone(record: RunRecord) -> str | None:
+    """How many devices are there at the end, and of whom the accuracies are; None where all devices are there all of the time."""
+    present, failed = record.eval_devices_present, record.eval_devices_failed
+    if not len(present) or present.min() == record.num_devices:
+        return None
+    away = record.num_devices - present[-1] - failed[-1]
+    counts = ((present[-1], "present"), (away, "away"), (failed[-1], "failed"))
+    shown = ", ".join(f"{count:,} {what}" for count, what in counts if count)
+    counted = record.resolved.get("evaluation", {}).get("counted_devices", "alive")
+    return f"{shown} at the end{_SEPARATOR}accuracies of devices: {_COUNTED[counted]}"
 
 
 def _time(record: RunRecord) -> str:

@@ -10,8 +10,10 @@ _AMOUNTS = (  # finite, never negative
     *("simulated_s", "airtime_s", "resource_hz_s", "effective_flops", "eval_time_s", "eval_energy_j", "energy_j"),
     *("processor_s", "radio_s", "program_s", "snapshot_time_s", "num_devices", "num_samples", "num_test_samples"),
     *("eval_round", "eval_payload_bits", "eval_coded_bits", "eval_on_air_bits", "sent_bits_by_node"),
+    *("eval_devices_present", "eval_devices_failed"),
     *("messages_sent", "messages_delivered_used", "messages_delivered_unused", "messages_in_flight"),
     *("payload_bits", "coded_bits", "on_air_bits", "packets_sent", "packets_lost", "sustained_evaluations"),
+    *("sinr_time_s", "sinr_duration_s", "sinr_transfer", "handover_time_s"),
 )
 _ACCURACIES = (  # finite, or NaN where there is none
     *("accuracy", "accuracy_worst", "accuracy_p10", "accuracy_std", "accuracy_by_device"),
@@ -36,7 +38,7 @@ def check_values(record: RunRecord) -> None:
     for name in _ACCURACIES:
         if np.isinf(getattr(record, name)).any():
             raise ValueError(f"{name} is infinite")
-    for name in ("positions_m", "targets"):
+    for name in ("positions_m", "targets", "sinr_db"):
         if not np.isfinite(getattr(record, name)).all():
             raise ValueError(f"{name} is not finite")
     num_nodes = len(record.node_names)
@@ -45,12 +47,18 @@ def check_values(record: RunRecord) -> None:
         ("edges", num_nodes),
         ("program_node", num_nodes),
         ("edge_snapshot", len(record.snapshot_time_s)),
+        ("sinr_tx", num_nodes),
+        ("sinr_rx", num_nodes),
+        ("handover_device", record.num_devices),
+        ("handover_station", num_nodes),
     ):
         index = getattr(record, name)
         if np.min(index, initial=0) < 0 or np.max(index, initial=-1) >= size:
             raise ValueError(f"{name} points to something that is not there")
     if record.num_devices > num_nodes or any(name.isdigit() for name in record.node_names[record.num_devices :]):
         raise ValueError("num_devices and the names of the nodes do not agree")
+    if np.max(record.eval_devices_present + record.eval_devices_failed, initial=0) > record.num_devices:
+        raise ValueError("eval_devices_present and eval_devices_failed are more devices than there are")
     for name, choices in _CHOICES.items():
         values = getattr(record, name)
         if not values or any(value not in choices for value in values):

@@ -6,7 +6,11 @@ Categories are uint8 with `flag_values` and `flag_meanings`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from wsim.record import ENERGY_USES, LOSS_CAUSES, PROCESSOR_STATES, PROGRAM_STATES, RADIO_STATES
 
@@ -15,7 +19,8 @@ from wsim.record import ENERGY_USES, LOSS_CAUSES, PROCESSOR_STATES, PROGRAM_STAT
 class Column:
     """A dataset that holds one field of the RunRecord.
 
-    dims: names in DIMENSIONS; units: None for text, "1" for counts and shares
+    dims: names in DIMENSIONS; units: None for text, "1" for counts and shares; usual: from the fields of a record, the value with
+    which a file leaves the dataset out
     """
 
     field: str
@@ -23,6 +28,7 @@ class Column:
     dims: tuple[str, ...]
     units: str | None
     long_name: str
+    usual: Callable[[Mapping[str, Any]], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,12 @@ DIMENSIONS = {
     "radio_property": Dimension("/radio/radio_property", "index of the property"),
     "package": Dimension("/versions/package", "index of the package"),
     "item": Dimension("/provenance/item", "index of the item"),
+    "sinr_step": Dimension("/sinr/sinr_step", "index of the step, sorted by transfer, receiver and time"),
+    "handover": Dimension("/handovers/handover", "index of the hand-over"),
 }
+
+ON_REQUEST = ("sinr_step", "handover")
+"""Dimensions that are left out, with their columns, where they are empty."""
 
 _EVALUATION = ("evaluation",)
 _SERIES = ("series", "evaluation")
@@ -149,6 +160,22 @@ COLUMNS = (
     Column("eval_coded_bits", "/metrics/coded_bits", _EVALUATION, "bit", "coded bits so far"),
     Column("eval_on_air_bits", "/metrics/on_air_bits", _EVALUATION, "bit", "bits on the air so far"),
     Column("eval_energy_j", "/metrics/energy_j", ("evaluation", "energy_use"), "J", "energy of all devices so far"),
+    Column(
+        "eval_devices_present",
+        "/metrics/devices_present",
+        _EVALUATION,
+        "1",
+        "devices that were there; left out where all were, all the time",
+        lambda fields: np.full(len(fields["eval_time_s"]), fields["num_devices"]),
+    ),
+    Column(
+        "eval_devices_failed",
+        "/metrics/devices_failed",
+        _EVALUATION,
+        "1",
+        "devices that had failed; left out where none did",
+        lambda fields: np.zeros(len(fields["eval_time_s"]), dtype=np.int64),
+    ),
     Column("messages_sent", "/ledger/messages_sent", (), "1", "(message, intended receiver) pairs sent"),
     Column("messages_delivered_used", "/ledger/messages_delivered_used", (), "1", "pairs delivered and used"),
     Column(
@@ -188,6 +215,21 @@ COLUMNS = (
     Column("target_time_s", "/targets/time_s", _TARGET, "s", "simulated time to the target, NaN if not reached"),
     Column("target_on_air_bits", "/targets/on_air_bits", _TARGET, "bit", "bits on the air to the target"),
     Column("target_energy_j", "/targets/energy_j", _TARGET, "J", "energy of all devices to the target"),
+    Column("sinr_time_s", "/sinr/time_s", ("sinr_step",), "s", "simulated time at which the step begins"),
+    Column("sinr_duration_s", "/sinr/duration_s", ("sinr_step",), "s", "how long the step lasts"),
+    Column("sinr_transfer", "/sinr/transfer", ("sinr_step",), "1", "index of the transfer"),
+    Column("sinr_tx", "/sinr/tx", ("sinr_step",), "1", "node that sends"),
+    Column("sinr_rx", "/sinr/rx", ("sinr_step",), "1", "node that receives"),
+    Column("sinr_db", "/sinr/sinr_db", ("sinr_step",), "dB", "signal to interference and noise at the receiver"),
+    Column("handover_time_s", "/handovers/time_s", ("handover",), "s", "simulated time of the hand-over"),
+    Column("handover_device", "/handovers/device_index", ("handover",), "1", "device that was handed over"),
+    Column(
+        "handover_station",
+        "/handovers/station_index",
+        ("handover",),
+        "1",
+        "node of the station that serves it from then on",
+    ),
     Column("scenario_text", "/scenario/text", (), None, "the scenario file as it was read"),
     Column("overrides", "/scenario/override_text", ("override",), None, "override from the command line"),
     Column("resolved", "/scenario/resolved", (), None, "the resolved scenario, JSON"),

@@ -25,7 +25,7 @@ from wsim.errors import FormatError, ResultError
 from wsim.heaps import heaps_end
 from wsim.record import LOSS_CAUSES, RunRecord
 from wsim.result_checks import check_values
-from wsim.result_columns import COLUMNS, DIMENSIONS, PAIRS, Column
+from wsim.result_columns import COLUMNS, DIMENSIONS, ON_REQUEST, PAIRS, Column
 
 FORMAT = "wsim result"
 FORMAT_VERSION = 2
@@ -133,9 +133,11 @@ def _encode(record: RunRecord) -> bytes:
         file.attrs["format_version"] = np.int64(FORMAT_VERSION)
         file.attrs["title"] = f"{record.name}, {record.learner}, seed {record.seed}"
         for name, size in sizes.items():
-            _write_dimension(file, name, size)
+            if size or name not in ON_REQUEST:
+                _write_dimension(file, name, size)
         for column in COLUMNS:
-            _write_column(file, column, _plain(column, getattr(record, column.field)))
+            if is_there(column, record):
+                _write_column(file, column, _plain(column, getattr(record, column.field)))
         _describe_groups(file["/device_group"], record.group_names)
         for columns, values in _pairs(record):
             for column, value in zip(columns, values, strict=True):
@@ -145,6 +147,14 @@ def _encode(record: RunRecord) -> bytes:
             for name, fact in record.channel_provenance.items():
                 attributes[name] = fact if isinstance(fact, str) else _integer(fact)
     return buffer.getvalue()
+
+
+def is_there(column: Column, record: RunRecord) -> bool:
+    """Whether a file of this record holds the column."""
+    value = getattr(record, column.field)
+    if column.dims[:1] in {(name,) for name in ON_REQUEST}:
+        return len(value) > 0
+    return column.usual is None or not np.array_equal(value, column.usual(vars(record)))
 
 
 def _plain(column: Column, value: Any) -> Any:
@@ -241,7 +251,15 @@ def _decode(file: h5py.File, most_bytes: int) -> RunRecord:
     for name, dimension in DIMENSIONS.items():
         if dimension.meanings and file[dimension.path].attrs["flag_meanings"] != " ".join(dimension.meanings):
             raise ValueError(f"other categories of {name}")
-    fields: dict[str, Any] = {column.field: value(column) for column in COLUMNS}
+    absent = {name for name in ON_REQUEST if DIMENSIONS[name].path not in file}
+    fields: dict[str, Any] = {
+        column.field: value(column)
+        for column in COLUMNS
+        if absent.isdisjoint(column.dims) and (column.usual is None or column.path in file)
+    }
+    for column in COLUMNS:
+        if column.usual is not None:
+            fields.setdefault(column.field, column.usual(fields))
     for field, columns in PAIRS.items():
         first, second = (value(column) for column in columns)
         if field == "edges":
@@ -292,6 +310,8 @@ def _check_shapes(record: RunRecord) -> dict[str, int]:
         "radio_property": len(record.radio_provenance),
         "package": len(record.versions),
         "item": len(record.provenance),
+        "sinr_step": len(record.sinr_time_s),
+        "handover": len(record.handover_time_s),
     }
     for column in COLUMNS:
         value = getattr(record, column.field)

@@ -41,11 +41,13 @@ class Senses:
             if request.peer is None:
                 raise SimulationError(f"node {node.id}: Observe({request.what!r}) needs a peer")
             tx, rx = (np.array([end]) for end in self._ends(node, node.index_of(request.peer)))
-            cn0 = links.cn0(tx, rx, links.cell_at(self._run.clock.now_ns), 1)
+            cell = links.cell_at(self._run.clock.now_ns)
             if request.what == "rate":
                 bandwidth_hz = self._run.scenario.channel.bandwidth_hz
-                value = float(links.efficiency(cn0 / bandwidth_hz, rx[:, None])[0, 0] * bandwidth_hz)
+                snr = links.band_cn0(tx, rx, cell, 1) / bandwidth_hz
+                value = float(links.band_efficiency(snr, rx[:, None])[0, 0] * bandwidth_hz)
             else:
+                cn0 = links.cn0(tx, rx, cell, 1)
                 value = float(10 * np.log10(cn0[0, 0] * links.noise_w_per_hz[rx][0] / links.tx_power_w[tx][0]))
         else:
             known = "position, battery, gain, rate, time, membership"

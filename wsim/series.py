@@ -101,10 +101,12 @@ def levels_over_devices(
     """[num_rows, len(levels)] of values [num_rows, num_devices], over the devices that are `present` (bool, like values);
     NaN in rows without any."""
     result = np.full((len(values), len(levels)), np.nan)
-    masks, which = np.unique(present, axis=0, return_inverse=True)
-    for number, mask in enumerate(masks):
+    rows_of: dict[bytes, list[int]] = {}  # rows in which the same devices are present
+    for row, mask in enumerate(present):
+        rows_of.setdefault(mask.tobytes(), []).append(row)
+    for rows in rows_of.values():
+        mask = present[rows[0]]
         if mask.any():
-            rows = which == number
             some = np.ascontiguousarray(values[rows][:, mask])
             for column, level in enumerate(levels):
                 result[rows, column] = over_devices(some, level, losses)

@@ -9,11 +9,11 @@ loss (and 3.5 sigma of shadowing) allows that SNR: no pass over all pairs.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import networkx as nx
 import numpy as np
-from scipy.spatial import cKDTree
 
 from learners.protocol import SERVER, Joined, Left
 from wsim.graphs.exponential import hops
@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from wsim.scenario import Scenario
     from wsim.world import World
 
-Edges = set[tuple[int, int]]
+Changes = dict[int, Joined | Left]  # by the neighbor, in the order of what happened last
 
 
 class FixedTopology:
     """A graph, directed or not, or a star around the server (graph None: every device's neighbor is the server)."""
 
     update_every_s: float | None = None
+    absent: frozenset[int] = frozenset()  # devices that are not there
 
     def __init__(self, num_devices: int, graph: nx.Graph | None) -> None:
         self.graph = graph
@@ -68,6 +69,14 @@ class FixedTopology:
         """Changes of the neighborhood since last asked: none, ever."""
         return ()
 
+    def known_by(self, index: int) -> tuple[int, ...]:
+        """Ids of those who have this device as a neighbor."""
+        return self._heard[index]
+
+    def forget(self, index: int) -> tuple[int, ...]:
+        """A device goes: the ids of those who had it as a neighbor."""
+        return self.known_by(index)
+
 
 class OnePeerTopology(FixedTopology):
     """The directed exponential graph, one distance a round."""
@@ -87,6 +96,7 @@ class RadioTopology:
 
     graph = None
     directed = False
+    absent: frozenset[int] = frozenset()  # devices that are not there
 
     def __init__(
         self,
@@ -100,39 +110,40 @@ class RadioTopology:
         self.update_every_s: float | None = update_every_s
         self._proximity = Proximity(links, num_devices, bandwidth_hz, snr_db - hysteresis_db)
         self._up_db = snr_db
-        self._edge_set: Edges = set()
+        self._edge_codes = np.empty(0, dtype=np.int64)  # in order; a * num_devices + b for an edge with a < b
         self._neighbors: list[tuple[int, ...]] = [()] * num_devices
-        self._changes: list[list[Joined | Left]] = [[] for _ in range(num_devices)]
+        self._changes: list[Changes] = [{} for _ in range(num_devices)]
         self.update(0.0)
-        self._changes = [[] for _ in range(num_devices)]  # those present at the start have not joined
+        self._changes = [{} for _ in range(num_devices)]  # those present at the start have not joined
 
     def update(self, time_s: float) -> bool:
         """Look at the present mean SNRs; True if a neighborhood changed."""
         pairs, snr_db = self._proximity.pairs(time_s)
-        before = self._edge_set
-        now: Edges = {
-            (a, b)
-            for (a, b), snr in zip(map(tuple, pairs.tolist()), snr_db.tolist(), strict=True)
-            if snr >= self._up_db or (a, b) in before
-        }
-        if now == before:
+        num_devices, before = len(self._neighbors), self._edge_codes
+        codes = pairs[:, 0] * num_devices + pairs[:, 1]
+        now = codes[(snr_db >= self._up_db) | np.isin(codes, before, assume_unique=True)]
+        if np.array_equal(now, before):
             return False
-        self._edge_set = now
-        neighbors: dict[int, list[int]] = {}
-        for a, b in now:
-            neighbors.setdefault(a, []).append(b)
-            neighbors.setdefault(b, []).append(a)
-        self._neighbors = [tuple(sorted(neighbors.get(i, ()))) for i in range(len(self._neighbors))]
-        for change, edges in ((Joined, now - before), (Left, before - now)):
-            for a, b in sorted(edges):
+        self._edge_codes = now
+        a, b = np.divmod(now, num_devices)
+        both = np.sort(np.concatenate([now, b * num_devices + a]))
+        cuts = np.searchsorted(both, np.arange(num_devices + 1) * num_devices).tolist()
+        others = (both % num_devices).tolist()
+        self._neighbors = [tuple(others[start:end]) for start, end in pairwise(cuts)]
+        for change, edges in ((Joined, np.setdiff1d(now, before, True)), (Left, np.setdiff1d(before, now, True))):
+            for a, b in zip(*(ends.tolist() for ends in np.divmod(edges, num_devices)), strict=True):
                 self._note(a, change(b))
                 self._note(b, change(a))
         return True
 
     def _note(self, index: int, change: Joined | Left) -> None:
-        """Keep a change until the node asks; of one neighbor only the last counts, so that memory stays bounded."""
-        kept = [old for old in self._changes[index] if old.node != change.node]
-        self._changes[index] = [*kept, change]
+        """Keep a change until the node asks; of one neighbor only the last counts, so that memory stays bounded. Who is away
+        makes no changes by moving."""
+        if change.node in self.absent:
+            return
+        kept = self._changes[index]
+        kept.pop(change.node, None)
+        kept[change.node] = change
 
     def neighbors(self, index: int) -> tuple[int, ...]:
         return self._neighbors[index]
@@ -141,11 +152,19 @@ class RadioTopology:
         return self._neighbors[index], self._neighbors[index]
 
     def edges(self) -> np.ndarray:
-        return np.array(sorted(self._edge_set), dtype=np.int64).reshape(-1, 2)
+        return np.stack(np.divmod(self._edge_codes, len(self._neighbors)), axis=1)
 
     def membership(self, index: int) -> tuple[Joined | Left, ...]:
-        changes, self._changes[index] = tuple(self._changes[index]), []
+        changes, self._changes[index] = tuple(self._changes[index].values()), {}
         return changes
+
+    def known_by(self, index: int) -> tuple[int, ...]:
+        """Ids of those who have this device as a neighbor: its own neighbors."""
+        return self._neighbors[index]
+
+    def forget(self, index: int) -> tuple[int, ...]:
+        """A device goes: the ids of those who had it as a neighbor."""
+        return self.known_by(index)
 
 
 class BeaconTopology(RadioTopology):
@@ -164,7 +183,7 @@ class BeaconTopology(RadioTopology):
         self._kept_s = self.KEPT_PERIODS * beacon_every_s
         self._last_heard: list[dict[int, float]] = [{} for _ in range(num_devices)]
         self._neighbors = [()] * num_devices
-        self._changes = [[] for _ in range(num_devices)]
+        self._changes = [{} for _ in range(num_devices)]
 
     def audience(self, index: int) -> np.ndarray:
         """Indices that a beacon of `index` is offered to now."""
@@ -178,6 +197,18 @@ class BeaconTopology(RadioTopology):
         known[sender] = time_s
         if sender not in self._neighbors[receiver]:
             self._neighbors[receiver] = tuple(sorted(known))
+
+    def known_by(self, index: int) -> tuple[int, ...]:
+        """Ids of those who have heard this device, who need not be those that it has heard."""
+        return tuple(receiver for receiver, known in enumerate(self._last_heard) if index in known)
+
+    def forget(self, index: int) -> tuple[int, ...]:
+        """A device goes, and is nobody's neighbor until one of its beacons is heard again: the ids of those whose it was."""
+        told = self.known_by(index)
+        for receiver in told:
+            del self._last_heard[receiver][index]
+            self._neighbors[receiver] = tuple(sorted(self._last_heard[receiver]))
+        return told
 
     def update(self, time_s: float) -> bool:
         """Forget whom nothing has been heard of for too long."""
@@ -209,18 +240,17 @@ class Proximity:
 
     def pairs(self, time_s: float) -> tuple[np.ndarray, np.ndarray]:
         """[num_pairs, 2] indices with a < b, in order, and [num_pairs] dB."""
-        links = self._links
+        links, channel = self._links, self._links.channel
         receiver = (links.rx_antennas[self._nodes] / links.noise_w_per_hz[self._nodes]).max()
         best = links.tx_power_w[self._nodes].max() * receiver / self._bandwidth_hz
-        reach_m = links.channel.reach_m(self._min_snr_db - 10 * float(np.log10(best)))
-        positions = links.positions.at(self._nodes, time_s)
-        pairs = cKDTree(positions).query_pairs(reach_m, output_type="ndarray")
+        pairs = channel.near_pairs(self._nodes, time_s, self._min_snr_db - 10 * float(np.log10(best)))
         if not len(pairs):
-            return np.empty((0, 2), dtype=np.int64), np.empty(0)
-        pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].astype(np.int64)
-        forth = links.mean_cn0(pairs[:, 0], pairs[:, 1], time_s)
-        back = links.mean_cn0(pairs[:, 1], pairs[:, 0], time_s)
-        snr_db = 10 * np.log10(np.minimum(forth, back) / self._bandwidth_hz)
+            return pairs, np.empty(0)
+        a, b = pairs.T
+        gain = 10.0 ** (channel.mean_gain_db(a, b, time_s) / 10.0)  # that of both directions
+        forth = links.tx_power_w[a] / links.noise_w_per_hz[b] * links.rx_antennas[b]
+        back = links.tx_power_w[b] / links.noise_w_per_hz[a] * links.rx_antennas[a]
+        snr_db = 10 * np.log10(np.minimum(forth, back) * gain / self._bandwidth_hz)
         near = snr_db >= self._min_snr_db
         return pairs[near], snr_db[near]
 
@@ -310,7 +340,10 @@ def _refuse_unreachable(
     ergodic rate of that fraction."""
     if world.positions.max_speed_mps > 0.0 or not len(edges):
         return
-    least_db = scenario.phy.min_snr_db - (0.0 if world.links.static and not world.links.ergodic else 10.0)
+    phy = scenario.phy
+    key = "min_snr_db" if phy.preamble_snr_db is None or phy.preamble_snr_db < phy.min_snr_db else "preamble_snr_db"
+    level_db: float = getattr(phy, key)
+    least_db = level_db - (0.0 if world.links.static and not world.links.ergodic else 10.0)
     forth, back = (edges[:, 0], edges[:, 1]), (edges[:, 1], edges[:, 0])
     for tx, rx in (forth,) if directed else (forth, back):
         band_hz = np.full(len(tx), scenario.channel.bandwidth_hz)
@@ -322,8 +355,8 @@ def _refuse_unreachable(
             ends = [_name(world, int(end)) for end in (tx[i], rx[i])]
             raise ValueError(
                 f"[topology] kind = {scenario.topology.kind!r}: the link from {ends[0]} to {ends[1]} has a mean SNR of "
-                f"{snr_db[i]:.1f} dB, [phy] min_snr_db is {scenario.phy.min_snr_db}, and nobody moves: place the devices "
-                "closer, raise tx_power_dbm or lower min_snr_db"
+                f"{snr_db[i]:.1f} dB, [phy] {key} is {level_db}, and nobody moves: place the devices "
+                f"closer, raise tx_power_dbm or lower {key}"
             )
 
 

@@ -229,6 +229,8 @@ CURVES: dict[str, dict[str, str]] = {
     "coded_bits": {"units": "bit", "long_name": "coded bits so far"},
     "on_air_bits": {"units": "bit", "long_name": "bits on the air so far"},
     "energy_j": {"units": "J", "long_name": "energy of all devices so far"},
+    "devices_present": {"units": "1", "long_name": "devices that were there"},
+    "devices_failed": {"units": "1", "long_name": "devices that had failed"},
 }
 """Columns of `Results.evaluations` and `Results.dataset`, with unit and meaning."""
 
@@ -246,6 +248,8 @@ def _curves(record: RunRecord) -> dict[str, np.ndarray]:
         "coded_bits": record.eval_coded_bits,
         "on_air_bits": record.eval_on_air_bits,
         "energy_j": record.eval_energy_j.sum(axis=1),
+        "devices_present": record.eval_devices_present,
+        "devices_failed": record.eval_devices_failed,
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from wsim.record import LOSS_CAUSES, RunRecord
 from wsim.result_columns import COLUMNS, DIMENSIONS, PAIRS, Column
+from wsim.results import is_there
 from wsim.views import padded
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def tree(xarray: Any, records: Sequence[RunRecord]) -> xr.DataTree:
 def _columns(records: Sequence[RunRecord]) -> Any:
     """(columns, for each of them its values by run)."""
     for column in COLUMNS:
+        if column.usual is None and not any(is_there(column, record) for record in records):
+            continue
         values = [getattr(record, column.field) for record in records]
         if column.field == "messages_lost":
             values = [np.array([lost.get(cause, 0) for cause in LOSS_CAUSES]) for lost in values]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,15 +22,18 @@ from channels.units import dbm_to_w
 from wsim.accounts import Power
 from wsim.catalog import find
 from wsim.compute import speeds
-from wsim.links import Links
+from wsim.links import Blocks, Links
 from wsim.mac.medium_access import MediumAccess
 from wsim.scenario import Scenario
 from wsim.scenario.compute import Compute, ServerCompute
 from wsim.scenario.items import path_loss_of
 from wsim.scenario.keys import own_keys
 from wsim.scenario.mobility import mobility_model, read_traces
+from wsim.scenario.selectivity import profile_of
 from wsim.scenario.world import DeviceGroup, Energy, Radio, Server
 from wsim.streams import Streams
+
+BLOCKS_PER_SPREAD = 6  # resource blocks for each unit of bandwidth x delay spread: a link's rate within 5 % r.m.s.
 
 
 @dataclass
@@ -76,6 +81,7 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
     fdd_cell = bool(mac.needs_server) and scenario.phy.duplex == "fdd"
     fading = _fading(scenario)
     path_loss = path_loss_of(scenario.channel)
+    profile = profile_of(scenario.channel)
     channel = Channel(
         positions,
         scenario.channel.carrier_hz,
@@ -88,6 +94,7 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
         base_station=range(num_devices, len(members)),
         reciprocal=not fdd_cell,
         layout=None if scenario.cells is None else scenario.cells.hexagons,
+        delay_profile=profile,
         indoors=_indoors(scenario, members, optional(path_loss, "indoor_depth_m"), streams),
     )
     bandwidth_hz = scenario.channel.bandwidth_hz
@@ -109,6 +116,7 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
         np.array([radio.rx_antennas for radio in radios], dtype=np.float64),
         None if fixed is None else fixed * (1.0 - scenario.phy.overhead),
         fading if fading is not None and fading.correlation == "ergodic" else None,
+        None if profile is None else _blocks(scenario),
     )
     energies = [member.energy or Energy() for member in members]
     computes: list[Compute | ServerCompute] = [member.compute for member in members]
@@ -253,3 +261,16 @@ def _fading(scenario: Scenario):  # type: ignore[no-untyped-def]
         return None
     law = find("fading", config.kind)
     return law(**own_keys("fading", law, config))
+
+
+def _blocks(scenario: Scenario) -> Blocks:
+    """The resource blocks that a frequency-selective band is looked at in; a note where they are too few for its delay spread."""
+    fading = scenario.channel.fading
+    number, spread_s = fading.num_blocks, fading.delay_spread_s
+    assert number is not None
+    assert spread_s is not None
+    enough = math.ceil(BLOCKS_PER_SPREAD * scenario.channel.bandwidth_hz * spread_s - 1e-9)
+    if number < enough:
+        says = f"channel.fading.num_blocks = {number} is coarse for this band and delay spread: rates of single links vary too much"
+        warnings.warn(f"{says}; {enough} or more would do", stacklevel=2)
+    return Blocks(number, scenario.channel.bandwidth_hz / number)

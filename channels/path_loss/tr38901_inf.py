@@ -62,7 +62,7 @@ class IndoorFactory(LosModel):
     clutter_size_m: ClutterM | None = None
     clutter_height_m: HeightM = 6.0
     name: ClassVar[str] = "tr38901_inf"
-    standard: ClassVar[str] = "3GPP TR 38.901 V16.1.0 table 7.4.1-1, InF"
+    standard: ClassVar[str] = "3GPP TR 38.901 table 7.4.1-1, InF"
     is_indoor: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

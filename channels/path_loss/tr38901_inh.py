@@ -51,7 +51,7 @@ class IndoorOffice(LosModel):
 
     office: Literal["mixed", "open"] = "mixed"
     name: ClassVar[str] = "tr38901_inh"
-    standard: ClassVar[str] = "3GPP TR 38.901 V16.1.0 table 7.4.1-1, InH office"
+    standard: ClassVar[str] = "3GPP TR 38.901 table 7.4.1-1, InH office"
     is_indoor: ClassVar[bool] = True
     los_correlation_m: ClassVar[float] = 10.0  # table 7.6.3.1-2
     standard_shadowing: ClassVar[StandardShadowing] = StandardShadowing(Shadowing(3.0, 10.0), Shadowing(8.03, 6.0))

@@ -95,7 +95,7 @@ class RuralMacro(LosModel):
     building_height_m: BuildingHeightM = 5.0
     street_width_m: StreetWidthM = 20.0
     name: ClassVar[str] = "tr38901_rma"
-    standard: ClassVar[str] = "3GPP TR 38.901 V16.1.0 table 7.4.1-1, RMa"
+    standard: ClassVar[str] = "3GPP TR 38.901 table 7.4.1-1, RMa"
     carrier_range_hz: ClassVar[tuple[float, float]] = (0.5e9, 30e9)
     indoor_depth_m: ClassVar[float] = 10.0
     los_correlation_m: ClassVar[float] = 60.0  # table 7.6.3.1-2

@@ -86,7 +86,7 @@ class UrbanMacro(LosModel):
     """
 
     name: ClassVar[str] = "tr38901_uma"
-    standard: ClassVar[str] = "3GPP TR 38.901 V16.1.0 table 7.4.1-1, UMa"
+    standard: ClassVar[str] = "3GPP TR 38.901 table 7.4.1-1, UMa"
     los_correlation_m: ClassVar[float] = 50.0  # table 7.6.3.1-2
     spread_correlation_m: ClassVar[float] = 50.0
     standard_shadowing: ClassVar[StandardShadowing] = StandardShadowing(

@@ -77,7 +77,7 @@ class UmiStreetCanyon(LosModel):
     """
 
     name: ClassVar[str] = "tr38901_umi"
-    standard: ClassVar[str] = "3GPP TR 38.901 V16.1.0 table 7.4.1-1, UMi street canyon"
+    standard: ClassVar[str] = "3GPP TR 38.901 table 7.4.1-1, UMi street canyon"
     los_correlation_m: ClassVar[float] = 50.0  # table 7.6.3.1-2
     standard_shadowing: ClassVar[StandardShadowing] = StandardShadowing(
         UMI_SHADOWING.los, UMI_SHADOWING.nlos, o2i=Shadowing(7.0, 7.0)

@@ -224,7 +224,8 @@ class BatchedExecutor:
             results: Sequence[Tensor] = leaves[: signature.num_carry]
             constants = leaves[signature.num_carry :]
             for step in range(job.steps):
-                results = self._call(signature, [*results, *(_aligned(x[step]) for x in job.xs), *constants])
+                inputs = [_aligned(x[step]) for x in job.xs]
+                results = self._call(signature, [*results, *inputs, *constants], recurs=step + 1 < job.steps)
         else:
             results = self._call(signature, leaves)
         for output, result in zip(job.outputs, results):
@@ -268,16 +269,16 @@ class BatchedExecutor:
                 rows = len(inputs[0])
                 carry = [part[:rows] for part in carry]
                 constants = [part[:rows] for part in constants]
-            carry = self._call(signature, [*carry, *inputs, *constants])
+            carry = self._call(signature, [*carry, *inputs, *constants], recurs=step + 1 < lengths[0])
             done = left
             while left and lengths[left - 1] == step + 1:
                 left -= 1
             if left < done:
                 self._hand_out(carry, jobs[left:done], left)
 
-    def _call(self, signature: Signature, leaves: list[Tensor]) -> list[Tensor]:
+    def _call(self, signature: Signature, leaves: list[Tensor], recurs: bool = False) -> list[Tensor]:
         self.num_calls += 1
-        return self._calls(signature, leaves)
+        return self._calls(signature, leaves, recurs)
 
     def _hand_out(self, results: Sequence[Tensor], jobs: list[Job], first_row: int) -> None:
         """Row first_row + i of the results becomes the value of job i."""

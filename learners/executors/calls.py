@@ -16,7 +16,8 @@ MAX_TAPES = 512
 """Recorded calls kept, one for each signature and memory layout; the one unused for longest goes first."""
 
 RECORD_AT = 2
-"""A call is recorded when it occurs for this time: calls that never come back cost nothing."""
+"""A call is recorded when it occurs for this time, one that is known to come back a time earlier: calls that never come back
+cost nothing."""
 
 
 class Calls:
@@ -27,9 +28,9 @@ class Calls:
         self.tapes: OrderedDict[Any, Tape | int | None] = OrderedDict()
         self._mapped: dict[Signature, Callable[..., tuple[Tensor, ...]]] = {}
 
-    def __call__(self, signature: Signature, leaves: list[Tensor]) -> list[Tensor]:
+    def __call__(self, signature: Signature, leaves: list[Tensor], recurs: bool = False) -> list[Tensor]:
         """The op on stacked leaves [n, ...]: results [n, ...]; where the op is looped, on one job's leaves. Results are contiguous
-        and alone in their memory."""
+        and alone in their memory. recurs: it is known that the call comes back."""
         key = (signature, *[leaf.stride() for leaf in leaves])
         tapes = self.tapes
         found = tapes.get(key, 0)
@@ -38,7 +39,7 @@ class Calls:
         if mapped is None:
             mapped = self._mapped[signature] = torch.func.vmap(signature.run)
         if type(found) is int:
-            if found + 1 < RECORD_AT:
+            if found + 1 + recurs < RECORD_AT:
                 tapes[key] = found + 1
             else:
                 found = tapes[key] = _recorded(mapped, leaves, rows=not loop)

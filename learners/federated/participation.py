@@ -23,6 +23,7 @@ def newest_download(kind: str, *, waits: bool) -> Generator[Any, Any, Message]:
     """The server's next message. waits: the server waits for all clients; where it does not, several rounds may have come
     meanwhile, and the newest counts."""
     messages = (yield Receive([SERVER], kind, count=1)).messages
-    if not waits:
-        messages += (yield Receive(None, kind, timeout_s=0)).messages
+    if waits:
+        return messages[0]
+    messages += (yield Receive(None, kind, timeout_s=0)).messages
     return max(messages, key=lambda message: message.round)

@@ -35,6 +35,35 @@ def test_tables_have_a_delay_spread_of_one(name):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "num_taps", "last_delay", "last_db"),
+    [
+        ("tdl_a", 23, 9.6586, -29.7),
+        ("tdl_b", 23, 4.7834, -11.3),
+        ("tdl_c", 24, 8.6523, -22.8),
+        ("tdl_d", 13, 12.525, -27.7),
+        ("tdl_e", 14, 20.6519, -29.2),
+    ],
+)
+def test_tables_have_the_taps_of_the_standard(name, num_taps, last_delay, last_db):
+    """TR 38.901 tables 7.7.2-1 to 7.7.2-5: so many taps (the first of D and E has a direct path beside the Rayleigh part), from
+    delay 0 to the last one, the strongest path of the whole table at 0 dB (D, E: the direct one, within its rounding)."""
+    profile = TABLES[name]
+    powers, delays = profile.powers, profile.delays_s(KEY)[0] / SPREAD_S
+    assert len(powers) == len(delays) == num_taps
+    assert powers.sum() == pytest.approx(1.0, abs=1e-12)
+    assert (delays[0], delays[-1], delays.max()) == pytest.approx((0.0, last_delay, last_delay), rel=1e-12)
+    assert profile.needs_direct == (name in DIRECT_DB)
+    if name in DIRECT_DB:
+        k = 10 ** (TABLE_K_DB[name] / 10)
+        over_direct_db = 10 * np.log10(powers / k)
+        assert over_direct_db[-1] + DIRECT_DB[name] == pytest.approx(last_db, abs=1e-9)
+        first_db = 10 * np.log10(10 ** (DIRECT_DB[name] / 10) + 10 ** ((over_direct_db[0] + DIRECT_DB[name]) / 10))
+        assert first_db == pytest.approx(0.0, abs=5e-3)  # both parts of the first tap together are 0 dB
+    else:
+        assert 10 * np.log10(powers[-1] / powers.max()) == pytest.approx(last_db, abs=1e-9)
+
+
 def test_first_tap_k_of_the_tables_with_a_direct_path():
     """13.3 dB and 22 dB, notes of tables 7.7.2-4 and 7.7.2-5: direct path over the first Rayleigh tap."""
     for name, k_db in (("tdl_d", 13.3), ("tdl_e", 22.0)):

@@ -166,5 +166,13 @@ def test_nakagami_table_is_the_inverse_of_the_law(m):
     assert (np.diff(found) > 0).all()
 
 
+@pytest.mark.parametrize(("m", "share"), [(0.5, 0.977), (1.0, 1.0), (2.0, 0.985), (10.0, 0.914), (100.0, 0.850)])
+def test_how_much_of_nakagami_follows_the_rayleigh_power(m, share):
+    """m c_1^2 = m cov(T(X), X)^2, by quadrature: the part of the variance with the autocorrelation r^2 of Doppler fading."""
+    x, weights = special.roots_laguerre(150)
+    first = weights @ (transform(x, m) * (1 - x))
+    assert m * first**2 == pytest.approx(share, abs=2e-3)
+
+
 def test_nakagami_of_one_is_rayleigh(power):
     np.testing.assert_allclose(power(Nakagami(m=1.0)), power(Rayleigh()), rtol=1e-5)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.contract.test_loss import assert_books_close
-from tests.contract.worlds import LEARNERS, calm, harsh, says
+from tests.contract.worlds import LEARNERS, calm, harsh, has_key, says
 from wsim.engine import simulate
 from wsim.record import RADIO_STATES, RunRecord
 from wsim.scenario import Loaded
@@ -52,6 +52,25 @@ def test_learner_ends_whoever_comes_and_goes(learner: str, pattern: str) -> None
         record = ends(make(learner, limit, *changes, *PATTERNS[pattern]))
         assert record.radio_s[: record.num_devices, OFF].any() or record.stop_reason != "rounds"
         again = ends(make(learner, limit, *changes, *PATTERNS[pattern]))
+        assert again.event_digest == record.event_digest
+
+
+RADIO = 'topology={kind="radio", neighbor_mean_snr_db=20.0, update_every_s=0.05}'
+BEACONS = RADIO.replace("}", ', discovery="beacon", beacon_every_s=0.04}')
+
+
+@pytest.mark.parametrize("topology", [RADIO, BEACONS], ids=["genie", "beacons"])
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("learner", [name for name in LEARNERS if not says(name, "uses_server", False)])
+def test_learner_ends_among_neighbors_in_radio_range(learner: str, pattern: str, topology: str) -> None:
+    """Neighbors that walk, and neighbors that one of two devices may know alone."""
+    limits = ["mac.kind=shared", "stop.simulated_s=200", topology]
+    if has_key(learner, "deadline_s"):
+        limits.append("algorithm.deadline_s=0.05")
+    for make, *changes in ((calm, "stop.rounds=20"), (harsh,)):
+        record = ends(make(learner, *limits, *changes, *PATTERNS[pattern]))
+        assert record.on_air_bits > 0 or topology is RADIO
+        again = ends(make(learner, *limits, *changes, *PATTERNS[pattern]))
         assert again.event_digest == record.event_digest
 
 

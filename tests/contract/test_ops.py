@@ -24,7 +24,7 @@ from learners import averaging, registry
 from learners.compression import error_feedback, float16, topk, uniform
 from learners.data.dataset import Dataset
 from learners.data.digits import digits
-from learners.decentralized import d2, gradient_tracking, gut, qg_dsgdm
+from learners.decentralized import d2, drt_diffusion, drt_weights, gradient_tracking, gut, qg_dsgdm
 from learners.decentralized.combination import Combination
 from learners.deferred import Op
 from learners.executors import BatchedExecutor
@@ -103,6 +103,18 @@ def mix_args(rng: np.random.Generator, task: Task) -> Args:
 
 def mix_masked_args(rng: np.random.Generator, task: Task) -> Args:
     return vector(rng, task), vector(rng, task), *neighborhood(rng, task)
+
+
+def trusted(*rule: Any, masked: bool = False) -> Job:
+    """Arguments of a combination by deep relative trust. rule: kernel, normalization, symmetric, max_ratio, min_own_weight."""
+
+    def job(rng: np.random.Generator, task: Task) -> Args:
+        models, weights, masks = neighborhood(rng, task)
+        caps = torch.tensor(rng.random(len(models)), dtype=task.dtype)
+        sizes = drt_weights.layer_sizes(task.model.shapes)
+        return vector(rng, task), models, weights, caps, sizes, *rule, *([masks] if masked else [])
+
+    return job
 
 
 def combined(
@@ -214,6 +226,8 @@ MODULE_OPS: dict[Op, Job] = {
         qg_dsgdm.MIX_AND_AVERAGE, vector, lambda rng, task: (vector(rng, task), vector(rng, task), rate(rng, task), 0.9)
     ),
     **combined(qg_dsgdm.MIX_AND_DISPLACE, vector, lambda rng, task: (vector(rng, task), rate(rng, task))),
+    drt_diffusion.combine: trusted("prod_sq", "residual", False, 2.0, 0.05),
+    drt_diffusion.combine_masked: trusted("prod_sq", "residual", False, 2.0, 0.05, masked=True),
     averaging.average: average_args,
     averaging.average_masked: average_masked_args,
     averaging.fill: fill_args,
@@ -257,6 +271,9 @@ FORMS: dict[str, tuple[Op, Job]] = {
         lambda rng, task: (vector(rng, task), None, 8, True, per_tensor(task)),
     ),
     "keep_largest-half": (topk.keep_largest, lambda rng, task: (vector(rng, task).round(decimals=2), 7, 16)),
+    "combine-singular": (drt_diffusion.combine, trusted("drt_sq", "simplex", False, 3.0, 0.0)),
+    "combine-symmetric": (drt_diffusion.combine, trusted("log_sq", "residual", True, 3.0, 0.1)),
+    "combine-log_abs": (drt_diffusion.combine_masked, trusted("log_abs", "residual", False, 3.0, 0.1, masked=True)),
 }
 """Ops once more, whose paths depend on arguments that are no tensors."""
 TASK_OPS: dict[str, Job] = {

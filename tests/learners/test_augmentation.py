@@ -38,7 +38,7 @@ def test_crops_and_flips_equal_a_loop_over_images(
 def test_offsets_are_uniform_and_half_of_the_images_are_mirrored() -> None:
     """Chi-square of n = 20,000 offsets over 5 values has 4 degrees of freedom: mean 4, variance 8; flips: binomial. Limits: 4
     standard deviations above, 4 standard errors around."""
-    stream = BatchStream(np.arange(10), np.random.default_rng(1), torch.float32, np.random.default_rng(2))
+    stream = BatchStream(np.arange(10), np.random.default_rng(1), torch.float32, lambda: np.random.default_rng(2))
     offsets, flips = stream.draw(100, steps=100, crop_padding=2).augmentation
     assert offsets.shape == (100, 100, 2)
     assert flips.shape == (100, 100)
@@ -50,7 +50,7 @@ def test_offsets_are_uniform_and_half_of_the_images_are_mirrored() -> None:
 
 def test_augmentation_leaves_the_order_of_samples_alone() -> None:
     plain = BatchStream(np.arange(30), np.random.default_rng(1), torch.float32)
-    changed = BatchStream(np.arange(30), np.random.default_rng(1), torch.float32, np.random.default_rng(2))
+    changed = BatchStream(np.arange(30), np.random.default_rng(1), torch.float32, lambda: np.random.default_rng(2))
     for how in ({"steps": 3}, {"epochs": 2}, {"steps": 1}):
         batches = changed.draw(8, **how, crop_padding=4)
         assert torch.equal(batches.indices, plain.draw(8, **how).indices)
@@ -60,10 +60,17 @@ def test_augmentation_leaves_the_order_of_samples_alone() -> None:
         plain.draw(8, steps=1, crop_padding=4)
 
 
+def test_crops_and_flips_go_on_from_draw_to_draw() -> None:
+    stream = BatchStream(np.arange(10), np.random.default_rng(1), torch.float32, lambda: np.random.default_rng(2))
+    first, second = (stream.draw(100, steps=1, crop_padding=2).augmentation for _ in range(2))
+    assert not torch.equal(first[0], second[0])
+    assert not torch.equal(first[1], second[1])
+
+
 @pytest.mark.parametrize("how", [{"steps": 3}, {"epochs": 2}])
 @pytest.mark.parametrize("crop_padding", [None, 2])
 def test_an_estimate_has_the_shapes_of_a_draw(how: dict[str, int], crop_padding: int | None) -> None:
-    drawn = BatchStream(np.arange(30), np.random.default_rng(1), torch.float32, np.random.default_rng(2))
+    drawn = BatchStream(np.arange(30), np.random.default_rng(1), torch.float32, lambda: np.random.default_rng(2))
     shapes = BatchStream(np.arange(30), None, torch.float32)
     one, other = (stream.draw(8, **how, crop_padding=crop_padding) for stream in (drawn, shapes))
     assert [(part.shape, part.dtype) for part in one.steps] == [(part.shape, part.dtype) for part in other.steps]

@@ -165,6 +165,24 @@ def test_recorded_calls_change_no_bit(record_at: int, monkeypatch: pytest.Monkey
     assert any(isinstance(tape, Tape) for tape in executor._calls.tapes.values()) == (record_at == 1)
 
 
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_scan_of_several_steps_is_recorded_at_its_first(loop: bool) -> None:
+    """Its function is called for the shapes and twice for the recording; where there is one step, for the shapes and to run."""
+    calls = []
+
+    def counted(x, y):
+        calls.append(1)
+        return x + y
+
+    for num_steps, num_calls in ((3, 3), (1, 2)):
+        calls.clear()
+        executor = BatchedExecutor()
+        steps = torch.arange(num_steps, dtype=torch.float64)
+        x = Op(counted, name="counted", loop=loop).scan(executor.lift(torch.zeros(2, dtype=torch.float64)), (steps,))
+        assert executor.read(x).tolist() == [float(steps.sum())] * 2
+        assert len(calls) == num_calls
+
+
 def _convolved(x, indices, learning_rate):
     """A step of a small convolutional network; nobody asks for the gradient of its input."""
     images = DATA[indices].to(x.dtype).view(-1, 1, 3, 4)

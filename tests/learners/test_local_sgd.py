@@ -53,7 +53,7 @@ def module_of(model: str) -> nn.Module:
 
 
 def node_of(task: Task) -> LoopbackNode:
-    stream = BatchStream(np.arange(50), np.random.default_rng(3), torch.float64, np.random.default_rng(4))
+    stream = BatchStream(np.arange(50), np.random.default_rng(3), torch.float64, lambda: np.random.default_rng(4))
     start = task.initial_parameters(np.random.default_rng(2))
     return LoopbackNode(0, (1,), start, np.random.default_rng(0), stream=stream, task=task, dtype=torch.float64)
 

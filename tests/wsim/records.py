@@ -87,6 +87,8 @@ def make_record(
         eval_coded_bits=bits[:, 1],
         eval_on_air_bits=bits[:, 2],
         eval_energy_j=share[:, None] * device_energy,
+        eval_devices_present=np.full(num_evals, num_devices),
+        eval_devices_failed=np.zeros(num_evals, dtype=np.int64),
         messages_sent=2400,
         messages_delivered_used=2301,
         messages_delivered_unused=42,
@@ -123,7 +125,7 @@ def make_record(
         radio_provenance={"path_loss": "TR 38.901 UMi", "fading": "Rayleigh, sum of sinusoids"},
         channel_provenance={
             "path_loss": "tr38901_umi",
-            "path_loss_standard": "3GPP TR 38.901 V16.1.0 table 7.4.1-1, UMi street canyon",
+            "path_loss_standard": "3GPP TR 38.901 table 7.4.1-1, UMi street canyon",
             "fading": "rayleigh, doppler",
             "fading_standard": "Rayleigh law",
             "fading_generator": "sum of 16 sinusoids",
@@ -139,8 +141,27 @@ def make_record(
         notes=["device walkers-3 lies closer than 10 m to the server: UMi loss taken at 10 m"],
         provenance={"wall_s": 2.7, "date": "2026-01-01", "executor": "batched", "window": 4096},
         event_digest="a3" * 32,
+        **_sinrs(rng, num_devices, num_nodes),
     )
     return RunRecord(**(fields | changes))
+
+
+def _sinrs(rng: np.random.Generator, num_devices: int, num_nodes: int) -> dict[str, np.ndarray]:
+    """60 transfers of five steps each, of all devices in turn to the last node (the first, from the last), and four hand-overs."""
+    transfer = np.repeat(np.arange(60), 5)
+    tx = transfer % num_devices
+    rx = np.where(tx == num_nodes - 1, 0, num_nodes - 1)
+    return dict(
+        sinr_time_s=transfer * 1.5 + np.tile(np.arange(5) * 0.2, 60),
+        sinr_duration_s=np.full(300, 0.2),
+        sinr_transfer=transfer,
+        sinr_tx=tx,
+        sinr_rx=rx,
+        sinr_db=rng.normal(12.0, 6.0, 300),
+        handover_time_s=np.array([3.0, 17.0, 40.0, 41.5]),
+        handover_device=np.arange(4) % num_devices,
+        handover_station=np.full(4, num_nodes - 1),
+    )
 
 
 LEVELS = ("mean", "worst", "p10", "best")

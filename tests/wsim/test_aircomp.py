@@ -10,13 +10,13 @@ import torch
 
 from channels.over_the_air import sum_mse, truncated_inversion
 from learners.compression.float32 import Float32
-from learners.protocol import SERVER, Payload, Receive, Send
+from learners.protocol import SERVER, Payload, Receive, Send, Sleep
 from tests.contract.recording import record, value_of
 from tests.contract.worlds import calm, harsh
 from tests.learners.test_fedavg_differences import run as by_hand
 from tests.wsim.builders import AMPLIFIER, BANDWIDTH_HZ, CIRCUIT_W, cell, play, power_dbm
 from wsim.engine import simulate
-from wsim.errors import ScenarioError
+from wsim.errors import ScenarioError, SimulationError
 
 SNRS_DB = (16.0, 13.0, 9.0, 30.0)
 NUM_VALUES = 20_000
@@ -120,9 +120,71 @@ def test_both_uplinks_are_on_the_same_fading_and_take_their_own_bits() -> None:
         (["codec={name='topk', ratio=0.1}"], "uplink"),
         (["algorithm.update=model"], "uplink"),
         (["phy.duplex=tdd", "mac.kind=fdma"], "over-the-air sums need a band of their own"),
+        (
+            ["channel.fading={kind='rayleigh', correlation='ergodic'}"],
+            r'\[channel.fading\] correlation = "ergodic": over-the-air sums invert the gain of the moment.*"block" or "doppler"',
+        ),
         (["algorithm.aircomp_snr_db=1000.0"], "signal-to-noise ratios are in dB"),
     ],
 )
 def test_what_does_not_go_over_the_air_is_refused(changes: list[str], says: str) -> None:
     with pytest.raises(ScenarioError, match=says):
         calm("fedavg", "algorithm.uplink=aircomp", *changes)
+
+
+def superposed(num_devices: int, starts_s: list[float], *changes: str, leaves_at: float = 2.0) -> Any:
+    """Devices that send NUM_VALUES each from these times on, at 10 dB, heard by the server."""
+
+    def device(node: Any) -> Any:
+        yield Sleep(starts_s[node.id])
+        payload = Payload(torch.zeros(NUM_VALUES), 32 * NUM_VALUES, Float32(), NUM_VALUES)
+        yield Send(SERVER, "sum", 0, payload, analog=True, analog_snr_db=10.0)
+
+    def server(node: Any) -> Any:
+        yield Sleep(leaves_at)
+
+    programs = dict.fromkeys(range(num_devices), device) | {SERVER: server}
+    return play(cell([20.0] * num_devices, *changes, mac="fdma"), programs)
+
+
+@pytest.mark.parametrize("num_devices", [1, 2, 7])
+def test_what_is_superposed_is_on_the_air_once_and_paid_for_by_each(num_devices: int) -> None:
+    """ceil(d / 2) symbols over B, however many send; each draws P rho / SNR over the amplifier's efficiency, and its circuit."""
+    run = superposed(num_devices, [0.5] * num_devices)
+    record = run.record()
+    seconds = NUM_VALUES / 2 / BANDWIDTH_HZ
+    assert record.airtime_s == pytest.approx(seconds, abs=1e-9)
+    assert record.resource_hz_s == pytest.approx(seconds * BANDWIDTH_HZ, abs=1e-3)
+    watts = 10 ** (power_dbm(10.0) / 10) / 1000 / AMPLIFIER + CIRCUIT_W
+    assert record.energy_j[:num_devices, 1] == pytest.approx([watts * seconds] * num_devices, rel=1e-9)
+    assert record.radio_s[:num_devices, 0] == pytest.approx([seconds] * num_devices, abs=1e-9)
+    assert record.radio_s[num_devices, 1] == pytest.approx(seconds, abs=1e-9)  # the server receives once
+    assert record.messages_sent == record.messages_delivered_used + record.messages_delivered_unused == num_devices
+
+
+def test_without_a_gain_of_the_moment_there_is_nothing_to_invert() -> None:
+    ergodic = "channel.fading={kind='rayleigh', correlation='ergodic'}"
+    with pytest.raises(SimulationError, match='analog sends need the gain of the moment.*"ergodic"'):
+        superposed(2, [0.0, 0.0], ergodic)
+
+
+def test_sends_that_overlap_take_the_time_of_their_union() -> None:
+    """Three at 0, half and twice the length of one: 1.5 and 1 lengths; one that is silent takes none."""
+    seconds = NUM_VALUES / 2 / BANDWIDTH_HZ
+    starts_s = [0.0, seconds / 2, 2 * seconds]
+    assert superposed(3, starts_s).record().airtime_s == pytest.approx(2.5 * seconds, abs=1e-9)
+    silent = f"devices.1.radio.tx_power_dbm={power_dbm(9.0)}"
+    assert superposed(3, starts_s, silent).record().airtime_s == pytest.approx(2 * seconds, abs=1e-9)
+
+
+def test_a_run_that_ends_and_a_device_that_goes_book_the_air_until_then() -> None:
+    seconds = NUM_VALUES / 2 / BANDWIDTH_HZ
+    cut = superposed(2, [0.0, 0.0], f"stop.simulated_s={seconds / 4}").record()
+    assert cut.airtime_s == pytest.approx(seconds / 4, abs=1e-9)
+    assert cut.messages_in_flight == 2
+    leaves = f'devices.0.churn={{kind="schedule", leave_s=[{seconds / 4}]}}'
+    gone = superposed(2, [0.0, seconds / 2], leaves).record()
+    assert gone.airtime_s == pytest.approx(1.25 * seconds, abs=1e-9)
+    assert gone.messages_lost["departure"] == 1
+    alone = superposed(1, [0.0], leaves).record()
+    assert alone.airtime_s == pytest.approx(seconds / 4, abs=1e-9)

@@ -235,6 +235,16 @@ def test_plot_draws_the_map_of_a_scenario_or_a_result(home: Path) -> None:
         assert Path(picture).read_bytes().startswith(b"\x89PNG")
 
 
+def test_plot_draws_sinrs_of_a_run_that_has_kept_them(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert wsim("run", "cell.toml", "--out", "made.h5", "--quiet", "--set", "output.sinr=true") == 0
+    assert wsim("plot", "made.h5", "--sinr", "--device", "2", "--device", "0", "--at", "0.1") == 0
+    assert Path("made-sinr.png").read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    assert "no device 3; they are 0 to 2" in failure(capsys, "plot", "made.h5", "--sinr", "--device", "3")
+    assert wsim("run", "cell.toml", "--out", "off.h5", "--quiet") == 0
+    assert "--set output.sinr=true" in failure(capsys, "plot", "off.h5", "--sinr")
+
+
 # -- bad input: exit code 2 -------------------------------------------------------------------------------------------
 
 
@@ -263,6 +273,10 @@ def test_plot_draws_the_map_of_a_scenario_or_a_result(home: Path) -> None:
         (["plot", "cell.toml", "--out", "cell.jpg"], ["cell.jpg", ".png"]),
         (["plot", "cell.toml", "--out", "cell.toml"], ["cell.toml"]),
         (["plot", "nothing.h5", "--at", "3"], ["nothing.h5", "--at", "--map"]),
+        (["plot", "cell.toml", "--sinr"], ["cell.toml", "is a scenario", "output.sinr = true"]),
+        (["plot", "made.h5", "--sinr", "--seed", "2"], ["made.h5", "--seed", "--sinr"]),
+        (["plot", "made.h5", "--sinr", "--map"], ["made.h5", "--map", "--sinr"]),
+        (["plot", "made.h5", "--device", "2"], ["made.h5", "--device", "--sinr"]),
         (["plot", "cell.toml", "--at", "-3"], ["--at", "greater than or equal to 0"]),
     ],
 )

@@ -53,6 +53,7 @@ TOPOLOGIES = [
 FADINGS = [
     '{kind="rayleigh", block_s=0.04}',
     '{kind="rician", k_db=3.0, correlation="doppler", environment_speed_mps=0.2}',
+    '{kind="rayleigh", block_s=0.04, delay_profile="tdl_a", delay_spread_s=1e-6, num_blocks=6}',
     '"none"',
 ]
 STOPS = {
@@ -123,13 +124,13 @@ class Watch:
         fastest_bps = (1 - phy.overhead) * phy.max_efficiency_bps_hz * band
         latency_ns = scenario.mac.latency_s * 1e9
 
-        def watched_send(*args: Any, **kwargs: Any) -> Any:
-            number = transport._number + 1
-            self.sent_ns[number] = run.clock.now_ns
-            for i in range(len(args[1])):
-                self.open.add((number, i))
-                self.pairs += 1
-            return send(*args, **kwargs)
+        def watched_send(sender: int, audiences: Any, *others: Any) -> Any:
+            for number, receivers in enumerate(audiences, start=transport._number + 1):
+                self.sent_ns[number] = run.clock.now_ns
+                for i in range(len(receivers)):
+                    self.open.add((number, i))
+                    self.pairs += 1
+            return send(sender, audiences, *others)
 
         def watched_hand_over(flight: Any, i: int, part: Any) -> None:
             self.open.remove((flight.number, i))  # a KeyError: handed over twice, or lost and handed over

@@ -289,3 +289,28 @@ def test_with_wraparound_every_cell_hears_the_same(sites: int, sectors: int) -> 
         sinr_db[wraparound] = 10 * np.log10(own / (1 + power.sum(axis=0) - own))
     assert np.ptp(sinr_db[True]) < 1e-6
     assert np.ptp(sinr_db[False]) > 0.5
+
+
+@pytest.mark.parametrize("downlink", [True, False])
+@pytest.mark.parametrize("num_active", [1, 2, 13, 200])
+@pytest.mark.parametrize("divides_band", [True, False])
+def test_interference_has_the_same_bits_however_many_cells_are_looked_at(
+    downlink: bool, num_active: int, divides_band: bool
+) -> None:
+    """Cell by cell, any number together, and in a larger array; 19 stations, transfers at random ones."""
+    rng = np.random.default_rng([3, num_active])
+    shares = CellShares(1e6, num_active, 19, downlink, 1.0, divides_band, True)
+    for i in range(num_active):
+        station = num_active + int(rng.integers(19))
+        shares.admit(Transfer(None, *((station, (i,)) if downlink else (i, (station,))), 1, 1.0))  # type: ignore[arg-type]
+    ahead = object.__new__(InterferenceAhead)
+    ahead._shares = shares
+    own, others = rng.exponential(size=(64, num_active)), rng.exponential(size=(64, 19, num_active))
+    wide = np.zeros((64, 19, num_active + 7))
+    wide[:, :, :num_active] = others
+    together = ahead._over_interference(own, others)
+    assert (together > 0).all()
+    assert (ahead._over_interference(own, wide[:, :, :num_active]) == together).all()
+    for first, end in ((0, 1), (3, 5), (11, 48)):
+        assert (ahead._over_interference(own[first:end], wide[first:end, :, :num_active]) == together[first:end]).all()
+    assert (ahead._over_interference(own[7], others[7]) == together[7]).all()

@@ -282,3 +282,47 @@ def test_bad_churn_is_one_clear_line(change: str, says: str) -> None:
 def test_a_bad_churn_file_names_its_line(lines: str, says: str) -> None:
     with pytest.raises(ScenarioError, match=says):
         among(PAIR, lines)
+
+
+def test_found_by_beacons_a_device_is_told_of_once_when_it_comes_and_goes() -> None:
+    """Away at 1.05 s, for longer than three periods of beacons: known to be gone at once, and found again by a beacon."""
+    beacons = (
+        "topology={kind='radio', discovery='beacon', beacon_every_s=0.1, update_every_s=0.1, neighbor_mean_snr_db=3.0}"
+    )
+    seen: list[Any] = []
+
+    def program(node: Any) -> Any:
+        for time_s in (1.0, 1.1, 2.0, 2.5, 3.0):
+            yield Sleep(time_s - (yield Observe("time")))
+            if node.id == 0:
+                seen.append((node.neighbors, (yield Observe("membership"))))
+
+    run = play(among(THREE, away(1, 1.05, 2.05), beacons, mac="shared"), program)
+    assert [there for there, _ in seen] == [(1, 2), (2,), (2,), (1, 2), (1, 2)]
+    assert set(seen[0][1]) == {Joined(1), Joined(2)}
+    assert [changes for _, changes in seen[1:]] == [(Left(1),), (), (Joined(1),), ()]
+    assert run.presence is not None
+    assert run.presence.edges().tolist() == [[0, 1], [0, 2], [1, 2]]
+
+
+def test_who_moves_into_range_while_away_has_not_joined() -> None:
+    """Device 1 walks past device 0 while it is switched off, and comes back behind it, out of range."""
+    trace = "\n".join(f"{node},{t},{x},0.0" for node, t, x in ((0, 0, 0), (0, 10, 0), (1, 0, -3000), (1, 10, 3000)))
+    found: list[Any] = []
+
+    def program(node: Any) -> Any:
+        for _ in range(10):
+            yield Sleep(1.0)
+            if node.id == 0:
+                found.append((node.neighbors, (yield Observe("membership"))))
+
+    loaded = peers(
+        PAIR,
+        "devices.0.positions_m=none",
+        "devices.0.mobility={kind='trace', file='walk.csv'}",
+        "topology={kind='radio', neighbor_mean_snr_db=-10.0, update_every_s=0.1}",
+        'devices.0.churn={kind="schedule", file="churn.csv"}',
+        referenced={"churn.csv": away(1, 2.0, 8.9), "walk.csv": trace},
+    )
+    play(loaded, program)
+    assert all(there == () and changes == () for there, changes in found), found

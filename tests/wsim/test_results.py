@@ -99,11 +99,25 @@ def refusal(path: Path) -> str:
     return line
 
 
+WRITTEN = tuple(column for column in COLUMNS if column.usual is None)
+"""What every file holds."""
+
 # What goes in comes out.
 
 
 def test_every_field_has_its_place_once() -> None:
     assert sorted([column.field for column in COLUMNS] + list(PAIRS) + ["channel_provenance"]) == sorted(FIELDS)
+
+
+def test_devices_that_are_gone_take_columns_and_are_left_out_where_nobody_is(tmp_path: Path) -> None:
+    for number, (present, failed) in enumerate([([4, 4, 4], [0, 0, 0]), ([4, 3, 1], [0, 0, 2])]):
+        counts = {"eval_devices_present": np.array(present), "eval_devices_failed": np.array(failed)}
+        record = make_record(num_devices=4, num_evals=3, **counts)
+        path = tmp_path / f"{number}.h5"
+        results.write(record, path)
+        assert_equal(results.read(path), record)
+        with h5py.File(path) as file:
+            assert ("metrics/devices_present" in file) == ("metrics/devices_failed" in file) == (number == 1)
 
 
 def test_round_trip_restores_every_field(record: RunRecord, tmp_path: Path) -> None:
@@ -211,7 +225,7 @@ def test_netcdf4_reads_every_variable(case: str, tmp_path: Path) -> None:
     record = make_record(**CASES[case])
     results.write(record, tmp_path / "run.h5")
     with netCDF4.Dataset(tmp_path / "run.h5") as file:
-        for column in COLUMNS + sum(PAIRS.values(), ()):
+        for column in WRITTEN + sum(PAIRS.values(), ()):
             variable = file[column.path]
             assert variable.dimensions == column.dims
             assert variable.long_name == column.long_name
@@ -226,7 +240,7 @@ def test_netcdf4_reads_every_variable(case: str, tmp_path: Path) -> None:
 def test_all_three_libraries_read_the_same_values_with_the_same_units(case: str, tmp_path: Path) -> None:
     """h5py, netCDF4 and xarray, every variable, scales included; units and meanings as the table of columns says."""
     results.write(make_record(**CASES[case]), tmp_path / "run.h5")
-    columns = {column.path: column for column in COLUMNS + sum(PAIRS.values(), ())}
+    columns = {column.path: column for column in WRITTEN + sum(PAIRS.values(), ())}
     paths: list[str] = []
     with warnings.catch_warnings(), h5py.File(tmp_path / "run.h5") as file:
         warnings.simplefilter("error")

@@ -153,7 +153,11 @@ def test_shipped_scenarios_load_and_open_with_a_comment(name: str) -> None:
 
 def test_overrides_reach_tables_groups_and_missing_tables() -> None:
     scenario = loaded(
-        "devices.0.count=5", "devices.second.radio.rx_antennas=2", "phy.rate=fixed", "phy.fixed_efficiency_bps_hz=1"
+        "devices.0.count=5",
+        "devices.second.radio.rx_antennas=2",
+        "phy.rate=fixed",
+        "phy.fixed_efficiency_bps_hz=1",
+        "algorithm.deadline_s=1",
     ).scenario
     assert [group.count for group in scenario.devices] == [5, 2]
     assert scenario.devices[1].radio.rx_antennas == 2
@@ -429,8 +433,20 @@ BROADCAST = ("algorithm.exchange=broadcast", "mac.broadcast_reach=1.0")
         (*BROADCAST, "channel.forced_loss.rate=0.1"),
         (*BROADCAST, "channel.fading=rayleigh", "transport.reliability=nack"),  # who got nothing cannot complain
         ("channel.forced_loss.rate=0.3", "transport.max_attempts=1"),
-        ("channel.fading=rayleigh", "phy.rate=fixed", "phy.fixed_efficiency_bps_hz=1", "transport.max_attempts=5"),
+        ("topology={kind='radio', discovery='beacon'}",),  # one knows the other, who does not know it
+        ("channel.forced_loss.rate=0.9",),  # 100 attempts: 3e-5 of the packets
+        ("channel.forced_loss.rate=0.5", "transport.max_attempts=19"),
+        ("channel.fading=rayleigh", "phy.rate=fixed", "phy.fixed_efficiency_bps_hz=1"),
+        ("phy.rate=fixed", "phy.fixed_efficiency_bps_hz=1"),  # who cannot decode it never will
         ("algorithm.exchange=broadcast",),
+        ("algorithm.exchange=broadcast", "transport.reliability=arq"),  # a tenth does not decode it, ever
+        ("algorithm.exchange=broadcast", "mac.broadcast_rate_bps=1e6", "transport.reliability=arq"),
+        (*BROADCAST, "channel.fading=rayleigh", "transport.reliability=arq"),  # a fade may outlast all attempts
+        (
+            *BROADCAST,
+            "devices.0.mobility={kind='random_waypoint', speed_mps=[1.0, 1.0]}",
+            "transport.reliability=fountain",
+        ),
     ],
 )
 def test_waiting_for_ever_is_refused_without_a_deadline(overrides: tuple[str, ...]) -> None:
@@ -445,9 +461,12 @@ def test_waiting_for_ever_is_refused_without_a_deadline(overrides: tuple[str, ..
     [
         ("channel.fading=rayleigh",),  # unicast: the rate adapts
         ("channel.forced_loss.rate=0.1",),  # unicast: repeated
+        ("channel.forced_loss.rate=0.5", "transport.max_attempts=20"),  # one packet in a million
         BROADCAST,  # nothing to lose
+        ("topology.kind=radio",),
         (*BROADCAST, "mac.kind=shared"),  # half duplex is ordered, without loss
-        (*BROADCAST, "channel.fading=rayleigh", "transport.reliability=arq"),
+        (*BROADCAST, "channel.forced_loss.rate=0.1", "transport.reliability=arq"),
+        (*BROADCAST, "channel.fading={kind='rayleigh', correlation='ergodic'}"),  # rates are means: no fade
     ],
 )
 def test_lossless_links_need_no_deadline(overrides: tuple[str, ...]) -> None:

@@ -154,3 +154,124 @@ def test_interference_and_orthogonal_links_exclude_each_other() -> None:
     with pytest.raises(ScenarioError) as error:
         peers(PLACES, 'mac={kind="shared", interference="sinr", orthogonal_links=true}', mac="shared")
     assert "[mac] interference" in str(error.value)
+
+
+# -- capture: several senders, one receiver ------------------------------------------------------------------------------
+
+CAPTURE = 'mac={kind="shared", interference="sinr", sensing_snr_db=50.0, capture=true}'
+RECEIVER, NEAR, FAR = 0, 1, 2
+TO_ONE = [(0.0, 0.0), (60.0, 0.0), (-150.0, 0.0)]  # the senders at both sides of the receiver
+
+
+def to_receiver(tx: int, other: int | None = None) -> float:
+    """SINR at the receiver, linear."""
+    own, noise = (10 ** (1.0 - 2 * math.log10(math.dist(TO_ONE[i], TO_ONE[0]) / 100.0)) for i in (tx, other or tx))
+    return own / (1.0 if other is None else 1.0 + noise)
+
+
+def later(seconds: float, to: Any, num_bits: int, **how: Any) -> Any:
+    def program(node: Any) -> Any:
+        yield from waits(seconds)(node)
+        yield Send(to, "m", 0, bits(num_bits), **how)
+
+    return program
+
+
+def late_end(to: int) -> Any:
+    def program(node: Any) -> Any:
+        yield Send(to, "m", 0, bits(PAYLOAD))
+        yield from waits(1.0)(node)
+
+    return program
+
+
+def test_two_hidden_senders_to_one_receiver_both_follow_their_sinr() -> None:
+    """The far one begins midway. Each has the rate of its SINR beside the other, until one is through: to the nanosecond."""
+    log: list[tuple[float, int, int]] = []
+    programs: dict[int, Any] = {NEAR: sends(RECEIVER, 4 * PAYLOAD), FAR: later(1.0, RECEIVER, PAYLOAD)}
+    run = play(peers(TO_ONE, CAPTURE, mac="shared"), programs | {RECEIVER: arrivals(log, 2)})
+
+    def rate(tx: int, other: int | None) -> float:
+        return BANDWIDTH_HZ * math.log2(1 + to_receiver(tx, other))
+
+    left = coded_bits(4 * PAYLOAD) + FEEDBACK_BITS - rate(NEAR, None)
+    near_s = 1.0 + left / rate(NEAR, FAR)
+    far_left = coded_bits(PAYLOAD) + FEEDBACK_BITS - (near_s - 1.0) * rate(FAR, NEAR)
+    assert far_left > 0
+    expected = {NEAR: near_s, FAR: near_s + far_left / rate(FAR, None)}
+    assert {sender: time for time, sender, _ in log} == pytest.approx(expected, abs=3e-9)
+    assert ledger_closes(run)
+    receiving = run.radios.state_ns[1, RECEIVER] / 1e9
+    assert receiving == pytest.approx(max(expected.values()), abs=1e-8)  # one radio: overlaps count once
+
+
+def test_without_capture_they_take_turns() -> None:
+    """The receiver is in both: they share the time, and nobody is heard."""
+    log: list[tuple[float, int, int]] = []
+    programs: dict[int, Any] = {i: sends(RECEIVER, PAYLOAD) for i in (NEAR, FAR)}
+    play(peers(TO_ONE, SINR, mac="shared"), programs | {RECEIVER: arrivals(log, 2)})
+    first = 2 * (coded_bits(PAYLOAD) + FEEDBACK_BITS) / (BANDWIDTH_HZ * math.log2(1 + to_receiver(NEAR)))
+    assert log[0][:2] == (pytest.approx(first, abs=2e-9), NEAR)
+
+
+@pytest.mark.parametrize("theta_db", [3.0, 10.0])
+def test_the_stronger_is_captured_and_to_the_packet_what_the_weaker_covers(theta_db: float) -> None:
+    """Both send at one fixed rate, which needs an SINR of theta. The near one has 7 dB beside the far one: above 3 dB it loses nothing, below
+    10 dB exactly the packets that are on the air, if only for a nanosecond, between the begin and the end of the far one. The far
+    one loses what is beside the near one in both."""
+    efficiency = math.log2(1 + 10 ** (theta_db / 10))
+    assert 10 * math.log10(to_receiver(NEAR, FAR)) == pytest.approx(7.1, abs=0.1)
+    packet_s = 12_000 / (BANDWIDTH_HZ * efficiency)
+    begin_s = 1.0 + 0.3 * packet_s
+    loaded = peers(
+        TO_ONE,
+        CAPTURE,
+        *("phy.rate=fixed", f"phy.fixed_efficiency_bps_hz={efficiency!r}"),
+        *("transport.reliability=none", "transport.header_bytes=0"),
+        mac="shared",
+    )
+    num_near, num_far = math.ceil(3.0 / packet_s), 10
+    programs: dict[int, Any] = {
+        NEAR: sends(RECEIVER, 12_000 * num_near),
+        FAR: later(begin_s, RECEIVER, 12_000 * num_far),
+        RECEIVER: waits(10.0),
+    }
+    run = play(loaded, programs)
+    end_s = begin_s + num_far * packet_s
+    covered = math.ceil(end_s / packet_s - 1e-9) - math.floor(begin_s / packet_s + 1e-9)
+    far_alone_decodes = 10 ** (theta_db / 10) <= to_receiver(FAR)
+    assert far_alone_decodes == (theta_db == 3.0)
+    assert run.ledger.packets_lost == num_far + (covered if theta_db == 10.0 else 0)
+    assert ledger_closes(run)
+
+
+def test_who_senses_the_other_waits_and_half_duplex_holds() -> None:
+    """Senders that hear each other share the time also with capture; so do 1 -> 0 and 0 -> 2, with 0 at both."""
+    for sensing_db, programs in (
+        (0.0, {NEAR: sends(RECEIVER, PAYLOAD), FAR: late_end(RECEIVER)}),
+        (50.0, {NEAR: sends(RECEIVER, PAYLOAD), RECEIVER: late_end(FAR)}),
+    ):
+        shares: list[float] = []
+
+        def watch(run: Any, shares: list[float] = shares) -> None:
+            allot = run.media.sharing.allot
+
+            def allotting(num_active: int) -> Any:
+                found = allot(num_active)
+                shares.extend(np.atleast_1d(found.time_share).tolist())
+                return found
+
+            run.media.sharing.allot = allotting
+
+        change = CAPTURE.replace("50.0", str(sensing_db))
+        run = play(peers(TO_ONE, change, mac="shared"), programs, hook=watch)
+        assert shares[:2] == [0.5, 0.5]
+        assert ledger_closes(run)
+
+
+def test_capture_needs_interference() -> None:
+    with pytest.raises(ScenarioError) as error:
+        peers(TO_ONE, 'mac={kind="shared", capture=true}', mac="shared")
+    assert '[mac] capture = true: what overlaps is received as its SINR allows; interference = "sinr" too' in str(
+        error.value
+    )

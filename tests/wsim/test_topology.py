@@ -187,3 +187,25 @@ def test_a_neighbor_that_falls_silent_is_forgotten_after_three_periods():
     assert topology.neighbors(0) == (1,)
     assert topology.update(11.6)
     assert (topology.neighbors(0), topology.membership(0)) == ((), (Left(1),))
+
+
+def test_who_goes_is_forgotten_by_those_who_heard_it_and_not_by_those_whom_it_heard():
+    radio = SimpleNamespace(update_every_s=1.0, update=lambda time_s: False, neighbors=lambda index: ())
+    topology = BeaconTopology(radio, 3, beacon_every_s=0.5)  # type: ignore[arg-type]
+    topology.heard(2, 1, 1.0)  # 2 knows 1, 1 knows 0
+    topology.heard(1, 0, 1.0)
+    assert topology.known_by(1) == topology.forget(1) == (2,)
+    assert [topology.neighbors(i) for i in range(3)] == [(), (0,), ()]
+
+
+def test_a_beacon_that_nobody_is_near_to_hear_is_sent_all_the_same():
+    """On a fading channel, on which fates are drawn; with and without interference among transmissions; where rates are means."""
+    for interference, correlation in (("none", "block"), ("sinr", "block"), ("sinr", "ergodic")):
+        changes = (
+            'topology={kind="radio", discovery="beacon", beacon_every_s=0.5, neighbor_mean_snr_db=3.0}',
+            f"channel.fading={{kind='rayleigh', correlation='{correlation}'}}",
+            f"mac.interference={interference}",
+            "stop.simulated_s=3.0",
+        )
+        run = play(peers([(0, 0), (9000, 0)], *changes, mac="shared", snr_db=10.0), waits(2.0))
+        assert run.ledger.on_air_bits == pytest.approx(2 * 4 * 64 * 8, abs=64 * 8)

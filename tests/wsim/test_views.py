@@ -132,6 +132,8 @@ def test_a_row_an_evaluation(opened: Results, records: list[RunRecord]) -> None:
             "test_loss": record.test_loss,
             "on_air_bits": record.eval_on_air_bits,
             "energy_j": record.eval_energy_j.sum(axis=1),
+            "devices_present": record.eval_devices_present,
+            "devices_failed": record.eval_devices_failed,
         }.items():
             np.testing.assert_array_equal(rows[name], values, err_msg=name)
         assert set(rows.seed) == {record.seed}

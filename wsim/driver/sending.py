@@ -51,29 +51,14 @@ class Sending:
         self._resume(runner, self._put_on_air(runner.node, to, request))
 
     def _put_on_air(self, node: SimNode, to: Sequence[int], request: Send) -> Ticket:
-        degree = node.degree
-        groups = (
-            self.transport.audiences(node.index, node.indices_of(to))
-            if request.broadcast
-            else [(node.index_of(receiver),) for receiver in to]
-        )
-        flights = [
-            self.transport.send(
-                node.index,
-                receivers,
-                request.kind,
-                request.round,
-                request.payload,
-                request.broadcast,
-                degree,
-                request.expires_s,
-                request.analog,
-                request.analog_snr_db,
-            )
-            for receivers in groups
-        ]
+        transport = self.transport
+        if request.broadcast:
+            audiences = transport.audiences(node.index, node.indices_of(to))
+        else:
+            audiences = [(node.index_of(receiver),) for receiver in to]
+        flights = transport.send(node.index, audiences, request, node.degree)
         ticket = flights[0].number
-        if self.transport.gives_feedback(flights[0]):
+        if transport.gives_feedback(flights[0]):
             entry = [ticket, node.index, len(flights), 1]
             self._open_tickets.add(ticket)
             for flight in flights:

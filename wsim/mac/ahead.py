@@ -1,4 +1,5 @@
-"""The channel ahead of a carrier's active transfers: a matrix [cells, active] that is looked up in pieces.
+"""The channel ahead of a carrier's active transfers: a matrix [cells, active] that is looked up in pieces; of C/N0 with a delay
+profile there is one for every block, [blocks, cells, active].
 
 How many cells are looked up at once follows from how many the last plans needed; it changes the work, never a value. Where a
 gain is cheap, one call serves all links seen so far, for the ones that come and go within the same cells.
@@ -26,10 +27,11 @@ class ChannelAhead:
         self._power_band_hz = power_band_hz
         self.first_cell = 0
         self.num_cells = 0
-        self._values = np.empty((MIN_CELLS, 16))
+        by_block = () if links.blocks is None or power_band_hz is not None else (links.num_blocks,)
+        self._values = np.empty((*by_block, MIN_CELLS, 16))
         self._num_active = 0
         self._width = MIN_CELLS
-        self._max_entries = MAX_ENTRIES
+        self._max_entries = max(1, MAX_ENTRIES // links.num_blocks)
         # links seen so far and their table [cells, links]
         self._expected = expected
         self._seen = np.zeros((max(16, len(self._expected)), 2), dtype=np.int64)
@@ -39,12 +41,12 @@ class ChannelAhead:
         self._forget_seen()
 
     def at(self, offset: int) -> np.ndarray:
-        """[active] in this one of the known cells."""
-        return self._values[offset, : self._num_active]
+        """[..., active] in this one of the known cells."""
+        return self._values[..., offset, : self._num_active]
 
     def since(self, offset: int) -> np.ndarray:
-        """[cells, active] from this one of the known cells on."""
-        return self._values[offset : self.num_cells, : self._num_active]
+        """[..., cells, active] from this one of the known cells on."""
+        return self._values[..., offset : self.num_cells, : self._num_active]
 
     def look(self, cell: int, active: list[Transfer]) -> int:
         """Know the channel of all active transfers from `cell`, the present one, on; returns the offset of that cell."""
@@ -63,13 +65,14 @@ class ChannelAhead:
     def _fill(self, offset: int, have: int, active: list[Transfer], cell: int) -> None:
         """Look up those that come after the first `have` active transfers, from `cell` on, which is at this offset."""
         ahead = self._channel_of(active[have:], cell, self.num_cells - offset)
-        self._values[offset : self.num_cells, have : len(active)] = ahead
+        self._values[..., offset : self.num_cells, have : len(active)] = ahead
 
     def remove(self, i: int) -> None:
         """The i-th active transfer has gone; the ones behind it move up."""
         n = self._num_active
         if n > i:
-            self._values[: self.num_cells, i : n - 1] = self._values[: self.num_cells, i + 1 : n]
+            values = self._values[..., : self.num_cells, :n]
+            values[..., i:-1] = values[..., i + 1 :]
             self._num_active = n - 1
 
     def clear(self) -> None:
@@ -91,21 +94,22 @@ class ChannelAhead:
 
     def _make_room(self, num_cells: int, num_active: int) -> None:
         old = self._values
-        if old.shape[0] < num_cells or old.shape[1] < num_active:
-            width = old.shape[1] if old.shape[1] >= num_active else max(num_active, 2 * old.shape[1])
-            self._values = np.empty((max(num_cells, old.shape[0]), width))
-            self._values[: old.shape[0], : old.shape[1]] = old
+        *blocks, cells, width = old.shape
+        if cells < num_cells or width < num_active:
+            new_width = width if width >= num_active else max(num_active, 2 * width)
+            self._values = np.empty((*blocks, max(num_cells, cells), new_width))
+            self._values[..., :cells, :width] = old
 
     def _channel_of(self, transfers: list[Transfer], first_cell: int, num_cells: int) -> np.ndarray:
-        """[num_cells, len(transfers)] C/N0, or efficiency where the power's band never changes (then also fixed ones)."""
+        """[..., num_cells, len(transfers)] C/N0, or efficiency where the power's band never changes (then also fixed ones)."""
         pairs = [(transfer.tx, transfer.receivers[0]) for transfer in transfers if transfer.efficiency is None]
         look_up = self._from_table if self._links.cheap else self._look_up
         if len(pairs) == len(transfers):
             return look_up(pairs, first_cell, num_cells)
-        ahead = np.zeros((num_cells, len(transfers)))
+        ahead = np.zeros((*self._values.shape[:-2], num_cells, len(transfers)))
         adaptive = [i for i, transfer in enumerate(transfers) if transfer.efficiency is None]
         if adaptive:
-            ahead[:, adaptive] = look_up(pairs, first_cell, num_cells)
+            ahead[..., adaptive] = look_up(pairs, first_cell, num_cells)
         if self._power_band_hz is not None:
             for i, transfer in enumerate(transfers):
                 if transfer.efficiency is not None:
@@ -129,11 +133,12 @@ class ChannelAhead:
             self._table = np.empty((num_cells, len(self._seen)))
             if column_of:
                 self._table[:, : len(column_of)] = self._look_up(self._seen[: len(column_of)], first_cell, num_cells)
-        new = [pair for pair in pairs if pair not in column_of]
-        if new:
-            self._add(new)
         begin = first_cell - self._table_first
-        columns = [column_of[pair] for pair in pairs]
+        try:
+            columns = [column_of[pair] for pair in pairs]
+        except KeyError:
+            self._add([pair for pair in pairs if pair not in column_of])
+            columns = [column_of[pair] for pair in pairs]
         if len(columns) == 1:
             return self._table[begin : begin + num_cells, columns[0] : columns[0] + 1]
         return self._table[begin : begin + num_cells, columns]
@@ -151,8 +156,8 @@ class ChannelAhead:
         self._table[:, have:total] = self._look_up(self._seen[have:total], self._table_first, len(self._table))
 
     def _look_up(self, pairs: list[tuple[int, int]] | np.ndarray, first_cell: int, num_cells: int) -> np.ndarray:
-        """[num_cells, len(pairs)] anew from the channel."""
+        """[..., num_cells, len(pairs)] anew from the channel."""
         ends = np.asarray(pairs, dtype=np.int64)
-        cn0 = self._links.cn0(ends[:, 0], ends[:, 1], first_cell, num_cells).T
+        cn0 = self._links.band_cn0(ends[:, 0], ends[:, 1], first_cell, num_cells).swapaxes(-1, -2)
         band_hz = self._power_band_hz
-        return cn0 if band_hz is None else self._links.efficiency(cn0 / band_hz, ends[:, 1])
+        return cn0 if band_hz is None else self._links.band_efficiency(cn0 / band_hz, ends[:, 1])

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 import numpy as np
 
 from wsim.accounts import Radios
-from wsim.mac.carrier import Allotment
+from wsim.mac.allotment import Allotment
 from wsim.mac.transfer import Transfer
 
 
@@ -53,6 +53,11 @@ class CellShares:
     def station(self) -> np.ndarray:
         """[num_active] of each transfer, from 0."""
         return self._station[: self._num]
+
+    @property
+    def always_on(self) -> bool:
+        """Every transfer is on the air all of the time of this direction."""
+        return self._divides_band
 
     @property
     def time_share(self) -> np.ndarray:

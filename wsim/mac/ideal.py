@@ -14,6 +14,7 @@ import numpy as np
 from wsim.accounts import Radios
 from wsim.clock import NS_PER_S, Call, Clock
 from wsim.links import Links
+from wsim.mac.air_watch import AirWatch
 from wsim.mac.transfer import Transfer
 
 _CHUNK_CELLS = 64
@@ -24,6 +25,7 @@ class IdealMedium:
     """One event a transfer: the finishing time is integrated over the link's own cells as soon as it starts."""
 
     interference = None
+    watch: AirWatch | None = None
 
     def __init__(
         self, clock: Clock, links: Links, radios: Radios, bandwidth_hz: float, done: Callable[[Transfer], None]
@@ -77,6 +79,7 @@ class IdealMedium:
         self._book_sender(node)
         for transfer in self._active:
             if transfer.tx == node:
+                self._tell(transfer)
                 drained, stalled_ns = self._drained(transfer, now_ns), self._stalled_ns(transfer, now_ns)
                 self._marks[transfer] = (now_ns, drained, stalled_ns)
 
@@ -97,6 +100,7 @@ class IdealMedium:
 
     def _leave(self, transfer: Transfer) -> None:
         now_ns = self._clock.now_ns
+        self._tell(transfer)
         self._book_sender(transfer.tx)
         self._by_sender[transfer.tx].remove(transfer)
         self._radios.change(transfer.tx, now_ns, tx=-1.0, waiting=-1)
@@ -106,6 +110,12 @@ class IdealMedium:
             transfer.airtime_ns -= self._stalled_ns(transfer, now_ns)
         transfer.hz_ns = transfer.airtime_ns * self._bandwidth_hz
         self._marks.pop(transfer, None)
+
+    def _tell(self, transfer: Transfer) -> None:
+        """Who watches the air: of the time since the transfer began, or its sender's power last changed."""
+        begin_ns, now_ns = self._marks.get(transfer, (transfer.started_ns,))[0], self._clock.now_ns
+        if self.watch is not None and now_ns > begin_ns:
+            self.watch.passed(begin_ns, now_ns, [transfer], self._bandwidth_hz, None, None)
 
     def book_stalls(self) -> None:
         for sender in self._by_sender:
@@ -122,8 +132,8 @@ class IdealMedium:
             return
         receivers = np.array([receiver for transfer in active for receiver in transfer.receivers])
         first, lengths = self._cells(since_ns, now_ns)
-        cn0 = self._links.cn0(np.full(len(receivers), sender), receivers, first, len(lengths))
-        dead = (self._links.efficiency(cn0 / self._bandwidth_hz, receivers[:, None]) <= 0.0).all(axis=0)
+        cn0 = self._links.band_cn0(np.full(len(receivers), sender), receivers, first, len(lengths))
+        dead = (self._links.band_efficiency(cn0 / self._bandwidth_hz, receivers[:, None]) <= 0.0).all(axis=0)
         if dead.any():
             self._radios.settle_one(sender, now_ns)
             self._radios.stalled(sender, float(lengths[dead].sum()))
@@ -133,8 +143,8 @@ class IdealMedium:
         if transfer.efficiency is not None:
             return np.full(num_cells, transfer.efficiency * self._bandwidth_hz)
         tx, rx = np.full(len(transfer.receivers), transfer.tx), np.array(transfer.receivers)
-        cn0 = self._links.cn0(tx, rx, first_cell, num_cells)
-        return self._links.efficiency(cn0 / self._bandwidth_hz, rx[:, None]).min(axis=0) * self._bandwidth_hz
+        cn0 = self._links.band_cn0(tx, rx, first_cell, num_cells)
+        return self._links.band_efficiency(cn0 / self._bandwidth_hz, rx[:, None]).min(axis=0) * self._bandwidth_hz
 
     def _plan(self, transfer: Transfer, start_ns: int, left: float) -> Call | None:
         """Find when the `left` bits will be through from start_ns on; look a bounded time ahead, then look again."""
@@ -173,7 +183,7 @@ class IdealMedium:
         if rate is None:
             cn0 = self._links.constant_cn0(*audience)
             rx = np.array(transfer.receivers)
-            rate = float(self._links.efficiency(cn0 / self._bandwidth_hz, rx).min()) * self._bandwidth_hz
+            rate = float(self._links.band_efficiency(cn0 / self._bandwidth_hz, rx).min()) * self._bandwidth_hz
             self._static_rate[audience] = rate
         return rate
 

@@ -9,6 +9,7 @@ from wsim.mac.shared import SharedCarrier
 from wsim.mac.transfer import Medium
 
 if TYPE_CHECKING:
+    from wsim.mac.air_watch import AirWatch
     from wsim.transport import Transport
 
 
@@ -22,6 +23,16 @@ class Media:
         self._bandwidth_hz = bandwidth_hz
         self._all = [uplink] if uplink is downlink else [uplink, downlink]
         self.sharing: SharedCarrier | None = None
+
+    def watch(self, watch: AirWatch) -> None:
+        """Tell it of all that is on the air. Raises ValueError for a medium that cannot."""
+        for medium in self._all:
+            if not hasattr(medium, "watch"):
+                raise ValueError(
+                    "[mac] kind: this medium access does not tell the SINRs of what is on the air, which [output] sinr and "
+                    "[phy] preamble_snr_db need; leave them out"
+                )
+            medium.watch = watch
 
     def of(self, sender: int) -> Medium:
         return self._downlink if sender == self._server_index else self._uplink

@@ -17,13 +17,15 @@ from wsim.accounts import Radios
 from wsim.catalog import find
 from wsim.clock import Clock
 from wsim.mac.carrier import Carrier
-from wsim.mac.cell_carrier import CellCarrier
+from wsim.mac.carrier_radios import CarrierRadios
 from wsim.mac.cell_shares import CellShares
 from wsim.mac.ideal import IdealMedium
+from wsim.mac.interference import InterferenceAhead, InterferenceLog
 from wsim.mac.media import Media
 from wsim.mac.shared import SharedCarrier
 from wsim.mac.shared_interference import SharedInterferenceAhead, SharedInterferenceLog
 from wsim.mac.sharing import FdmaShares, TdmaShares
+from wsim.mac.station_radios import StationRadios
 from wsim.mac.transfer import Transfer
 from wsim.scenario import quantities as q
 from wsim.scenario.keys import own_keys
@@ -137,12 +139,15 @@ class Shared(MediumAccess):
     orthogonal_links: every link on a band of its own, silently more spectrum
     channels: carriers to choose from
     interference: sinr: transmissions that do not exclude each other hear each other; none: they do not
+    capture: true: only senders that sense each other keep apart, and what overlaps at a receiver, also when several send to
+        it, is received as its SINR allows; false: nothing that a receiver senses overlaps with what is meant for it
     """
 
     sensing_snr_db: q.SnrDb = 0.0
     orthogonal_links: bool = False
     channels: Channels = 1
     interference: Literal["none", "sinr"] = "none"
+    capture: bool = False
 
     needs_server: ClassVar[bool | None] = False
     listens: ClassVar[bool] = True
@@ -158,18 +163,20 @@ class Shared(MediumAccess):
     def __post_init__(self) -> None:
         if self.interference == "sinr" and self.orthogonal_links:
             raise ValueError('interference = sinr: with orthogonal_links every link has a band of its own; "none"')
+        if self.capture and self.interference != "sinr":
+            raise ValueError('capture = true: what overlaps is received as its SINR allows; interference = "sinr" too')
 
     def media(self, air: Air) -> Media:
         world, band_hz = air.world, air.bandwidth_hz
         interferes = self.interference == "sinr"
         sharing = SharedCarrier(
-            band_hz, world.num_nodes, air.heard_by, air.channel_of, self.orthogonal_links, interferes
+            band_hz, world.num_nodes, air.heard_by, air.channel_of, self.orthogonal_links, interferes, self.capture
         )
         hears = None
         if interferes:
             parts = world.links, sharing, band_hz
             hears = SharedInterferenceAhead(*parts), SharedInterferenceLog(*parts)
-        carrier = Carrier(air.clock, world.links, air.radios, sharing, air.done, hears=hears)
+        carrier = Carrier(air.clock, world.links, CarrierRadios(air.radios), sharing, air.done, hears)
         media = Media(carrier, carrier, world.server_index, band_hz)
         media.sharing = sharing
         return media
@@ -182,23 +189,31 @@ def medium_access(scenario: Scenario) -> MediumAccess:
     return found
 
 
-def _cell(air: Air, shares: type[FdmaShares] | type[TdmaShares]) -> Media:
+def _cell(air: Air, kind: type[FdmaShares] | type[TdmaShares]) -> Media:
+    server = air.world.server_index
+
+    def carrier(downlink: bool, duplex_share: float) -> Carrier:
+        shares = kind(air.bandwidth_hz, downlink, duplex_share)
+        radios = CarrierRadios(air.radios, server, downlink, duplex_share)
+        return Carrier(air.clock, air.world.links, radios, shares, air.done)
+
     up_share, down_share = duplex_shares(air.phy)
-    world, band_hz = air.world, air.bandwidth_hz
-    server = world.server_index
-    uplink = Carrier(air.clock, world.links, air.radios, shares(band_hz, False, up_share), air.done, server)
-    downlink = Carrier(air.clock, world.links, air.radios, shares(band_hz, True, down_share), air.done, server, True)
-    return Media(uplink, downlink, server, band_hz)
+    return Media(carrier(False, up_share), carrier(True, down_share), server, air.bandwidth_hz)
 
 
 def _cells(air: Air, divides_band: bool) -> Media:
     world, server = air.world, air.world.server_index
     interferes = air.cells is not None and air.cells.interference == "sinr"
 
-    def carrier(downlink: bool, duplex_share: float) -> CellCarrier:
+    def carrier(downlink: bool, duplex_share: float) -> Carrier:
         counts = world.num_devices, world.num_stations
         shares = CellShares(air.bandwidth_hz, *counts, downlink, duplex_share, divides_band, interferes)
-        return CellCarrier(air.clock, world.links, air.radios, shares, air.done, server, air.bandwidth_hz)
+        hears = None
+        if interferes:
+            parts = world.links, shares, server, air.bandwidth_hz
+            hears = InterferenceAhead(*parts), InterferenceLog(*parts)
+        radios = StationRadios(air.radios, shares, server)
+        return Carrier(air.clock, world.links, radios, shares, air.done, hears)
 
     up_share, down_share = duplex_shares(air.phy)
     return Media(carrier(False, up_share), carrier(True, down_share), server, air.bandwidth_hz)

@@ -10,6 +10,9 @@ bound suffices: placed one by one, a transmission always finds its share of time
 these shares exists. It is not always necessary (five in a ring could get 2/5 each and get 1/3). With `orthogonal_links` only
 nodes in common conflict: every link has a carrier of its own, spectrum that the run reports.
 
+With `captures` nobody protects receivers: only senders keep apart that sense each other or that one of the two sends to (half
+duplex). What overlaps at a receiver, meant for it or not, is received as its SINR allows (`wsim.mac.shared_interference`).
+
 Limit: memory and work of a change are (active transmissions) x (devices); meant for up to some thousand devices.
 """
 
@@ -20,13 +23,13 @@ from collections.abc import Callable, Hashable
 import numpy as np
 
 from wsim.accounts import Radios
-from wsim.mac.carrier import Allotment
+from wsim.mac.allotment import Allotment
 from wsim.mac.transfer import Transfer
 
 
 class SharedCarrier:
     """sensed_by(tx) -> indices of the nodes that sense tx now; channel_of: each node's channel; interferes: transmissions that
-    do not conflict hear each other (`wsim.mac.shared_interference`)."""
+    do not conflict hear each other (`wsim.mac.shared_interference`); captures: see the module."""
 
     even_share = None
     duplex_share = 1.0
@@ -39,7 +42,9 @@ class SharedCarrier:
         channel_of: list[int],
         orthogonal_links: bool = False,
         interferes: bool = False,
+        captures: bool = False,
     ) -> None:
+        self._captures = captures
         self.power_band_hz: float | None = None if interferes else bandwidth_hz
         self.shares = np.zeros(0)  # of the time, of the active transmissions as of the last `allot`
         self.orthogonal = orthogonal_links
@@ -83,8 +88,13 @@ class SharedCarrier:
         self._heard[n] = 0.0
         if not self.orthogonal:
             self._heard[n, self._sensed_by(transfer.tx)] = 1.0
-        engaged = self._engaged[:n] @ self._engaged[n] > 0
-        sensing = (self._engaged[:n] @ self._heard[n] > 0) | (self._heard[:n] @ self._engaged[n] > 0)
+        if self._captures:
+            senders = self._sends[:n]
+            engaged = (self._engaged[n, senders] > 0) | (self._engaged[:n, transfer.tx] > 0)
+            sensing = (self._heard[n, senders] > 0) | (self._heard[:n, transfer.tx] > 0)
+        else:
+            engaged = self._engaged[:n] @ self._engaged[n] > 0
+            sensing = (self._engaged[:n] @ self._heard[n] > 0) | (self._heard[:n] @ self._engaged[n] > 0)
         row = engaged | (sensing & (self._channel[:n] == channel))
         self._conflicts[n, :n] = row
         self._conflicts[:n, n] = row
@@ -117,11 +127,16 @@ class SharedCarrier:
         return beside
 
     def share_radios(self, radios: Radios, active: list[Transfer], time_share: float | np.ndarray) -> None:
-        """All radios are on this carrier: set their shares as a whole. What is meant for a node never overlaps in time."""
+        """All radios are on this carrier: set their shares as a whole. What is meant for a node overlaps in time only where it
+        captures, and then as it falls."""
         n = self._num
         radios.tx_share[:] = 0.0
         radios.tx_share[self._sends[:n]] = time_share
-        np.matmul(time_share, self._receives[:n], out=radios.rx_share)
+        if self._captures:
+            shares = np.broadcast_to(time_share, n)[:, None]
+            radios.rx_share[:] = 1.0 - np.prod(1.0 - shares * self._receives[:n], axis=0)
+        else:
+            np.matmul(time_share, self._receives[:n], out=radios.rx_share)
 
 
 def max_min_shares(conflicts: np.ndarray) -> np.ndarray:

@@ -7,7 +7,14 @@ the same channel go on at the same time and are heard. At a receiver r of transm
 
 with x_j the share of the time that j is on the air (nothing says which part of it falls together with i, so that i sees the
 mean), power gains g with path loss, shadowing and fading of that very pair, and the mean of its powers at several antennas. It
-is Gaussian noise beside N0. `[phy] min_snr_db` is the level below which a receiver does not lock on: nothing is received.
+is Gaussian noise beside N0; with a delay profile the mean over the resource blocks of g, even over the band.
+
+Capture: a receiver that hears several transmissions decodes what its SINR allows. A sender that follows the channel knows that
+SINR, and sends nothing below `[phy] min_snr_db`; of a fixed rate or a broadcast the packets are lost during which the SINR is too
+low for it, to the nanosecond at which another begins or ends. As long as transmissions exclude each other at both ends, that is
+the wanted one against hidden ones. With `[mac] capture = true` senders exclude each other by sensing alone, so that several may
+send to one receiver at once: what needs an SINR of 1 (0 dB) or more is received from the strongest at most, as with
+`[phy] preamble_snr_db = 0` (`wsim.mac.air_watch`); lower rates may be received from several at once.
 
 Limit: memory and work are (active transmissions)^2 x cells looked ahead.
 """
@@ -21,6 +28,7 @@ import numpy as np
 from wsim.links import Links
 from wsim.mac.ahead import ChannelAhead
 from wsim.mac.interference import MAX_GAINS
+from wsim.mac.on_air import OnAirLog
 from wsim.mac.shared import SharedCarrier
 from wsim.mac.transfer import Transfer
 
@@ -37,16 +45,16 @@ class SharedInterferenceAhead(ChannelAhead):
         )  # [cells, active i, active j]: rise over N0 at i's receiver while j is on the air
 
     def look(self, cell: int, active: list[Transfer]) -> int:
-        self._max_entries = max(1, MAX_GAINS // len(active))
+        self._max_entries = max(1, MAX_GAINS // (len(active) * self._links.num_blocks))
         return super().look(cell, active)
 
     def at(self, offset: int) -> np.ndarray:
         n = self._num_active
-        return self._over_interference(self._values[offset, :n], self._others[offset, :n, :n])
+        return self._over_interference(self._values[..., offset, :n], self._others[offset, :n, :n])
 
     def since(self, offset: int) -> np.ndarray:
         n, end = self._num_active, self.num_cells
-        return self._over_interference(self._values[offset:end, :n], self._others[offset:end, :n, :n])
+        return self._over_interference(self._values[..., offset:end, :n], self._others[offset:end, :n, :n])
 
     def remove(self, i: int) -> None:
         n = self._num_active
@@ -57,14 +65,15 @@ class SharedInterferenceAhead(ChannelAhead):
         super().remove(i)
 
     def _over_interference(self, own: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """own: [..., active]; others: [..., active, active]."""
+        """own: [..., active], with a delay profile by block; others: [..., active, active]."""
         sharing = self._sharing
         result: np.ndarray = own / (1.0 + (others * (sharing.audible() * sharing.shares)).sum(axis=-1))
         return result
 
     def _make_room(self, num_cells: int, num_active: int) -> None:
         super()._make_room(num_cells, num_active)
-        shape = (*self._values.shape, self._values.shape[1])
+        num_cells, num_active = self._values.shape[-2:]
+        shape = (num_cells, num_active, num_active)
         if self._others.shape != shape:
             old, self._others = self._others, np.zeros(shape)
             self._others[: old.shape[0], : old.shape[1], : old.shape[2]] = old
@@ -72,7 +81,7 @@ class SharedInterferenceAhead(ChannelAhead):
     def _fill(self, offset: int, have: int, active: list[Transfer], cell: int) -> None:
         super()._fill(offset, have, active, cell)
         n, num_cells = len(active), self.num_cells - offset
-        receivers = np.array([transfer.receivers[0] for transfer in active])
+        receivers = np.array([transfer.receivers[0] if transfer.efficiency is None else -1 for transfer in active])
         senders = np.array([transfer.tx for transfer in active])
         follows = np.array([transfer.efficiency is None for transfer in active])
         i, j = np.nonzero(follows[:, None] & (receivers[:, None] != senders) & ~np.eye(n, dtype=bool))
@@ -95,51 +104,31 @@ class _OnAir:
     shares: np.ndarray
 
 
-class SharedInterferenceLog:
-    """As `wsim.mac.interference.InterferenceLog`, between devices."""
+class SharedInterferenceLog(OnAirLog[_OnAir]):
+    """Who was on the air between devices."""
 
     def __init__(self, links: Links, sharing: SharedCarrier, bandwidth_hz: float) -> None:
-        self._links = links
+        super().__init__(links)
         self._sharing = sharing
         self._bandwidth_hz = bandwidth_hz
-        self._entries: list[_OnAir] = []
 
     def note(self, time_ns: int, active: list[Transfer]) -> None:
-        """Keep who is on the air from now on."""
         sharing = self._sharing
         self._entries.append(_OnAir(time_ns, list(active), sharing.audible(), sharing.shares.copy()))
 
-    def forget_before(self, time_ns: int) -> None:
-        """Nobody will ask for what was before."""
-        first = sum(entry.time_ns <= time_ns for entry in self._entries) - 1
-        if first > 0:
-            del self._entries[:first]
-
-    def changes_ns(self) -> np.ndarray:
-        """Instants at which the set or its shares changed."""
-        return np.array([entry.time_ns for entry in self._entries], dtype=np.float64)
-
-    def noise_rise(self, transfer: Transfer, times_ns: np.ndarray) -> np.ndarray:
-        """(N0 + I0) / N0 at the receivers of a transfer from these instants on: [num_receivers, num_times]."""
+    def _rise(self, entry: _OnAir, transfer: Transfer, first_cell: int, num_cells: int) -> np.ndarray | None:
         links, receivers = self._links, transfer.receivers
-        which = np.maximum(np.searchsorted(self.changes_ns(), times_ns, side="right") - 1, 0)
-        cells = np.zeros(len(times_ns), dtype=np.int64) if links.static else times_ns.astype(np.int64) // links.cell_ns
-        rise = np.ones((len(receivers), len(times_ns)))
-        for e in np.unique(which).tolist():
-            entry, pieces = self._entries[e], np.flatnonzero(which == e)
-            if transfer not in entry.transfers:
-                continue
-            heard = np.flatnonzero(entry.audible[entry.transfers.index(transfer)]).tolist()
-            pairs = [(entry.transfers[j].tx, r, j) for r in range(len(receivers)) for j in heard]
-            pairs = [pair for pair in pairs if pair[0] != receivers[pair[1]]]
-            if not pairs:
-                continue
-            first = int(cells[pieces[0]])
-            tx, r, j = np.array(pairs).T
-            rx = np.array(receivers)[r]
-            cn0 = links.cn0(tx, rx, first, int(cells[pieces[-1]]) - first + 1)
-            added = cn0 * (entry.shares[j] / (self._bandwidth_hz * links.rx_antennas[rx]))[:, None]
-            total = np.zeros((len(receivers), added.shape[1]))
-            np.add.at(total, r, added)
-            rise[:, pieces] += total[:, cells[pieces] - first]
-        return rise
+        if transfer not in entry.transfers:
+            return None
+        heard = np.flatnonzero(entry.audible[entry.transfers.index(transfer)]).tolist()
+        pairs = [(entry.transfers[j].tx, r, j) for r in range(len(receivers)) for j in heard]
+        pairs = [pair for pair in pairs if pair[0] != receivers[pair[1]]]
+        if not pairs:
+            return None
+        tx, r, j = np.array(pairs).T
+        rx = np.array(receivers)[r]
+        cn0 = links.cn0(tx, rx, first_cell, num_cells)
+        added = cn0 * (entry.shares[j] / (self._bandwidth_hz * links.rx_antennas[rx]))[:, None]
+        total = np.zeros((len(receivers), num_cells))
+        np.add.at(total, r, added)
+        return total

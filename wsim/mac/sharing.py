@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wsim.accounts import Radios
-from wsim.mac.carrier import Allotment
+from wsim.mac.allotment import Allotment
 from wsim.mac.transfer import Transfer
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
+    from wsim.mac.air_watch import AirWatch
     from wsim.transport import Flight
 
 
@@ -15,11 +16,12 @@ class Transfer:
 
     While it is on the air the medium keeps `airtime_ns` and `hz_ns` (time on the air, and that times the band held) and, for
     a fixed efficiency, `history`: (time_ns, bits drained, bandwidth of the power) at every change of share, from which the
-    instant of each packet follows."""
+    instant of each packet follows. Where receivers have to lock on (`wsim.mac.air_watch`), `locked` says which of them has, None
+    before anything was sent. `number`: in the series of SINRs, where there is one."""
 
     __slots__ = (
-        "air_mark_ns", "airtime_ns", "bits", "efficiency", "flight", "history", "hz_mark_ns", "hz_ns", "receivers",
-        "started_ns", "time_share", "tx",
+        "air_mark_ns", "airtime_ns", "bits", "efficiency", "flight", "history", "hz_mark_ns", "hz_ns", "locked", "number",
+        "receivers", "started_ns", "time_share", "tx",
     )  # fmt: skip
 
     def __init__(
@@ -37,6 +39,8 @@ class Transfer:
         self.started_ns = -1
         self.time_share = 0.0
         self.history: list[tuple[int, float, float]] = []
+        self.locked: np.ndarray | None = None
+        self.number = -1
 
 
 class Interference(Protocol):
@@ -58,8 +62,11 @@ class Interference(Protocol):
 class Medium(Protocol):
     """What the transport needs of a medium. It calls `done(transfer)` when all bits have been on the air.
 
-    interference: who else was on the air when, where transfers hear each other; else None.
+    interference: who else was on the air when, where transfers hear each other; else None. watch: to be told of every span of
+    time in which transfers were on the air, where somebody wants to know the SINRs.
     """
+
+    watch: AirWatch | None
 
     @property
     def interference(self) -> Interference | None: ...

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from channels.mobility import TraceFile
 from channels.path_loss.model import optional
 from wsim.catalog import find, importable
-from wsim.scenario import churn_checks, compute, evaluation, files
+from wsim.scenario import churn_checks, compute, evaluation, files, geometry_checks, selectivity
 from wsim.scenario.items import graph_of, made, named, path_loss_of
 from wsim.scenario.losses import broadcasts, loses_for_good
 from wsim.scenario.messages import problem, shown
@@ -26,6 +26,7 @@ def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str
     _area(scenario, source)
     _devices(scenario, source, texts)
     _channel(scenario, source)
+    selectivity.check(scenario, source)
     _phy(scenario, source)
     _server(scenario, learner, source)
     _cells(scenario, source)
@@ -78,16 +79,8 @@ def _devices(scenario: Scenario, source: str, texts: Mapping[str, str]) -> None:
             if len(group.positions_m) != group.count:
                 says = f"positions_m holds {len(group.positions_m)} places; count has to be equal, or left out"
                 raise problem(source, (*path, "count"), says, value=group.count)
-            for number, point in enumerate(group.positions_m if area.shape != "cells" else ()):
-                distance = (point[0] ** 2 + point[1] ** 2) ** 0.5
-                outside = (
-                    distance > reach_m
-                    if area.shape == "disc"
-                    else max(abs(point[0]), abs(point[1])) > (area.side_m or 0) / 2
-                )
-                if outside:
-                    says = f"lies outside the area, which reaches {shown(reach_m)} m from the origin"
-                    raise problem(source, (*path, "positions_m", number), says, value=point)
+            within = None if area.shape == "cells" else area
+            geometry_checks.check_places(group.positions_m, within, (*path, "positions_m"), source)
         ring = group.position.ring_m if area.shape != "cells" else None
         if ring is not None and ring[1] > reach_m:
             says = f"ends outside the area, which reaches {shown(reach_m)} m from the origin"
@@ -120,7 +113,8 @@ def _mobility(scenario: Scenario, index: int, source: str, texts: Mapping[str, s
     item = named("mobility", "kind", mobility.kind, path, source)
     model = made(item, path, source, mobility, mobility_arguments(scenario, group))
     if isinstance(model, TraceFile):
-        read_traces(model, texts, group)
+        traces = read_traces(model, texts, group)
+        geometry_checks.check_traces(traces, model.file, scenario.area, (*path, "file"), source)
     elif model.chooses_start:
         for key in ("position", "positions_m"):
             placed = group.positions_m is not None if key == "positions_m" else group.position.ring_m is not None
@@ -236,6 +230,7 @@ def _cells(scenario: Scenario, source: str) -> None:
     if scenario.server is None:
         says = "stand in front of a [server], which is missing; or leave [cells] out"
         raise problem(source, ("cells",), says, table=True)
+    geometry_checks.check_stations(scenario.cells, source)
     if not find("mac", scenario.mac.kind).needs_server:
         kinds = ", ".join(name for name, kind in importable("mac").items() if kind.needs_server)
         says = f"has no cells, this scenario has [cells]; with them: {kinds}"
@@ -293,18 +288,25 @@ def _algorithm(scenario: Scenario, learner: Any, source: str) -> None:
         if scenario.cells is not None:
             says = "over-the-air sums are of one cell, this scenario has [cells]; digital"
             raise problem(source, ("algorithm", "uplink"), says, value="aircomp")
+        if scenario.channel.fading.own.get("correlation") == "ergodic":
+            says = "over-the-air sums invert the gain of the moment, and an ergodic law knows the mean only; "
+            says += '"block" or "doppler"'
+            raise problem(source, ("channel", "fading", "correlation"), says, value="ergodic")
     clients = chosen.get("clients_per_round")
     if isinstance(clients, int) and clients > scenario.num_devices:
         says = f"there are only {scenario.num_devices} devices"
         raise problem(source, ("algorithm", "clients_per_round"), says, value=clients)
     if learner.synchronous and chosen.get("deadline_s") is None:
-        why = loses_for_good(scenario, broadcast=broadcasts(scenario))
+        broadcast = broadcasts(scenario)
+        why = loses_for_good(scenario, broadcast=broadcast)
         if why is not None:
             says = f"{scenario.algorithm.name} waits for every message, and {why}; set deadline_s"
-            repeated = scenario.transport.model_copy(update={"reliability": "arq"})
-            if (
-                loses_for_good(scenario.model_copy(update={"transport": repeated}), broadcast=broadcasts(scenario))
-                is None
-            ):
+            repeated = scenario.model_copy(
+                update={"transport": scenario.transport.model_copy(update={"reliability": "arq"})}
+            )
+            if loses_for_good(repeated, broadcast=broadcast) is None:
                 says += ', or transport.reliability = "arq"'
+            elif broadcast and loses_for_good(scenario, broadcast=False) is None:
+                key = next(key for key in ("exchange", "downlink") if chosen.get(key) == "broadcast")
+                says += f', or {key} = "unicast"'
             raise problem(source, ("algorithm", "deadline_s"), says)

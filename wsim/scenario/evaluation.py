@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from pydantic import Field
+
 from wsim.scenario import quantities as q
 from wsim.scenario.messages import nearest, problem, shown
 from wsim.scenario.table import Table
@@ -45,6 +47,8 @@ class Evaluation(Table):
     data: "global_test": the common test set; "own_test": of each device, its part of data.local_test_fraction
     over_devices: "mean", "worst" and "best" device, "median", "p10" (a tenth of the devices is worse), "std";
         "disagreement": root mean square distance of the devices' models to their mean
+    counted_devices: of those that come, go and fail: "alive", all that have not failed, with the models that they hold, also
+        while they are away; "present", those that are there; "all", also who has failed, with the model that it had
     by_group: also in tables and pictures for each group of devices
     model_time, inference: which of the models that the learner reports is the headline: "after_local_training" instead of
         what the method calls its model; another inference head, by its name
@@ -56,6 +60,9 @@ class Evaluation(Table):
     subjects: tuple[Subject, ...] | None = None
     data: tuple[TestData, ...] = ("global_test",)
     over_devices: tuple[OverDevices, ...] = ("mean", "worst", "p10", "std")
+    counted_devices: Annotated[Literal["alive", "present", "all"], Field(exclude_if=lambda value: value == "alive")] = (
+        "alive"
+    )
     by_group: bool = False
     model_time: str = METHOD_DEFAULT
     inference: str = METHOD_DEFAULT

@@ -95,6 +95,7 @@ class Observation(Table):
 
 class Output(Table):
     topology_every_s: q.Seconds | None = None  # not given: positions and edges are kept at the start and the end only
+    sinr: bool = False  # keep the SINR of what is on the air, step by step, and the hand-overs
 
 
 class Seeds(Table):

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from wsim.scenario import quantities as q
-from wsim.scenario.table import ItemTable, Table
+from wsim.scenario.table import ItemTable, Table, left_out
 
 
 class PathLoss(ItemTable):
@@ -38,11 +38,28 @@ class Shadowing(Table):
 
 
 class Fading(ItemTable):
-    """Small-scale fading; the own keys are those of the law."""
+    """Small-scale fading; the own keys are those of the law.
+
+    With a delay_profile the band is frequency-selective: it is looked at in num_blocks resource blocks, over which a transfer's
+    rate is the mean. That mean is right on average for any number of blocks; 12 meet every single link's rate (Rayleigh, 10 dB)
+    within 0.7 % r.m.s. where bandwidth_hz * delay_spread_s is 1, and within 5 % where it is 2, as at 20 MHz and 100 ns. A wider
+    band needs more, 6 * bandwidth_hz * delay_spread_s of them; fewer are noted in the result."""
 
     shorthand: ClassVar[str | None] = "kind"
     items: ClassVar[Mapping[str, str]] = {"kind": "fading"}
     kind: str = "none"
+    delay_profile: Annotated[
+        Literal["exponential", "tdl_a", "tdl_b", "tdl_c", "tdl_d", "tdl_e"] | None, Field(exclude_if=left_out)
+    ] = None  # TDL-A to E of TR 38.901; none: the band is flat
+    delay_spread_s: Annotated[q.DelaySpreadS | None, Field(exclude_if=left_out)] = None  # r.m.s., of the delay_profile
+    num_blocks: Annotated[q.Blocks | None, Field(exclude_if=left_out)] = None  # of equal width; 12 with a delay_profile
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_profile_has_blocks(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("delay_profile", "none") not in (None, "none"):
+            return {"num_blocks": 12} | data
+        return data
 
 
 class ForcedLoss(Table):
@@ -67,7 +84,11 @@ class Channel(Table):
 
 
 class Phy(Table):
-    """Rate: (1 - overhead) * bandwidth * min(log2(1 + snr / gap), max_efficiency), 0 below `min_snr_db`."""
+    """Rate: (1 - overhead) * bandwidth * min(log2(1 + snr / gap), max_efficiency), 0 below `min_snr_db`.
+
+    preamble_snr_db: a receiver whose SINR is below this when an attempt begins does not lock on to it and receives nothing
+        of it. min_snr_db is what a sender knows (it does not send below it), this is what a receiver needs
+    """
 
     duplex: Literal["fdd", "tdd"] = "fdd"
     tdd_pattern: Annotated[str, Field(pattern=r"^[DSU]{1,80}$", description="slots: D, S and U only")] = "DDDSU"
@@ -76,6 +97,7 @@ class Phy(Table):
     snr_gap_db: q.MarginDb = 3.0
     max_efficiency_bps_hz: q.EfficiencyBpsHz = 7.4  # 256-QAM, code rate 948/1024
     min_snr_db: q.SnrDb = -10.0
+    preamble_snr_db: Annotated[q.SnrDb | None, Field(exclude_if=left_out)] = None  # not given: all lock on
     rate: Literal["adaptive", "fixed"] = "adaptive"
     fixed_efficiency_bps_hz: q.EfficiencyBpsHz | None = None  # fixed: before overhead
 

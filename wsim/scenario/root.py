@@ -78,4 +78,8 @@ class Scenario(Table):
             del values["channel"]["interference_over_thermal_db"]
         if values["mac"].get("interference") == "none":
             del values["mac"]["interference"]
+        if not values["mac"].get("capture", True):
+            del values["mac"]["capture"]
+        if not self.output.sinr:
+            del values["output"]["sinr"]
         return values

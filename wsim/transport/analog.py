@@ -3,7 +3,9 @@
 Two real values a complex symbol, one symbol a hertz and second over the whole band. No packets, no bits, no expiry; coefficients
 are amplitudes in units of the receiver's noise. With a wanted SNR the sender inverts its channel, which it knows, by lowering
 its power; who cannot reach it is silent and draws nothing for it. They are on a band of their own beside the digital traffic,
-so all radios that take part must be full duplex.
+so all radios that take part must be full duplex. The band has to be flat: with a delay profile one power does not invert it.
+What goes to the same receivers at the same time is superposed: however many send, that band is on the air once, while each of
+them draws its own power.
 """
 
 from __future__ import annotations
@@ -41,12 +43,21 @@ class Analog:
         self._bandwidth_hz = bandwidth_hz
         self._delivery = delivery
         self._scaled_tx_w = scaled_tx_w
+        self._on_air: dict[
+            tuple[int, ...], tuple[int, int]
+        ] = {}  # receivers -> how many send to them, since when any does
 
     def send(self, flight: Flight, snr_db: float | None) -> None:
         """snr_db: at which every receiver is to get it; None: at full power."""
         links, sender, receivers = self._links, flight.sender, np.array(flight.receivers)
         if not (self._radios.full_duplex[sender] and self._radios.full_duplex[receivers].all()):
             raise SimulationError('analog sends need mac = "ideal" or a cell with duplex = "fdd"')
+        if links.blocks is not None:
+            raise SimulationError("analog sends need a flat band; this one has a channel.fading.delay_profile")
+        if links.ergodic:
+            raise SimulationError(
+                'analog sends need the gain of the moment; this channel.fading has correlation = "ergodic"'
+            )
         cn0 = links.cn0(np.full(len(receivers), sender), receivers, links.cell_at(self._clock.now_ns), 1)[:, 0]
         snr = cn0 / self._bandwidth_hz
         power = 1.0
@@ -55,15 +66,17 @@ class Analog:
             power = target / float(snr.min())
             power = power if power <= 1.0 + 1e-12 else 0.0
         flight.coefficients = np.sqrt(snr * power)
-        self._ledger.transmission(sender, 0, 0, len(receivers), 0)
+        self._ledger.transmission(0, 0, len(receivers), 0)
         self._ledger.trace(self._clock.now_ns, "analog", sender, *flight.receivers, flight.kind, flight.round)
         self._delivery.live[flight.number] = flight
         symbols = -(-flight.payload.num_values // 2)
         duration_ns = to_ns(symbols / self._bandwidth_hz)
         if power > 0.0:
-            flight.analog_since_ns = self._clock.now_ns
-            if power < 1.0:
-                flight.full_tx_w = float(self._radios.tx_w[sender])
+            flight.radiates = True
+            count, since_ns = self._on_air.get(flight.receivers, (0, self._clock.now_ns))
+            self._on_air[flight.receivers] = count + 1, since_ns
+            flight.lowers_power = power < 1.0
+            if flight.lowers_power:
                 self._radios.set_power(sender, self._clock.now_ns, self._scaled_tx_w(sender, power))
             self._set_radios(flight, 1.0)
         self._clock.after(duration_ns, self._done, flight)
@@ -77,15 +90,24 @@ class Analog:
         self._delivery.close(flight, True)
 
     def end(self, flight: Flight) -> None:
-        """Book its time on the air: none for who was silent."""
-        if flight.analog_since_ns is None:
+        """It is off the air, where it was on it; the last of those that were superposed books the time of all."""
+        if not flight.radiates:
             return
+        flight.radiates = False
+        now_ns = self._clock.now_ns
         self._set_radios(flight, -1.0)
-        if flight.full_tx_w is not None:
-            self._radios.set_power(flight.sender, self._clock.now_ns, flight.full_tx_w)
-        on_air_ns = self._clock.now_ns - flight.analog_since_ns
-        self._ledger.on_air(flight.sender, 0, on_air_ns, self._bandwidth_hz)
-        flight.analog_since_ns = None
+        if flight.lowers_power:
+            self._radios.set_power(flight.sender, now_ns, self._scaled_tx_w(flight.sender, 1.0))
+        count, since_ns = self._on_air.pop(flight.receivers)
+        if count > 1:
+            self._on_air[flight.receivers] = count - 1, since_ns
+        else:
+            self._ledger.superposed(now_ns - since_ns, self._bandwidth_hz)
+
+    def close_books(self) -> None:
+        """The run is over: book what is on the air now."""
+        for _, since_ns in self._on_air.values():
+            self._ledger.superposed(self._clock.now_ns - since_ns, self._bandwidth_hz)
 
     def _set_radios(self, flight: Flight, change: float) -> None:
         now_ns = self._clock.now_ns

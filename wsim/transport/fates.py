@@ -2,7 +2,7 @@
 
 With an adaptive rate nothing is lost on the radio; a fixed rate loses the packets during which the link could not have carried
 it. A receiver that is tuned to another channel than the sender gets nothing, cause `channel` (both looked at when the attempt
-ends). A forced loss comes on top.
+ends). Who has not locked on to the attempt (`wsim.mac.air_watch`) gets nothing of it, cause `outage`. A forced loss comes on top.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Fates:
     def are_certain(self, transfer: Transfer) -> bool:
         """Every packet of a whole attempt has arrived at every receiver: there is nothing to draw."""
         flight, channel_of = transfer.flight, self._channel_of
+        if transfer.locked is not None and not transfer.locked.all():
+            return False
         if flight.certain:
             return channel_of[flight.receivers[0]] == channel_of[flight.sender]
         if self._forced_loss is not None or flight.arrived is not None or flight.gone:
@@ -63,9 +65,12 @@ class Fates:
         if flight.arrived is None:
             flight.arrived = np.zeros((len(flight.receivers), total), dtype=bool)
         packets = flight.packets[:num_sent]
-        if not len(packets):
+        if not len(packets) or not flight.receivers:  # a beacon may find nobody
             return
         radio = self._on_the_radio(transfer, end_ns, packets)
+        if transfer.locked is not None:
+            radio &= transfer.locked[:, None]
+            flight.certain &= bool(transfer.locked.all())
         for i, receiver in enumerate(flight.receivers):
             if not flight.pending[i]:
                 continue
@@ -108,22 +113,22 @@ class Fates:
             edges = np.arange(first, last + 1) * float(links.cell_ns)
             starts = np.unique(np.clip(np.concatenate([edges, log.changes_ns(), times]), transfer.started_ns, end_ns))
             starts = starts[: max(1, np.searchsorted(starts, end_ns))]
-            cn0 = links.cn0(tx, rx, first, last - first + 1)
-            cn0 = cn0[:, np.maximum(np.searchsorted(edges, starts, side="right") - 1, 0)]
+            cn0 = links.band_cn0(tx, rx, first, last - first + 1)
+            cn0 = cn0[..., np.maximum(np.searchsorted(edges, starts, side="right") - 1, 0)]
             cn0 = cn0 / log.noise_rise(transfer, starts)
             band = bands[np.maximum(np.searchsorted(times, starts, side="right") - 1, 0)]
         elif links.static:  # pieces in which the decision cannot change: between two changes of the band ...
             starts = times
-            cn0 = links.cn0(tx, rx, 0, 1)
+            cn0 = links.band_cn0(tx, rx, 0, 1)
             band = bands
         else:  # ... or the cells of the channel
             first, last = links.cell_at(transfer.started_ns), links.cell_at(max(end_ns - 1, transfer.started_ns))
             cells = np.arange(first, last + 1)
             starts = cells * float(links.cell_ns)
-            cn0 = links.cn0(tx, rx, first, len(cells))
+            cn0 = links.band_cn0(tx, rx, first, len(cells))
             middles = np.clip(starts + links.cell_ns / 2, transfer.started_ns, end_ns)
             band = bands[np.maximum(np.searchsorted(times, middles, side="right") - 1, 0)]
-        bad = links.efficiency(cn0 / band, rx[:, None]) < transfer.efficiency * DECODED
+        bad = links.band_efficiency(cn0 / band, rx[:, None]) < transfer.efficiency * DECODED
         before = np.concatenate([np.zeros((len(bad), 1), dtype=np.int64), np.cumsum(bad, axis=1)], axis=1)
         edges_bits = np.concatenate([[0.0], np.cumsum(flight.segmentation.packet_bits()[packets])])
         at_ns = np.interp(edges_bits, np.append(drained, float(transfer.bits)), np.append(times, float(end_ns)))

@@ -16,8 +16,8 @@ class Flight:
     """Sender and receivers are array indices; `pending[i]`: receiver i's fate is not decided yet."""
 
     __slots__ = (
-        "analog_since_ns", "arrived", "attempts", "broadcast", "cause", "certain", "coefficients", "degree", "efficiency",
-        "expiry", "full_tx_w", "gone", "heard", "kind", "message", "number", "payload", "pending",
+        "arrived", "attempts", "broadcast", "cause", "certain", "coefficients", "degree", "efficiency",
+        "expiry", "gone", "heard", "kind", "lowers_power", "message", "number", "payload", "pending", "radiates",
         "receivers", "reliability", "round", "segmentation", "sender", "sending", "station", "transfer",
     )  # fmt: skip
 
@@ -52,10 +52,8 @@ class Flight:
         self.message: Message | None = None  # what a receiver gets who gets all of it, kept by the driver
         # of an analog send
         self.coefficients: np.ndarray | None = None  # [num_receivers] amplitude gains
-        self.analog_since_ns: int | None = None  # while it is on the air
-        self.full_tx_w: float | None = (
-            None  # watts that its sender draws at full power, where it lowers its power for it
-        )
+        self.radiates = False  # while it is on the air; never, where its sender is silent
+        self.lowers_power = False  # its sender draws less than at full power meanwhile
         # of a beacon
         self.efficiency: float | None = None  # it is sent at a rate of its own
         self.heard: Callable[[int], None] | None = None  # told which receiver (index) has it

@@ -13,9 +13,9 @@ A flight (`wsim.transport.flight`) is a message on its way. The parts of the tra
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
-from learners.protocol import Payload
+from learners.protocol import Payload, Send
 from wsim.accounts import Radios
 from wsim.cells import Cells
 from wsim.clock import DEADLINE, Clock, to_ns
@@ -101,41 +101,45 @@ class Transport:
 
     # -- sending -------------------------------------------------------------------------------------------------------
 
-    def send(
-        self,
-        sender: int,
-        receivers: tuple[int, ...],
-        kind: str,
-        round: int,
-        payload: Payload,
-        broadcast: bool,
-        degree: int,
-        expires_s: float | None,
-        analog: bool = False,
-        analog_snr_db: float | None = None,
-    ) -> Flight:
-        """A message is on its way from now on. degree: neighbors of the sender, as its header says."""
-        config = self._config
-        self._number += 1
-        flight = Flight(self._number, sender, receivers, kind, round, payload, broadcast)
-        flight.degree = degree
-        if analog:
-            if self._cells is not None:
-                raise SimulationError("analog sends need one cell, this scenario has [cells]")
-            self._analog.send(flight, analog_snr_db)
-            return flight
-        flight.reliability = config.broadcast_reliability if broadcast else config.unicast_reliability
-        flight.certain = not broadcast and not config.fixed_rate and config.forced_loss is None
-        parts = flight.segmentation = segment(payload.num_bits, config.mtu_bytes, config.header_bytes)
-        self._ledger.transmission(sender, payload.num_bits, parts.coded_bits, len(receivers), parts.num_packets)
-        self._ledger.trace(self._clock.now_ns, "send", sender, *receivers, kind, round, payload.num_bits)
-        self.live[flight.number] = flight
+    def send(self, sender: int, audiences: Sequence[tuple[int, ...]], request: Send, degree: int) -> list[Flight]:
+        """The message of a request is on its way from now on, one flight for each of the audiences (array indices): a unicast
+        has one receiver. degree: neighbors of the sender, as the header says."""
+        if request.analog:
+            return [self._send_analog(sender, receivers, request, degree) for receivers in audiences]
+        config, ledger, attempts = self._config, self._ledger, self.attempts
+        _, kind, round, payload, broadcast, expires_s, *_ = request
+        num_bits = payload.num_bits
+        reliability = config.broadcast_reliability if broadcast else config.unicast_reliability
+        certain = not broadcast and not config.fixed_rate and config.forced_loss is None
+        parts = segment(num_bits, config.mtu_bytes, config.header_bytes)
+        lifetime_s = math.inf
         if expires_s is not None or config.expires_s is not None:
             lifetime_s = min(math.inf if s is None else s for s in (expires_s, config.expires_s))
-            if math.isfinite(lifetime_s):
-                flight.expiry = self._clock.after(to_ns(lifetime_s), self.attempts.expire, flight, DEADLINE)
-        if not (self.delivery.absent and self._departures.lose_for_absent(flight)):
-            self.attempts.start(flight)
+        now_ns = self._clock.now_ns
+        flights = []
+        for receivers in audiences:
+            self._number += 1
+            flight = Flight(self._number, sender, receivers, kind, round, payload, broadcast)
+            flight.degree, flight.reliability, flight.certain, flight.segmentation = degree, reliability, certain, parts
+            ledger.transmission(num_bits, parts.coded_bits, len(receivers), parts.num_packets)
+            ledger.trace(now_ns, "send", sender, *receivers, kind, round, num_bits)
+            self.live[flight.number] = flight
+            if lifetime_s < math.inf:
+                flight.expiry = self._clock.after(to_ns(lifetime_s), attempts.expire, flight, DEADLINE)
+            if not (self.delivery.absent and self._departures.lose_for_absent(flight)):
+                attempts.start(flight)
+            flights.append(flight)
+        return flights
+
+    def _send_analog(self, sender: int, receivers: tuple[int, ...], request: Send, degree: int) -> Flight:
+        if self._cells is not None:
+            raise SimulationError("analog sends need one cell, this scenario has [cells]")
+        self._number += 1
+        flight = Flight(
+            self._number, sender, receivers, request.kind, request.round, request.payload, request.broadcast
+        )
+        flight.degree = degree
+        self._analog.send(flight, request.analog_snr_db)
         return flight
 
     def send_beacon(
@@ -164,3 +168,4 @@ class Transport:
         for flight in self.live.values():
             if flight.transfer is not None:
                 self.attempts.cut(flight)
+        self._analog.close_books()

@@ -1,13 +1,27 @@
-"""Shadowing: exp(-d/d_corr) over space at a base station; variance and symmetry between devices."""
+"""Shadowing: exp(-d/d_corr) over space at a base station; variance and symmetry between devices; sigma of the standards.
+
+The standard deviations with and without line of sight are literals of the tables: TR 38.901 table 7.4.1-1, TR 36.814 table
+A.2.1.1-3 (lte_macro), TR 36.843 section A.2.1.2, TR 37.885 section 6.2.1, IEEE 802.11-14/0980 (tgax_indoor).
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from channels.mobility import Static
-from channels.path_loss import free_space_loss_db
+from channels.path_loss import UmiStreetCanyon, free_space_loss_db
+from channels.path_loss.lte_macro import LteMacro
+from channels.path_loss.tgax_indoor import TgaxIndoor
+from channels.path_loss.tr36843_d2d import DeviceToDevice
+from channels.path_loss.tr37885_v2v import VehicleToVehicle
+from channels.path_loss.tr38901_inf import IndoorFactory
+from channels.path_loss.tr38901_inh import IndoorOffice
+from channels.path_loss.tr38901_rma import RuralMacro
+from channels.path_loss.tr38901_uma import UrbanMacro
 from channels.shadowing import Shadowing
 from wsim.validation import worlds
 from wsim.validation.comparison import Comparison, of_samples, of_value
@@ -16,6 +30,23 @@ NUM_FIELDS, NUM_PLACES = 400, 64
 SIGMA_DB, CORRELATION_M = 6.0, 20.0
 DISTANCES = (0.1, 0.5, 1.0, 3.0)  # in correlation distances
 SEPARATIONS = (0.1, 1.0, 5.0)
+STANDARDS: tuple[
+    tuple[type[Any], dict[str, Any], tuple[float, float]], ...
+] = (  # sigma with and without line of sight, dB
+    (LteMacro, {}, (8.0, 8.0)),
+    (UrbanMacro, {}, (4.0, 6.0)),
+    (UmiStreetCanyon, {}, (4.0, 7.82)),
+    (RuralMacro, {}, (4.0, 8.0)),
+    (IndoorOffice, {}, (3.0, 8.03)),
+    (IndoorFactory, {"hall": "SL"}, (4.3, 5.7)),
+    (IndoorFactory, {"hall": "DL"}, (4.3, 7.2)),
+    (IndoorFactory, {"hall": "SH"}, (4.3, 5.9)),
+    (IndoorFactory, {"hall": "DH"}, (4.3, 4.0)),
+    (DeviceToDevice, {}, (7.0, 7.0)),
+    (VehicleToVehicle, {"blocked_by": "building"}, (3.0, 4.0)),
+    (TgaxIndoor, {}, (5.0, 5.0)),
+)
+NUM_STANDARD_FIELDS, STANDARD_SIDE = 16, 20
 
 
 def comparisons(effort: int) -> Iterator[Comparison]:
@@ -34,6 +65,15 @@ def comparisons(effort: int) -> Iterator[Comparison]:
         quantity = f"variance/sigma^2, d/d_corr = {separation:g}"
         yield of_samples("shadowing between devices", quantity, np.array(squares), 1.0, 0.03)
     yield of_value("shadowing between devices", "asymmetry at most, dB", worst, 0.0, 1e-9)
+    for model, keys, sigmas_db in STANDARDS:
+        name = f"shadowing of {' '.join((model.name, *keys.values()))}"
+        for los, sigma_db in zip(("always", "never"), sigmas_db, strict=True):
+            if los == "never" and not model.has_los:
+                continue
+            squares = [_standard(model, keys, los, key) for key in range(NUM_STANDARD_FIELDS * effort)]
+            what = ("" if los == "always" else "not ") + "in sight"
+            quantity = f"variance over {sigma_db:g}^2{f', {what}' if model.has_los else ''}"
+            yield of_samples(name, quantity, np.array(squares) / sigma_db**2, 1.0, 0.1)
 
 
 def _at_station(law: Shadowing, key: int, distance: float) -> float:
@@ -58,3 +98,29 @@ def _between_devices(law: Shadowing, key: int, separation: float) -> tuple[np.nd
     a, b = np.arange(0, len(paths), 2), np.arange(1, len(paths), 2)
     loss_db = float(free_space_loss_db(distance_m, worlds.CARRIER_HZ))
     return world.mean_gain_db(a, b, 0.0) + loss_db, world.mean_gain_db(b, a, 0.0) + loss_db
+
+
+def _standard(model: Any, keys: dict[str, Any], los: str, key: int) -> float:
+    """Mean square of the shadowing of a path loss's own source, dB^2, over places or pairs some correlation distances apart."""
+    loss = model(**keys, **({"los": los} if model.has_los else {}))
+    law = loss.standard_shadowing
+    step_m = 4 * (law.los if los == "always" else law.nlos).correlation_m
+    grid = (np.arange(STANDARD_SIDE) - STANDARD_SIDE / 2) * step_m
+    paths = [Static((float(x), float(y), 1.5)) for x in grid for y in grid]
+    near = np.arange(len(paths))
+    far = near + 1
+    station = None
+    if model.needs_station:
+        station, far = near.size, np.full(near.size, near.size)
+        paths.append(Static((0.0, 0.0, 25.0)))
+    else:
+        near, far = near[::2], far[::2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # beyond the range of the losses, which cancel
+        with_, without = (
+            worlds.channel(paths, key, path_loss=loss, shadowing=each, base_station=station).mean_gain_db(
+                near, far, 0.0
+            )
+            for each in (law, None)
+        )
+    return float(np.square(with_ - without).mean())

@@ -17,7 +17,7 @@ KEY = 20240601
 Ints = NDArray[np.int64]
 
 
-def channel(paths: list[Any], key: int = KEY, **models: Any) -> Channel:
+def channel(paths: list[Any], key: int = KEY, carrier_hz: float = CARRIER_HZ, **models: Any) -> Channel:
     """Free space without shadowing and fading, one antenna a node, unless `models` says otherwise."""
     arguments: dict[str, Any] = {
         "path_loss": FreeSpace(),
@@ -27,7 +27,7 @@ def channel(paths: list[Any], key: int = KEY, **models: Any) -> Channel:
         "rx_antennas": np.ones(len(paths), dtype=np.int64),
         **models,
     }
-    return Channel(Positions(paths), CARRIER_HZ, key=key, **arguments)
+    return Channel(Positions(paths), carrier_hz, key=key, **arguments)
 
 
 def standing(num_nodes: int) -> list[Any]:
