@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from learners.protocol import SERVER
 from wsim.errors import SimulationError
 from wsim.links import Links
 from wsim.topology import FixedTopology
@@ -112,8 +111,7 @@ class CellTopology(FixedTopology):
     """A star around the server whose edges are drawn to the stations that serve the devices now."""
 
     def __init__(self, cells: Cells) -> None:
-        num_devices = cells.first_station
-        self._neighbors = [(SERVER,)] * num_devices + [tuple(range(num_devices))]
+        super().__init__(cells.first_station, None)
         self._cells = cells
 
     def edges(self) -> np.ndarray:
