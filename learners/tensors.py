@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,11 @@ def keep_freed_memory() -> None:
     page whenever a tensor is made of it again, which takes longer than most kernels.
 
     glibc keeps up to twice the size of the largest block that it has seen freed, among those of at most 32 MiB
-    (mallopt(3), M_MMAP_THRESHOLD); so one is shown to it, which touches no memory. Elsewhere this does nothing.
+    (mallopt(3), M_MMAP_THRESHOLD); so one is shown to it, which touches no memory. Elsewhere, and where there
+    is no room for such a block, this does nothing.
     """
-    torch.empty(LARGEST_BLOCK_BYTES, dtype=torch.uint8)
+    with suppress(RuntimeError):  # torch's way to say that memory is short
+        torch.empty(LARGEST_BLOCK_BYTES, dtype=torch.uint8)
 
 
 def from_numbers(values: Any, dtype: torch.dtype) -> Tensor:

@@ -198,14 +198,17 @@ def test_who_goes_is_forgotten_by_those_who_heard_it_and_not_by_those_whom_it_he
     assert [topology.neighbors(i) for i in range(3)] == [(), (0,), ()]
 
 
-def test_a_beacon_that_nobody_is_near_to_hear_is_sent_all_the_same():
-    """On a fading channel, on which fates are drawn; with and without interference among transmissions; where rates are means."""
+@pytest.mark.parametrize("watched", [(), ("output.sinr=true", "phy.preamble_snr_db=0.0")])
+def test_a_beacon_that_nobody_is_near_to_hear_is_sent_all_the_same(watched):
+    """On a fading channel, on which fates are drawn; with and without interference among transmissions; where rates are means;
+    and where somebody looks at who locks on to what."""
     for interference, correlation in (("none", "block"), ("sinr", "block"), ("sinr", "ergodic")):
         changes = (
             'topology={kind="radio", discovery="beacon", beacon_every_s=0.5, neighbor_mean_snr_db=3.0}',
             f"channel.fading={{kind='rayleigh', correlation='{correlation}'}}",
             f"mac.interference={interference}",
             "stop.simulated_s=3.0",
+            *watched,
         )
         run = play(peers([(0, 0), (9000, 0)], *changes, mac="shared", snr_db=10.0), waits(2.0))
         assert run.ledger.on_air_bits == pytest.approx(2 * 4 * 64 * 8, abs=64 * 8)

@@ -65,9 +65,11 @@ def test_jobs_batch_by_architecture(learner: str, monkeypatch: pytest.MonkeyPatc
     calls: Counter[str] = Counter()
     call = BatchedExecutor._call
 
-    def counted(self: BatchedExecutor, signature: Signature, leaves: list[torch.Tensor]) -> list[torch.Tensor]:
+    def counted(
+        self: BatchedExecutor, signature: Signature, leaves: list[torch.Tensor], **how: bool
+    ) -> list[torch.Tensor]:
         calls[signature.op.name] += 1
-        return call(self, signature, leaves)
+        return call(self, signature, leaves, **how)
 
     monkeypatch.setattr(BatchedExecutor, "_call", counted)
     keys = [*DIGITS, "evaluation.every_rounds=100", "algorithm.local_steps=4", "devices.0.compute.spread=none"]

@@ -47,7 +47,10 @@ class AirWatch:
         power_band_hz: one for all or [num_transfers]; followed: [..., cells, num_transfers] C / (N0 + I0) in Hz from the cell of
         begin_ns on, which set the rates of those that follow the channel; None: nobody interferes, look it up
         """
-        wanted = [i for i, transfer in enumerate(transfers) if self._keeps or transfer.locked is None]
+        keeps = self._keeps
+        wanted = [  # a beacon may find nobody
+            i for i, transfer in enumerate(transfers) if transfer.receivers and (keeps or transfer.locked is None)
+        ]
         if not wanted:
             return
         edges_ns, first_cell = self._edges(begin_ns, end_ns)
