@@ -45,12 +45,27 @@ class Training:
         return (*self.loops, "wsim") if self.floor else ("wsim",)
 
 
+NEIGHBORS = {"qg_dsgdm": (1.4, 3.0), "drt_diffusion": (2.5, 3.0)}
+"""At most so many rounds of D-PSGD with one step in one of theirs, and at least so many times less than the plain loop, in CPU
+seconds."""
+
 TRAINING = {
     "fedavg": Training("fedavg_100.toml", "fedavg"),
     "dpsgd": Training("dpsgd_100.toml", "dpsgd"),
     "dpsgd_one_step": Training("dpsgd_100.toml", "dpsgd_one_step", ("stop.rounds=100", "algorithm.local_steps=1")),
     "gossip": Training("gossip_100.toml"),
     "dpsgd_shared": Training("dpsgd_100.toml", "", ('mac.kind="shared"',)),
+    **{
+        name: Training(
+            "dpsgd_100.toml",
+            name,
+            (f"algorithm={{name='{name}', local_steps=1, learning_rate=0.1, batch_size=16}}", "stop.rounds=50"),
+            module="neighbors",
+            loops=("plain",),
+        )
+        for name in NEIGHBORS
+    },
+    "dpsgd_50": Training("dpsgd_100.toml", "", ("stop.rounds=50", "algorithm.local_steps=1")),
     "gossip_shared": Training("gossip_100.toml", "", ('mac.kind="shared"',)),
     "mnist_fedavg": Training(
         "../scenarios/mnist_fedavg.toml", "mnist_fedavg", module="mnist", loops=("plain",), needs_data=True
@@ -138,6 +153,33 @@ GOALS = [
     *(
         Goal(f"{a} / {b}, CPU", (f"{a} wsim", f"{b} wsim"), cpu_ratio(f"{a} wsim", f"{b} wsim"), 2.0, False)
         for a, b in (("gossip", "dpsgd"), ("gossip_shared", "dpsgd_shared"))
+    ),
+    *(
+        goal
+        for name, (rounds, times) in NEIGHBORS.items()
+        for goal in (
+            Goal(
+                f"{name} / dpsgd_50, CPU",
+                (f"{name} wsim", "dpsgd_50 wsim"),
+                cpu_ratio(f"{name} wsim", "dpsgd_50 wsim"),
+                rounds,
+                False,
+            ),
+            Goal(
+                f"{name}: plain / wsim, CPU",
+                (f"{name} plain", f"{name} wsim"),
+                cpu_ratio(f"{name} plain", f"{name} wsim"),
+                times,
+                True,
+            ),
+            Goal(
+                f"{name}: accuracy, wsim against plain",
+                (f"{name} plain", f"{name} wsim"),
+                accuracy_gap(f"{name} plain", f"{name} wsim"),
+                0.01,
+                False,
+            ),
+        )
     ),
     Goal(
         "mnist_fedavg: wsim / plain, CPU",

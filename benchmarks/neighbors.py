@@ -1,0 +1,180 @@
+"""Plain torch loops of methods between neighbors, as one would write them without a simulator: device after device.
+
+The problem, the graph and the minibatches are those of benchmarks/floor.py (100 devices, a 4-regular graph, one step of 16 samples a
+round); after every round all models are evaluated, as there.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.floor import (
+    LEARNING_RATE,
+    NUM_CLASSES,
+    NUM_DEVICES,
+    Minibatches,
+    Problem,
+    accuracy,
+    copy_state,
+    make_model,
+    make_problem,
+    minibatches,
+)
+
+MOMENTUM = 0.9
+MODEL_WEIGHT = DATA_WEIGHT = 0.1
+ROUNDS = 50
+
+State = dict[str, Tensor]
+LAYERS = (("0.weight", "0.bias"), ("2.weight", "2.bias"))
+
+
+def gradients(model: nn.Module, problem: Problem, batches: Minibatches) -> State:
+    samples = torch.from_numpy(batches.draw())
+    model.zero_grad()
+    nn.functional.cross_entropy(model(problem.inputs[samples]), problem.labels[samples]).backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+def neighborhoods(problem: Problem) -> list[list[int]]:
+    """Each with the device itself."""
+    return [row.nonzero().flatten().tolist() for row in problem.mixing]
+
+
+def averaged(problem: Problem, device: int, sent: list[State], members: list[int]) -> State:
+    weights = problem.mixing[device].tolist()
+    return {name: sum(weights[j] * sent[j][name] for j in members) for name in sent[device]}
+
+
+def mean_accuracy(models: list[nn.Sequential], problem: Problem) -> float:
+    return sum(accuracy(model, problem) for model in models) / NUM_DEVICES
+
+
+def plain_qg_dsgdm(problem: Problem, rounds: int) -> float:
+    """Quasi-global momentum: m = beta h + g, a half step, averaging, h <- mu h + (1 - mu) (x - x+) / lr."""
+    models, drawn, groups = (
+        [make_model(problem) for _ in range(NUM_DEVICES)],
+        minibatches(problem),
+        neighborhoods(problem),
+    )
+    buffers = [{name: torch.zeros_like(t) for name, t in copy_state(model).items()} for model in models]
+    for _ in range(rounds):
+        old, half = [copy_state(model) for model in models], []
+        for device, model in enumerate(models):
+            g = gradients(model, problem, drawn[device])
+            half.append(
+                {
+                    name: x - LEARNING_RATE * (MOMENTUM * buffers[device][name] + g[name])
+                    for name, x in old[device].items()
+                }
+            )
+        for device, model in enumerate(models):
+            new = averaged(problem, device, half, groups[device])
+            for name, h in buffers[device].items():
+                h.mul_(MOMENTUM).add_(old[device][name] - new[name], alpha=(1 - MOMENTUM) / LEARNING_RATE)
+            model.load_state_dict(new)
+        result = mean_accuracy(models, problem)
+    return result
+
+
+def plain_drt(problem: Problem, rounds: int) -> float:
+    """DRT diffusion: kernel prod_sq, residual normalization, N = 2, a_min = 0.05."""
+    models, drawn, groups = (
+        [make_model(problem) for _ in range(NUM_DEVICES)],
+        minibatches(problem),
+        neighborhoods(problem),
+    )
+    for _ in range(rounds):
+        psi = []
+        for device, model in enumerate(models):
+            g = gradients(model, problem, drawn[device])
+            psi.append({name: x - LEARNING_RATE * g[name] for name, x in copy_state(model).items()})
+        for device, model in enumerate(models):
+            model.load_state_dict(_trusted(problem, device, psi, [j for j in groups[device] if j != device]))
+        result = mean_accuracy(models, problem)
+    return result
+
+
+def _trusted(problem: Problem, device: int, psi: list[State], neighbors: list[int]) -> State:
+    own, c = psi[device], problem.mixing[device].tolist()
+    flat = [torch.cat([own[name].flatten() for name in layer]) for layer in LAYERS]
+    others = {j: [torch.cat([psi[j][name].flatten() for name in layer]) for layer in LAYERS] for j in neighbors}
+    squares = {
+        j: [float((a - b).norm() / a.norm()) ** 2 for a, b in zip(flat, others[j], strict=True)] for j in neighbors
+    }
+    combined: State = {}
+    for p, layer in enumerate(LAYERS):
+        weights = {}
+        for j in neighbors:
+            kappa = 1.0
+            for q, square in enumerate(squares[j]):
+                kappa *= 1.0 if q == p else 1 + square
+            weights[j] = c[j] * min(max(kappa, 0.5), 2.0)
+        total = sum(weights.values())
+        scale = 0.95 / total if total > 0.95 else 1.0
+        for name in layer:
+            combined[name] = own[name] + sum(scale * weights[j] * (psi[j][name] - own[name]) for j in neighbors)
+    return combined
+
+
+def plain_ccl(problem: Problem, rounds: int) -> float:
+    """CCL without momentum: mix, features of own samples by the neighbors' models, class sums to each, a contrastive step."""
+    models, drawn, groups = (
+        [make_model(problem) for _ in range(NUM_DEVICES)],
+        minibatches(problem),
+        neighborhoods(problem),
+    )
+    for _ in range(rounds):
+        sent = [copy_state(model) for model in models]
+        samples = [torch.from_numpy(batches.draw()) for batches in drawn]
+        features: list[list[Tensor]] = []
+        sums = [torch.zeros(NUM_CLASSES, models[0][0].out_features) for _ in models]  # type: ignore[call-overload]
+        counts = [torch.zeros(NUM_CLASSES) for _ in models]
+        for device in range(NUM_DEVICES):
+            inputs, labels = problem.inputs[samples[device]], problem.labels[samples[device]]
+            features.append([])
+            member = nn.functional.one_hot(labels, NUM_CLASSES).float()
+            for j in groups[device]:
+                if j == device:
+                    continue
+                with torch.no_grad():
+                    z = torch.relu(nn.functional.linear(inputs, sent[j]["0.weight"], sent[j]["0.bias"]))
+                features[device].append(z)
+                sums[j] += member.T @ z
+                counts[j] += member.sum(0)
+        for device, model in enumerate(models):
+            model.load_state_dict(averaged(problem, device, sent, groups[device]))
+            inputs, labels = problem.inputs[samples[device]], problem.labels[samples[device]]
+            z = model[1](model[0](inputs))
+            member = nn.functional.one_hot(labels, NUM_CLASSES).float()
+            number = (member.sum(0) + counts[device]).clamp(min=1).unsqueeze(1)
+            means = (member.T @ z.detach() + sums[device]) / number
+            loss = nn.functional.cross_entropy(model[2](z), labels)
+            loss = loss + MODEL_WEIGHT * sum(nn.functional.mse_loss(z, other) for other in features[device])
+            loss = loss + DATA_WEIGHT * nn.functional.mse_loss(z, means[labels])
+            model.zero_grad()
+            loss.backward()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    assert parameter.grad is not None
+                    parameter.sub_(parameter.grad, alpha=LEARNING_RATE)
+        result = mean_accuracy(models, problem)
+    return result
+
+
+LOOPS = {"qg_dsgdm": plain_qg_dsgdm, "drt_diffusion": plain_drt, "ccl": plain_ccl}
+
+
+def measure(workload: str, variant: str) -> tuple[float, float]:
+    """(CPU seconds, accuracy at the end) of one loop, on one thread. variant: "plain"."""
+    if variant != "plain":
+        raise ValueError(f"variant = {variant!r}: plain")
+    torch.set_num_threads(1)
+    problem = make_problem("iid")
+    LOOPS[workload](problem, 1)  # torch sets itself up at first use
+    start = time.process_time()
+    result = LOOPS[workload](problem, ROUNDS)
+    return time.process_time() - start, result
