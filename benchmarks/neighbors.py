@@ -36,7 +36,7 @@ def gradients(model: nn.Module, problem: Problem, batches: Minibatches) -> State
     samples = torch.from_numpy(batches.draw())
     model.zero_grad()
     nn.functional.cross_entropy(model(problem.inputs[samples]), problem.labels[samples]).backward()
-    return {name: parameter.grad for name, parameter in model.named_parameters()}
+    return {name: parameter.grad for name, parameter in model.named_parameters()}  # type: ignore[misc]
 
 
 def neighborhoods(problem: Problem) -> list[list[int]]:
