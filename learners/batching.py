@@ -124,7 +124,7 @@ class BatchStream:
         augmentation: tuple[torch.Tensor, ...] = ()
         if crop_padding is not None:
             augmentation = torch.empty(*key, 2, dtype=torch.int64), torch.empty(key, dtype=torch.bool)
-        return Batches(self._full[key], self._ones(*key), num_steps, work, augmentation)
+        return Batches(self._full[key], self._ones(*key), num_steps, work, augmentation, drawn=False)
 
     def _consecutive(self, num: int, rng: np.random.Generator) -> np.ndarray:
         flat = self._left

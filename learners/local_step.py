@@ -46,7 +46,11 @@ def local_step(task: Task, objective: Objective, rule: Rule) -> Op:
     carry: x [num_params], or (x, v) with momentum. steps: one step of `Batches.steps`, indices [B], weights [B], and with
     augmentation offsets [B, 2] and flips [B]. learning_rate: a number or a tensor []. args: the objective's own.
     """
-    return task.op((objective, rule), lambda: _build(task, objective, rule))
+    name = f"{objective.__name__}_step"
+    return task.op(
+        (objective, rule),
+        lambda: Op(stepping(task, objective, rule), name=name, loop=task.model.has_convolution),
+    )
 
 
 def gradient_step(task: Task, objective: Objective, rule: Rule, finish: Finish) -> Op:
@@ -81,21 +85,24 @@ def _finished(task: Task, objective: Objective, rule: Rule, finish: Finish) -> O
     return Op(finished, name=finish.__name__, loop=task.model.has_convolution)
 
 
+def drawn_samples(task: Task, padding: int | None, indices: Tensor, *drawn: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs [B, *model.input_shape] and labels [B] of one of `Batches.steps` (without its weights), inside an op. padding: of
+    the crops; None without augmentation."""
+    if padding is None:
+        return task.training_samples(indices)
+    offsets, flips = drawn
+    return task.training_samples(
+        indices, lambda images: augmentation.flip(augmentation.crop(images, offsets, padding), flips)
+    )
+
+
 def _gradient(task: Task, objective: Objective, rule: Rule) -> Callable[..., Tensor]:
     """(x [num_params], one of `Batches.steps`, the objective's arguments) -> g [num_params]."""
     model, padding = task.model, rule.crop_padding
 
-    def samples(indices: Tensor, *drawn: Tensor) -> tuple[Tensor, Tensor]:
-        if padding is None:
-            return task.training_samples(indices)
-        offsets, flips = drawn
-        return task.training_samples(
-            indices, lambda images: augmentation.flip(augmentation.crop(images, offsets, padding), flips)
-        )
-
     def gradient(x: Tensor, steps: tuple[Tensor, ...], args: tuple[Any, ...]) -> Tensor:
         indices, weights, *drawn = steps
-        inputs, labels = samples(indices, *drawn)
+        inputs, labels = drawn_samples(task, padding, indices, *drawn)
 
         def loss(parameters: tuple[Tensor, ...]) -> Tensor:
             return objective(model, parameters, inputs, labels, weights, *args)
@@ -106,7 +113,8 @@ def _gradient(task: Task, objective: Objective, rule: Rule) -> Callable[..., Ten
     return gradient
 
 
-def _build(task: Task, objective: Objective, rule: Rule) -> Op:
+def stepping(task: Task, objective: Objective, rule: Rule) -> Callable[..., Any]:
+    """What `local_step` computes, as a function for ops of their own."""
     gradient = _gradient(task, objective, rule)
     num_steps = 2 if rule.crop_padding is None else 4
 
@@ -121,6 +129,4 @@ def _build(task: Task, objective: Objective, rule: Rule) -> Op:
         v = rule.momentum * v + g
         return x - learning_rate * (g + rule.momentum * v if rule.nesterov else v), v
 
-    return Op(
-        momentum_step if rule.momentum else step, name=f"{objective.__name__}_step", loop=task.model.has_convolution
-    )
+    return momentum_step if rule.momentum else step

@@ -245,17 +245,25 @@ class Service:
 class Batches(NamedTuple):
     """Padded minibatches of one device: `indices` int64 [num_steps, batch_size] into the training set, `weights`
     [num_steps, batch_size] 1 for real samples and 0 for padding. `work` is the real fraction of the samples.
-    `augmentation`: nothing, or offsets of crops int64 [num_steps, batch_size, 2] and flips bool [num_steps, batch_size]."""
+    `augmentation`: nothing, or offsets of crops int64 [num_steps, batch_size, 2] and flips bool [num_steps, batch_size].
+    `drawn`: False in an estimate, where there are shapes and no numbers."""
 
     indices: Any
     weights: Any
     num_steps: int
     work: float = 1.0
     augmentation: tuple[Any, ...] = ()
+    drawn: bool = True
 
     @property
     def steps(self) -> tuple[Any, ...]:
         return self.indices, self.weights, *self.augmentation
+
+    def each(self) -> list[tuple[Any, ...]]:
+        """`steps` of every step apart, with the axis of steps."""
+        if self.num_steps == 1:
+            return [self.steps]
+        return [tuple(part[step : step + 1] for part in self.steps) for step in range(self.num_steps)]
 
 
 class Node(Protocol):

@@ -13,6 +13,7 @@ LEARNERS = {
     "fedavg": "learners.federated.fedavg:FedAvg",
     "dpsgd": "learners.decentralized.dpsgd:Dpsgd",
     "drt_diffusion": "learners.decentralized.drt_diffusion:DrtDiffusion",
+    "ccl": "learners.decentralized.ccl:Ccl",
     "gossip": "learners.decentralized.gossip:Gossip",
     "qg_dsgdm": "learners.decentralized.qg_dsgdm:QgDsgdm",
     "gradient_tracking": "learners.decentralized.gradient_tracking:GradientTracking",

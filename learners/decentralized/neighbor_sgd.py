@@ -92,6 +92,9 @@ class NeighborSgd(LocalSgd):
     reports: ClassVar[tuple[str, ...]] = ("after_local_training",)
     default_local_steps: ClassVar[int | None] = 1
     keeps_momentum: ClassVar[bool] = True
+    exchanges: ClassVar[int] = 1
+    """Of a round; exchange e of round k bears the number k * exchanges + e. So whoever hears of a later exchange knows that a neighbor
+    is past all earlier ones."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,14 +116,14 @@ class NeighborSgd(LocalSgd):
         (neighbors, heard), ticket = node.peers(k), Ticket(0)
         if neighbors:
             broadcast = self.exchange == "broadcast"
-            ticket = yield Send(neighbors, kind, k, payload, broadcast, expires_s=self.deadline_s)
+            ticket = yield Send(neighbors, kind, k * self.exchanges, payload, broadcast, expires_s=self.deadline_s)
         return Sent(k, kind, neighbors, heard, ticket)
 
     def gather(self, node: Node, sent: Sent) -> Generator[Any, Any, Heard]:
         """What the neighbors sent in the same round."""
         received = Received(())
         if sent.heard:
-            received = yield Receive(sent.heard, sent.kind, sent.k, timeout_s=self.deadline_s)
+            received = yield Receive(sent.heard, sent.kind, sent.k * self.exchanges, timeout_s=self.deadline_s)
         degrees = [message.degree for message in received.messages]
         weights = MIXING_WEIGHTS[self.mixing_weights](len(sent.neighbors), degrees)
         return Heard(sent, received, node.tensor(weights))
@@ -130,4 +133,5 @@ class NeighborSgd(LocalSgd):
         yield Report("model", x, round=heard.sent.k)
         if heard.received.alone:  # back from an absence, not counted in yet: no faster than its messages leave
             yield Outcome(heard.sent.ticket)
-        return heard.sent.k + 1 if heard.received.newer is None else heard.received.newer
+        newer = heard.received.newer
+        return heard.sent.k + 1 if newer is None else -(-newer // self.exchanges)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from learners.decentralized import class_sums
 from learners.federated.prototype_message import PrototypeFragments, framed
 from learners.protocol import Payload
 from tests.contract.recording import record, value_of
@@ -83,7 +84,7 @@ def test_every_message_has_the_bits_of_its_encoding(learner: str, codec: str) ->
 
 def encoded_bits(payload: Payload, codec: Any) -> int:
     """Length of a message: models as the codec encodes them, single numbers as 32 bits, prototypes behind what says which
-    classes they are of."""
+    classes they are of, class sums before their counts."""
     if isinstance(payload.codec, PrototypeFragments):
         table, counts = payload.data
         held = value_of(table)[counts > 0].flatten()
@@ -91,6 +92,8 @@ def encoded_bits(payload: Payload, codec: Any) -> int:
         return 8 * len(framed(counts.numpy(), values, with_counts=payload.codec.with_counts))
     parts = payload.data if isinstance(payload.data, tuple) else (payload.data,)
     tensors = [value_of(part) for part in parts]
+    if tensors[0].ndim == 2:  # class sums, with counts behind them
+        return 8 * len(class_sums.framed(encoded(tensors[0], codec), tensors[1].numpy()))
     return sum(AGE_BITS if tensor.ndim == 0 else 8 * len(encoded(tensor, codec)) for tensor in tensors)
 
 

@@ -24,7 +24,7 @@ from learners import averaging, registry
 from learners.compression import error_feedback, float16, topk, uniform
 from learners.data.dataset import Dataset
 from learners.data.digits import digits
-from learners.decentralized import d2, drt_diffusion, drt_weights, gradient_tracking, gut, qg_dsgdm
+from learners.decentralized import ccl, cross_features, d2, drt_diffusion, drt_weights, gradient_tracking, gut, qg_dsgdm
 from learners.decentralized.combination import Combination
 from learners.deferred import Op
 from learners.executors import BatchedExecutor
@@ -207,7 +207,37 @@ def placed_args(rng: np.random.Generator, task: Task) -> Args:
     return values[:3].flatten(), held(rng, task), torch.zeros_like(values)
 
 
+def pooled_args(rng: np.random.Generator, task: Task) -> Args:
+    """1 to 5 steps of 4 places."""
+    found = [counts(rng, task) for _ in range(int(rng.integers(1, 6)))]
+    return counts(rng, task), found, [torch.stack([table(rng, task) for _ in range(4)]) for _ in found]
+
+
+def compare_args(rng: np.random.Generator, task: Task) -> Args:
+    models = [vector(rng, task) for _ in range(int(rng.integers(1, 7)))]
+    return vector(rng, task), models, torch.tensor(len(models), dtype=task.dtype), one_step(rng, task)
+
+
+def mix_and_compare_args(rng: np.random.Generator, task: Task) -> Args:
+    x, models, num_models, steps = compare_args(rng, task)
+    models = models[: int(rng.integers(0, 7))]
+    num_models = torch.tensor(len(models), dtype=task.dtype)
+    weights = torch.tensor(rng.random(len(models)) / 9, dtype=task.dtype)
+    return x, models, weights, num_models, steps, (vector(rng, task), rate(rng, task))
+
+
+def contrastive_step_args(rng: np.random.Generator, task: Task) -> Args:
+    """After 0 to 6 models, with class sums of at least one device (which may be zeros)."""
+    others = torch.tensor(rng.standard_normal((BATCH_SIZE, task.model.feature_dim)), dtype=task.dtype)
+    m = int(rng.integers(1, 7))
+    tables, numbers = [table(rng, task) for _ in range(m)], [counts(rng, task) for _ in range(m)]
+    carry, number = (vector(rng, task), vector(rng, task)), torch.tensor(m - 1, dtype=task.dtype)
+    return carry, others, number, tables, numbers, one_step(rng, task), 0.1
+
+
 MODULE_OPS: dict[Op, Job] = {
+    ccl.moved: lambda rng, task: (vector(rng, task), vector(rng, task), vector(rng, task)),
+    cross_features.pooled: pooled_args,
     averaging.mix: mix_args,
     averaging.mix_masked: mix_masked_args,
     **combined(qg_dsgdm.MIX_AND_TRACK, vector, lambda rng, task: (vector(rng, task), vector(rng, task), 0.1, 0.9)),
@@ -341,6 +371,16 @@ MADE_OPS: dict[str, tuple[Callable[[Task], Op], Job]] = {
     "prototype sums": (
         prototypes.prototype_sums,
         lambda rng, task: (table(rng, task), *minibatch(rng, task), vector(rng, task)),
+    ),
+    "mixing and cross-features": (
+        lambda task: cross_features.mix_and_compare(task, None, True),
+        mix_and_compare_args,
+    ),
+    "cross-features": (lambda task: cross_features.compare(task, None, True), compare_args),
+    "cross-features without sums": (lambda task: cross_features.compare(task, None, False), compare_args),
+    "contrastive step": (
+        lambda task: cross_features.contrastive_step(task, Rule(0.9, nesterov=True, weight_decay=0.01), 0.1, 0.2),
+        contrastive_step_args,
     ),
     "nearest prototype": (
         prototypes.nearest_prototype,
