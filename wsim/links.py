@@ -121,7 +121,8 @@ class Links:
     def expect(self, edges: np.ndarray) -> None:
         """edges: [num_edges, 2] nodes that will send to each other. That changes the cost of what is asked, never an answer."""
         if 2 * len(edges) <= MAX_EXPECTED:
-            self.expected = [(tx, rx) for a, b in edges.tolist() for tx, rx in ((a, b), (b, a))]
+            both_ways = ((tx, rx) for a, b in edges.tolist() for tx, rx in ((a, b), (b, a)))
+            self.expected = list(dict.fromkeys(both_ways))  # a directed graph may have a link twice
             self._constant_cn0.expected = self._constant_mean_cn0.expected = self.expected
 
     def cell_at(self, time_ns: int) -> int:
