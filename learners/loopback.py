@@ -74,6 +74,10 @@ class LoopbackNode:
     state: dict[str, Any] = field(default_factory=dict)
     peers_of: Callable[[int], tuple[tuple[int, ...], tuple[int, ...]]] | None = None
 
+    @property
+    def num_devices(self) -> int:
+        return len(self.devices)
+
     def peers(self, round: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return (self.neighbors, self.neighbors) if self.peers_of is None else self.peers_of(round)
 
@@ -132,6 +136,7 @@ class Loopback:
         self._tickets = count(1)
         self._inboxes: dict[int, dict[tuple[str, int, int], Message]] = {node.id: {} for node in nodes}
         self._closed: dict[tuple[int, str], int] = {}
+        self._late: dict[tuple[int, str], dict[int, Message]] = {}  # where late ones are wanted: the newest by sender
         self._present = {node.id: tuple(node.neighbors) for node in nodes}
         self._runners: list[_Runner] = []
         for node in nodes:
@@ -223,15 +228,17 @@ class Loopback:
         for to in receivers:
             if to == node.id or to not in self._inboxes:
                 raise ValueError(f"node {node.id} sends {request.kind!r} to node {to}: there is no such other node")
-            if request.round > self._closed.get((to, request.kind), -1):
-                message = Message(
-                    node.id,
-                    request.kind,
-                    request.round,
-                    payload.data,
-                    degree=len(node.neighbors),
-                    coefficient=1.0 if request.analog else None,
-                )
+            message = Message(
+                node.id,
+                request.kind,
+                request.round,
+                payload.data,
+                degree=len(node.neighbors),
+                coefficient=1.0 if request.analog else None,
+            )
+            if request.round <= self._closed.get((to, request.kind), -1):
+                self._keep_late(to, message)
+            else:
                 inbox = self._inboxes[to]
                 inbox.pop((request.kind, request.round, node.id), None)  # a newer one supersedes
                 inbox[request.kind, request.round, node.id] = message
@@ -240,6 +247,8 @@ class Loopback:
     def _receive(self, runner: _Runner, request: Receive) -> Any:
         node, senders = runner.node, request.senders
         inbox = self._inboxes[node.id]
+        if request.late:
+            self._late.setdefault((node.id, request.kind), {})
         found = [
             key
             for key in inbox
@@ -254,6 +263,9 @@ class Loopback:
         messages = [inbox.pop(key) for key in found[: int(min(need, len(found)))]]
         if request.round is not None:
             self._close(node.id, request.kind, request.round)
+        late: dict[int, Message] = {}
+        if request.late:
+            late, self._late[node.id, request.kind] = self._late[node.id, request.kind], {}
         combined = request.initial
         noise = None
         if messages and messages[0].coefficient is not None:
@@ -267,14 +279,21 @@ class Loopback:
             messages.sort(key=lambda message: message.sender)
             missing = tuple(sender for sender in senders if all(sender != message.sender for message in messages))
         self.trace.append((node.id, "received", request.kind, request.round, tuple(m.sender for m in messages)))
-        return Received(tuple(messages), missing, combined, noise)
+        came_late = tuple(late[sender] for sender in sorted(late))
+        return Received(tuple(messages), missing, combined, noise, late=came_late)
 
     def _close(self, node: int, kind: str, round: int) -> None:
-        """What is left of this round, or comes later, is not used."""
+        """What is left of this round, or comes later, is late."""
         self._closed[node, kind] = max(round, self._closed.get((node, kind), -1))
         inbox = self._inboxes[node]
         for key in [key for key in inbox if key[0] == kind and key[1] <= round]:
-            del inbox[key]
+            self._keep_late(node, inbox.pop(key))
+
+    def _keep_late(self, node: int, message: Message) -> None:
+        """The newest of its sender, where late ones are wanted."""
+        kept = self._late.get((node, message.kind))
+        if kept is not None and (message.sender not in kept or kept[message.sender].round < message.round):
+            kept[message.sender] = message
 
     # -- looking ------------------------------------------------------------------------------------------------------
 

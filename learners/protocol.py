@@ -88,6 +88,7 @@ class Received(NamedTuple):
     alone: bool = (
         False  # nobody answered, nobody is known to be further: a device among others that it did not wait for
     )
+    late: tuple[Message, ...] = ()  # where asked for: what came after its round was over, the newest of each sender
 
     @property
     def data(self) -> list[Value]:
@@ -175,7 +176,9 @@ class Receive(NamedTuple):
 
     Complete when all of `senders`, or `count` of them, have arrived; at `timeout_s` it is answered with what there is.
     senders=None needs a count or a timeout. combine: fold messages as they arrive, `state = combine(state, message)`
-    from `initial`, instead of keeping them (then `Received.messages` holds them without data)."""
+    from `initial`, instead of keeping them (then `Received.messages` holds them without data).
+    late: what comes after its round is over is kept, the newest of each sender, and handed over with the next answer; else
+    it is not used."""
 
     senders: Sequence[int] | None
     kind: str
@@ -184,6 +187,7 @@ class Receive(NamedTuple):
     timeout_s: float | None = None
     combine: Callable[[Any, Message], Any] | None = None
     initial: Any = None
+    late: bool = False
 
 
 class Outcome(NamedTuple):
@@ -274,6 +278,7 @@ class Node(Protocol):
     rng: np.random.Generator  # the algorithm's own decisions (client sampling, peer choice); one stream a node
     state: dict[str, Any]
     task: Task  # the node's own architecture, data set and loss
+    num_devices: int  # of the scenario, present or not
     packet_payload_bits: int  # of a full packet of the transport, without headers
 
     @property
@@ -327,7 +332,10 @@ class Learner(Protocol):
 
     A class may also say: heterogeneous (False), devices may have different architectures, which `check_models(models)` may
     refuse by ValueError; directed (False), it works where a neighbor does not answer, `check_graph(graph)` may refuse a fixed
-    graph (networkx; None: a star, or one that changes) by ValueError; sends (True), it sends messages at all; pools_samples (False), all training samples are at the
+    graph (networkx; None: a star, or one that changes) by ValueError; fixed_graph (False), it needs one that does not change;
+    uses_parts (True), it uses what has arrived of a message whose packets are lost in part, else such a message is lost;
+    depends_on_timing (False), which of its messages meet is a matter of how long work and messages take, so that a bench on which
+    they take no time shows another run; sends (True), it sends messages at all; pools_samples (False), all training samples are at the
     server, or at device 0 without one; reports (()), the names of what it reports beside "model": an inference head,
     "after_local_training", or "HEAD/after_local_training"; own_metrics (()), the names of those reports that bring a metric along
     because their value is no flat model; note, a line for the user about what its results mean.

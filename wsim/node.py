@@ -66,6 +66,9 @@ class SimNode:
         # kept by the driver
         self.inbox: dict[str, dict[tuple[int, int], Message]] = {}
         self.closed: dict[str, int] = {}
+        self.late: dict[
+            str, dict[int, Message]
+        ] = {}  # of the kinds of which late ones are wanted: the newest by sender
         self.waiting: list[Waiting] = []
         self.live = 0  # programs that have not ended
         self.runners: list[Runner] = []
@@ -89,6 +92,10 @@ class SimNode:
         if self.presence is not None:
             return len(self.presence.present_neighbors(self.index))
         return len(self._neighbors_of(self.index))
+
+    @property
+    def num_devices(self) -> int:
+        return len(self._devices)
 
     @property
     def devices(self) -> tuple[int, ...]:
@@ -147,14 +154,20 @@ class SimNode:
         return indices
 
     def close(self, kind: str, round: int) -> None:
-        """Round `round` of `kind` is over: what is left of it, or comes later, is not used."""
+        """Round `round` of `kind` is over: what is left of it, or comes later, is late."""
         if round <= self.closed.get(kind, -1):
             return
         self.closed[kind] = round
         box = self.inbox.get(kind)
         if box:
             for key in [key for key in box if key[0] <= round]:
-                del box[key]
+                self.keep_late(box.pop(key))
+
+    def keep_late(self, message: Message) -> None:
+        """A message whose round is over: kept where that is wanted, the newest of its sender, else not used."""
+        kept = self.late.get(message.kind)
+        if kept is not None and (message.sender not in kept or kept[message.sender].round < message.round):
+            kept[message.sender] = message
 
     def analog_noise(self, round: int, num_values: int) -> Any:
         """Unit-variance receiver noise for one analog reception, from the receiver's own stream."""

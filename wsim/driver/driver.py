@@ -175,6 +175,7 @@ class Driver:
         node.live -= 1
         if node.live == 0:
             node.inbox.clear()
+            node.late.clear()
 
     # -- answers -------------------------------------------------------------------------------------------------------
 

@@ -72,7 +72,8 @@ class Receiving:
                     self.complete(waiting)
                 return
         if round <= node.closed.get(kind, -1):
-            return  # late: delivered, never used
+            node.keep_late(message)
+            return
         node.inbox.setdefault(kind, {})[round, sender] = message  # a newer one supersedes
         if self.presence is not None:
             for waiting in list(node.waiting):
@@ -99,6 +100,8 @@ class Receiving:
         """Answers a `Receive`: from the mailbox, else when it is complete or timed out."""
         node = runner.node
         senders = request.senders
+        if request.late:
+            node.late.setdefault(request.kind, {})
         if senders is None:
             if request.count is None and request.timeout_s is None:
                 raise SimulationError(f"node {node.id}: Receive from anyone needs a count or a timeout_s")
@@ -153,12 +156,18 @@ class Receiving:
         self._ledger.used += len(got)
         if request.round is not None:
             node.close(request.kind, request.round)
+        late: tuple[Message, ...] = ()
+        if request.late:
+            kept = node.late[request.kind]
+            late = tuple(kept[sender] for sender in sorted(kept))
+            kept.clear()
+            self._ledger.used += len(late)
         if self._trace is not None:
             self._trace.append((node.id, "received", request.kind, request.round, tuple(m.sender for m in got)))
         noise = None
         if got and got[0].coefficient is not None:
             noise = node.analog_noise(got[0].round, waiting.num_values or len(got[0].data))
-        return Received(tuple(got), missing, waiting.state, noise, newer, alone)
+        return Received(tuple(got), missing, waiting.state, noise, newer, alone, late)
 
     # -- not in vain ---------------------------------------------------------------------------------------------------
 
