@@ -135,7 +135,7 @@ class Run:
         world.links.expect(self.topology.edges())
         self.learning = Learning(scenario, self.streams, executor, window, learner, loaded.directory, task)
         if hasattr(self.learning.learner, "check_graph"):
-            with self._blaming_the_scenario():
+            with self._blaming_the_scenario("[algorithm] "):
                 self.learning.learner.check_graph(self.topology.graph)
         self.ledger = Ledger(world.num_nodes)
         self.processors = Processors(world.num_nodes)
@@ -203,14 +203,14 @@ class Run:
         self._evaluation_due = False
 
     @contextmanager
-    def _blaming_the_scenario(self) -> Iterator[None]:
-        """What the models refuse while the world is built is bad input."""
+    def _blaming_the_scenario(self, table: str = "") -> Iterator[None]:
+        """What the models refuse while the world is built is bad input, of this table."""
         try:
             yield
         except OutsideModelError:
             raise
         except ValueError as error:
-            raise ScenarioError(f"{_source(self.loaded)}: {error}") from None
+            raise ScenarioError(f"{_source(self.loaded)}: {table}{error}") from None
 
     def _scaled_tx_w(self, node: int, power: float) -> float:
         """Watts that a node draws on the air with this part of its present radiated power."""

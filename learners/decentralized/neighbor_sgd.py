@@ -99,6 +99,10 @@ class NeighborSgd(LocalSgd):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_for_models(self.codec)
+        self.check_exchange()
+
+    def check_exchange(self) -> None:
+        """ValueError for the keys of this class."""
         check_number("deadline_s", self.deadline_s, optional=True)
         check_choice("exchange", self.exchange, ("broadcast", "unicast"))
         check_choice("mixing_weights", self.mixing_weights, MIXING_WEIGHTS)

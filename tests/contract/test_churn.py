@@ -57,11 +57,14 @@ def test_learner_ends_whoever_comes_and_goes(learner: str, pattern: str) -> None
 
 RADIO = 'topology={kind="radio", neighbor_mean_snr_db=20.0, update_every_s=0.05}'
 BEACONS = RADIO.replace("}", ', discovery="beacon", beacon_every_s=0.04}')
+ON_RADIO_GRAPHS = [
+    name for name in LEARNERS if not says(name, "uses_server", False) and not says(name, "fixed_graph", False)
+]
 
 
 @pytest.mark.parametrize("topology", [RADIO, BEACONS], ids=["genie", "beacons"])
 @pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("learner", [name for name in LEARNERS if not says(name, "uses_server", False)])
+@pytest.mark.parametrize("learner", ON_RADIO_GRAPHS)
 def test_learner_ends_among_neighbors_in_radio_range(learner: str, pattern: str, topology: str) -> None:
     """Neighbors that walk, and neighbors that one of two devices may know alone."""
     limits = ["mac.kind=shared", "stop.simulated_s=200", topology]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.contract.recording import record
-from tests.contract.worlds import LEARNERS, SENDERS, calm, harsh, has_key
+from tests.contract.worlds import LEARNERS, SENDERS, calm, harsh, has_key, says
 from wsim.engine import simulate
 from wsim.record import RunRecord
 
@@ -59,7 +59,8 @@ def fits(learner: str, keys: list[str]) -> list[str]:
     from learners import registry
 
     cell = registry.load("learner", learner).uses_server
-    if ("topology.kind=radio" in keys and cell) or ("mac.kind=tdma" in keys and not cell):
+    one_graph = cell or says(learner, "fixed_graph", False)
+    if ("topology.kind=radio" in keys and one_graph) or ("mac.kind=tdma" in keys and not cell):
         return []
     chosen = []
     for key in keys:

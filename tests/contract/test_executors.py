@@ -12,7 +12,7 @@ from learners.batching import BatchStream
 from learners.loopback import LoopbackNode, loopback
 from learners.protocol import SERVER
 from tests.contract.recording import Recording, record, tensors_of
-from tests.contract.worlds import LEARNERS, SENDERS, calm, harsh, has_key
+from tests.contract.worlds import LEARNERS, SENDERS, calm, harsh, has_key, says
 from wsim.engine import Run
 from wsim.results import content_digest, write
 from wsim.scenario import Loaded
@@ -75,9 +75,14 @@ def test_loopback_eager_and_batched_give_equal_traces_and_values(learner: str) -
 
     assert in_order["eager"] == in_order["batched"]
     assert runs["eager"][0].event_digest == runs["batched"][0].event_digest
-    for _, recording in runs.values():
-        assert recording.traces == bench.traces
-        assert_values_agree(recording, bench)
+    if says(learner, "depends_on_timing", False):
+        eager, batched = (recording for _, recording in runs.values())
+        assert eager.traces == batched.traces
+        assert_values_agree(batched, eager)
+    else:
+        for _, recording in runs.values():
+            assert recording.traces == bench.traces
+            assert_values_agree(recording, bench)
     rounds = loaded.scenario.stop.rounds or 0
     assert sum(line == ("report", "model") for line in bench.traces[0]) >= rounds
     assert any(line[0] == "received" for lines in bench.traces.values() for line in lines) or learner not in SENDERS
@@ -88,7 +93,8 @@ def test_loopback_eager_and_batched_give_equal_traces_and_values(learner: str) -
 
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_eager_and_batched_agree_where_models_arrive_in_part(learner: str) -> None:
-    """Masks, deadlines, fading: paths that the bench cannot take. No float16 here: rounding is discontinuous."""
+    """Masks, deadlines, fading: paths that the bench cannot take. No float16 here: rounding is discontinuous. Messages that only
+    count as a whole are lost instead."""
     loaded = harsh(learner, "dtype=float64", "codec=float32", "transport.reliability=none", "stop.rounds=5")
     in_order: dict[str, list[Any]] = {"eager": [], "batched": []}
     runs = {name: record(loaded, name, trace=trace) for name, trace in in_order.items()}
@@ -96,7 +102,10 @@ def test_eager_and_batched_agree_where_models_arrive_in_part(learner: str) -> No
     eager, batched = (recording for _, recording in runs.values())
     assert eager.traces == batched.traces
     assert runs["eager"][0].event_digest == runs["batched"][0].event_digest
-    assert any(message.mask is not None for message in eager.received) or learner not in SENDERS
+    if learner in SENDERS:
+        in_part = any(message.mask is not None for message in eager.received)
+        assert in_part == says(learner, "uses_parts", True)
+        assert in_part or sum(runs["eager"][0].messages_lost.values()) > 0
     assert_values_agree(batched, eager)
 
 

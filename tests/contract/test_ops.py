@@ -24,7 +24,20 @@ from learners import averaging, registry
 from learners.compression import error_feedback, float16, topk, uniform
 from learners.data.dataset import Dataset
 from learners.data.digits import digits
-from learners.decentralized import ccl, cross_features, d2, drt_diffusion, drt_weights, gradient_tracking, gut, qg_dsgdm
+from learners.decentralized import (
+    ad_psgd,
+    all_reduce,
+    ccl,
+    cross_features,
+    d2,
+    drt_diffusion,
+    drt_weights,
+    gradient_tracking,
+    gut,
+    qg_dsgdm,
+    relay_sgd,
+    sgp,
+)
 from learners.decentralized.combination import Combination
 from learners.deferred import Op
 from learners.executors import BatchedExecutor
@@ -68,6 +81,25 @@ def random_images(shape: tuple[int, ...]) -> Dataset:
 def vector(rng: np.random.Generator, task: Task) -> Tensor:
     """A random model [num_params]."""
     return torch.tensor(rng.standard_normal(task.num_params) * 0.1, dtype=task.dtype)
+
+
+def mass(rng: np.random.Generator, task: Task) -> Tensor:
+    """A random biased model and its weight [num_params + 1]."""
+    return torch.cat((vector(rng, task), scalar(rng, task).expand(1)))
+
+
+def several(
+    rng: np.random.Generator, task: Task, make: Callable[[np.random.Generator, Task], Tensor] = vector
+) -> list[Tensor]:
+    """Up to four of them, or none."""
+    return [make(rng, task) for _ in range(int(rng.integers(0, 5)))]
+
+
+def joined_mean_args(rng: np.random.Generator, task: Task) -> Args:
+    """Seven pieces of a model, sums of up to seven."""
+    x = vector(rng, task)
+    pieces = all_reduce.cut(x, 7)
+    return tuple(pieces), torch.tensor(rng.integers(1, 8, 7), dtype=task.dtype), x
 
 
 def scalar(rng: np.random.Generator, task: Task) -> Tensor:
@@ -258,6 +290,21 @@ MODULE_OPS: dict[Op, Job] = {
     **combined(qg_dsgdm.MIX_AND_DISPLACE, vector, lambda rng, task: (vector(rng, task), rate(rng, task))),
     drt_diffusion.combine: trusted("prod_sq", "residual", False, 2.0, 0.05),
     drt_diffusion.combine_masked: trusted("prod_sq", "residual", False, 2.0, 0.05, masked=True),
+    relay_sgd.add: lambda rng, task: (vector(rng, task), several(rng, task)),
+    relay_sgd.relayed_mean: lambda rng, task: (
+        vector(rng, task),
+        several(rng, task),
+        vector(rng, task),
+        scalar(rng, task),
+        7,
+    ),
+    sgp.with_weight: lambda rng, task: (vector(rng, task),),
+    sgp.shared_out: lambda rng, task: (mass(rng, task), vector(rng, task), vector(rng, task), scalar(rng, task)),
+    sgp.collected: lambda rng, task: (mass(rng, task), several(rng, task, mass), several(rng, task, mass)),
+    ad_psgd.half_difference: lambda rng, task: (vector(rng, task), vector(rng, task)),
+    ad_psgd.displacement: lambda rng, task: (vector(rng, task), vector(rng, task)),
+    all_reduce.cut: lambda rng, task: (vector(rng, task), 7),
+    all_reduce.joined_mean: joined_mean_args,
     averaging.average: average_args,
     averaging.average_masked: average_masked_args,
     averaging.fill: fill_args,

@@ -11,7 +11,11 @@ import dataclasses
 from learners import registry
 from wsim.scenario import Loaded, load_text
 
-KEYS: dict[str, list[str]] = {"d2": ["algorithm.form=exact_diffusion"]}  # the ring of 6 is none for D2
+KEYS: dict[str, list[str]] = {
+    "d2": ["algorithm.form=exact_diffusion"],  # the ring of 6 is none for D2
+    # a tree; and missing sums filled with what has been learned: "initial" pulls back to the common start, by as much as is missing
+    "relay_sgd": ["topology.kind=chain", "algorithm.fill=own"],
+}
 """Learner -> overrides of its own, beyond those below; none is the rule."""
 
 BATCH_SIZE = 16

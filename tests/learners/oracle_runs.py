@@ -121,7 +121,9 @@ def run(
             tuple(sorted(graph[i])) if graph is not None else (SERVER,),
             executor.lift(initial[i].clone()),
             np.random.default_rng(100 + i),
+            peers_of=None if graph is None or not graph.is_directed() else peers_of(graph, i),
             num_samples=len(part),
+            devices=devices,
             stream=BatchStream(np.array(part), np.random.default_rng(i), torch.float64),
             task=learner.task,
             dtype=torch.float64,
@@ -138,6 +140,11 @@ def run(
     for reported, value in zip(reports, values, strict=True):
         models.setdefault(reported.node, []).append(value.numpy().copy())
     return {node: np.array(rows) for node, rows in models.items()}
+
+
+def peers_of(graph: nx.DiGraph, i: int) -> Callable[[int], tuple[tuple[int, ...], tuple[int, ...]]]:
+    """`Node.peers` on a directed graph."""
+    return lambda k: (tuple(sorted(graph.successors(i))), tuple(sorted(graph.predecessors(i))))
 
 
 @dataclass(frozen=True)

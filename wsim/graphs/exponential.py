@@ -44,6 +44,7 @@ class OnePeerExponential:
     distances below the number of devices."""
 
     directed: ClassVar[bool] = True
+    changes: ClassVar[bool] = True
 
     def check(self, num_devices: int) -> None:
         needs_at_least(3, num_devices)

@@ -42,6 +42,7 @@ class Radio:
     """Who is in range now, by the local mean SNR with hysteresis."""
 
     directed: ClassVar[bool] = False
+    changes: ClassVar[bool] = True
 
 
 def needs_at_least(least: int, num_devices: int) -> None:

@@ -19,7 +19,7 @@ from wsim.scenario.root import Scenario
 def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str]) -> None:
     """Raise a ScenarioError for the first combination that cannot be run.
 
-    learner: the learner's class; only `uses_server`, `synchronous`, `heterogeneous` and `sends` are used.
+    learner: the learner's class; only `uses_server`, `synchronous`, `heterogeneous`, `directed`, `fixed_graph` and `sends` are used.
     texts: referenced files by name.
     """
     _stop(scenario, source)
@@ -252,6 +252,9 @@ def _graph(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, st
         raise problem(
             source, ("topology", "directed" if keyed else "kind"), says, value=True if keyed else topology.kind
         )
+    if getattr(kind, "changes", False) and getattr(learner, "fixed_graph", False):
+        says = f"changes during a run, and {scenario.algorithm.name} needs one that stays; a fixed graph"
+        raise problem(source, ("topology", "kind"), says, value=topology.kind)
     if topology.kind == "file":
         name = topology.own["file"]
         apart = files.unreached(files.edges(texts[name], name, n, kind.directed), n, kind.directed)
