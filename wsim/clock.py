@@ -38,9 +38,10 @@ class Call(simpy.Event):
         self.data = data
 
     def cancel(self) -> None:
-        """The callback is not run."""
+        """The callback is not run. Its data may refer to the call; without it neither waits for the garbage collector."""
         if self.callbacks is not None:
             self.callbacks = []
+        self.data = None
 
 
 class Clock:
