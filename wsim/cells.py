@@ -4,7 +4,8 @@ Programs know one server. On the air a device's messages go by the station that 
 flight a station. The nodes of the air are the devices 0 .. D - 1 and the stations D .. D + S - 1; the server is station D.
 
 Association: the station of the strongest mean received power (path loss, shadowing, antennas, no fading); from then on another
-one only when it is more than `hysteresis_db` stronger, looked at every `update_every_s`.
+one only when it is more than `hysteresis_db` stronger, looked at every `update_every_s`. Who is away changes nothing over: back
+again it belongs to the station that was strongest at the last look.
 
 Hand-over of the transfers between a device and its station:
     waiting    they go by the new station
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 
 
 class Cells:
-    """serving: [num_devices] node index of the station of each device. num_handovers: changes since the start."""
+    """serving: [num_devices] node index of the station of each device. num_handovers: changes since the start, of devices that were
+    there."""
+
+    absent: frozenset[int] = frozenset()  # devices that are not there
 
     def __init__(
         self,
@@ -62,15 +66,18 @@ class Cells:
         return 10.0 * np.log10(cn0).reshape(self.num_stations, -1)
 
     def update(self, time_s: float) -> list[tuple[int, int]]:
-        """Look for stronger stations: [(device, its new station)] of those that change. `serving` is theirs from now on."""
+        """Look for stronger stations: [(device, its new station)] of those present that change. `serving` is theirs from now on."""
         received_db = self.received_db(time_s)
         present = np.array(self.serving) - self.first_station
         best = received_db.argmax(axis=0)
         devices = np.arange(received_db.shape[1])
         better_db = received_db[best, devices] - received_db[present, devices]
-        changes = [(int(i), int(best[i]) + self.first_station) for i in np.flatnonzero(better_db > self._hysteresis_db)]
+        found = [(int(i), int(best[i]) + self.first_station) for i in np.flatnonzero(better_db > self._hysteresis_db)]
+        changes = [(device, station) for device, station in found if device not in self.absent]
         for device, station in changes:
             self.serving[device] = station
+        for device in self.absent:
+            self.serving[device] = int(best[device]) + self.first_station
         self.num_handovers += len(changes)
         return changes
 

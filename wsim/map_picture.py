@@ -108,16 +108,22 @@ def _draw_links(axis: Axes, scene: Scene) -> None:
     alpha = float(np.clip(200 / len(scene.edges), 0.08, 0.75))
     lines = LineCollection(list(scene.place_m[scene.edges]), colors=INK, linewidths=0.8, alpha=alpha, zorder=2)
     axis.add_collection(lines)
-    axis.plot([], [], color=GRAY, linewidth=1, label=f"{len(scene.edges):,} links")
+    axis.plot([], [], color=GRAY, linewidth=1, label=f"{len(scene.edges):,} link{'s' * (len(scene.edges) != 1)}")
 
 
 def _draw_nodes(axis: Axes, scene: Scene) -> None:
     size = float(np.clip(3000 / scene.num_devices, 4, 45))
     edge = 0.5 if size > 10 else 0.0
     for number, name in enumerate(scene.group_names):
-        x, y = scene.place_m[: scene.num_devices][scene.group == number].T
+        own = scene.group == number
+        x, y = scene.place_m[: scene.num_devices][own & ~scene.away].T
         color = GROUP_COLORS[(number + 1) % len(GROUP_COLORS)]  # orange first: the shades are blue
         axis.scatter(x, y, s=size, color=color, edgecolors="white", linewidths=edge, zorder=3, label=short(name))
+        x, y = scene.place_m[: scene.num_devices][own & scene.away].T
+        axis.scatter(x, y, s=size, facecolors="white", edgecolors=color, linewidths=1.2, zorder=3)
+    if scene.away.any():
+        label = f"{scene.away.sum():,} away"
+        axis.scatter([], [], s=size, facecolors="white", edgecolors=GRAY, linewidths=1.2, label=label)
     x, y = scene.place_m[scene.num_devices :].T
     if len(x):
         label = "station" if len(x) == 1 else f"{len(x)} stations"

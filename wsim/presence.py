@@ -135,6 +135,8 @@ class Presence:
         self.devices = tuple(i for i in range(run.world.num_devices) if self.here[i])
         away = frozenset(i for i in range(run.world.num_devices) if not self.here[i])
         run.transport.delivery.absent = run.topology.absent = away
+        if run.cells is not None:
+            run.cells.absent = away
 
     # -- what programs see ---------------------------------------------------------------------------------------------
 

@@ -3,19 +3,22 @@
 Coverage is found by the simulator's own world: the same scenario with its devices standing where they are at that time and, in
 a further group, receivers on a grid, outdoors, with the radio of the first group. Path loss, line of sight, shadowing and
 antennas are functions of place, so that the grid sees what a device would see there. Fading is left out, and so is
-interference: it is the mean SNR over the whole band at full power.
+interference: it is the mean SNR over the whole band at full power. Devices that are away then by their churn have no links
+(coverage is with them); whose battery is empty only a run knows: here nobody's is.
 """
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from channels.mobility import Area, Manhattan
 from channels.sites import Sites
+from wsim.churn import JOIN, churn_of
 from wsim.errors import ScenarioError
 from wsim.mac.medium_access import MediumAccess, medium_access
 from wsim.scenario import Loaded, Scenario
@@ -36,7 +39,7 @@ MARGIN = 0.04
 
 @dataclass(frozen=True)
 class Scene:
-    """place_m: [num_nodes, 2], the devices, then the stations. edges: [num_edges, 2] of nodes. snr_db: [len(y_m), len(x_m)].
+    """place_m: [num_nodes, 2], the devices, then the stations. away: [num_devices] bool. edges: [num_edges, 2] of nodes. snr_db: [len(y_m), len(x_m)].
     threshold_db: where a neighborhood ends, None where it does not go by the SNR. streets_m: x (and y) of streets. area: shape and size, the
     radius of a disc or the side of a square. hexagons: of several cells, around center_m."""
 
@@ -46,6 +49,7 @@ class Scene:
     num_devices: int
     group: np.ndarray
     group_names: list[str]
+    away: np.ndarray
     edges: np.ndarray
     x_m: np.ndarray
     y_m: np.ndarray
@@ -84,6 +88,8 @@ def scene(loaded: Loaded, time_s: float = 0.0) -> Scene:
         raise ScenarioError(f"{scenario.scenario.name}: {error}") from error
     places = world.positions.at(np.arange(world.num_nodes), time_s)
     x_m, y_m = _grid(scenario, places)
+    away = _away(loaded, streams, time_s)
+    edges = edges[~np.append(away, np.zeros(world.num_nodes - len(away), dtype=bool))[edges].any(axis=1)]
     return Scene(
         name=scenario.scenario.name,
         time_s=time_s,
@@ -91,6 +97,7 @@ def scene(loaded: Loaded, time_s: float = 0.0) -> Scene:
         num_devices=world.num_devices,
         group=world.group,
         group_names=world.group_names,
+        away=away,
         edges=edges,
         x_m=x_m,
         y_m=y_m,
@@ -102,6 +109,16 @@ def scene(loaded: Loaded, time_s: float = 0.0) -> Scene:
         hexagons=None if scenario.cells is None else scenario.cells.hexagons,
         center_m=(0.0, 0.0) if scenario.server is None else scenario.server.position_m[:2],
     )
+
+
+def _away(loaded: Loaded, streams: Streams, time_s: float) -> np.ndarray:
+    """[num_devices] bool: who has left by its churn, or has not come yet."""
+    away = np.zeros(loaded.scenario.num_devices, dtype=bool)
+    for device, (here, events) in churn_of(loaded.scenario, loaded.files, streams).items():
+        away[device] = not here
+        for _, what in takewhile(lambda event: event[0] <= time_s, events):
+            away[device] = what != JOIN
+    return away
 
 
 def _strongest(world: World, time_s: float) -> np.ndarray:

@@ -341,9 +341,12 @@ def _refuse_unreachable(
     if world.positions.max_speed_mps > 0.0 or not len(edges):
         return
     phy = scenario.phy
-    key = "min_snr_db" if phy.preamble_snr_db is None or phy.preamble_snr_db < phy.min_snr_db else "preamble_snr_db"
-    level_db: float = getattr(phy, key)
-    least_db = level_db - (0.0 if world.links.static and not world.links.ergodic else 10.0)
+    links = world.links
+    levels_db = [(phy.min_snr_db - (0.0 if links.static and not links.ergodic else 10.0), "min_snr_db")]
+    if phy.preamble_snr_db is not None:  # an ergodic law's mean never changes
+        levels_db.append((phy.preamble_snr_db - (0.0 if links.static else 10.0), "preamble_snr_db"))
+    least_db, key = max(levels_db)
+    level_db = getattr(phy, key)
     forth, back = (edges[:, 0], edges[:, 1]), (edges[:, 1], edges[:, 0])
     for tx, rx in (forth,) if directed else (forth, back):
         band_hz = np.full(len(tx), scenario.channel.bandwidth_hz)

@@ -88,6 +88,17 @@ def test_a_device_changes_where_the_hysteresis_says(hysteresis_db: float) -> Non
     assert run.record().notes[-1:] != []
 
 
+def test_who_is_away_makes_no_hand_over_and_comes_back_to_the_strongest_station() -> None:
+    """Away while it passes the place of the hand-over, and back before the hysteresis would have it change."""
+    away = ('devices.0.churn={kind="schedule", leave_s=[10.0], join_s=[22.0]}', "output.sinr=true")
+    run = play(walk(*away, keys=", hysteresis_db = 6.0"), waits(40.0))
+    assert handover_s(0.0) < 22.0 < handover_s(6.0)
+    assert run.cells is not None
+    assert run.sinr is not None
+    assert run.cells.serving == [2]
+    assert run.cells.num_handovers == len(run.sinr.handovers) == 0
+
+
 PAYLOAD = 60_000_000  # some 40 s of air
 
 

@@ -273,6 +273,28 @@ def test_a_hand_over_begins_anew_at_the_next_station() -> None:
     assert again[0][0] > once[0][0]
 
 
+def test_what_the_first_station_brought_through_stays_through() -> None:
+    """Locked on to the first station, 100 m away, and not to the second at the hand-over: lost are the packets that were not through."""
+    walk = "0, 0.0, 100.0, 30.0, 0.0\n0, 40.0, 900.0, 30.0, 0.0\n"
+    loaded = cells(
+        [(0.0, 0.0), (1000.0, 0.0)],
+        [(0.0, 0.0)],
+        *('devices.0.mobility={kind="trace", file="walk.csv"}', 'devices.0.positions_m="none"'),
+        *("phy.preamble_snr_db=6.0", ONCE),
+        keys='interference = "none", update_every_s = 0.25, hysteresis_db = 6.0',
+        referenced={"walk.csv": walk},
+    )
+    payload = 60_000_000
+    run = play(loaded, {SERVER: sends(0, payload), 0: waits(100.0)})
+    assert run.cells is not None
+    assert run.cells.num_handovers == 1
+    assert run.ledger.lost["outage"] == 1
+    assert ledger_closes(run)
+    through = int(run.ledger.sent_bits_by_node[1]) // 12_000
+    assert through > 1000
+    assert run.ledger.packets_lost == segment(payload, 1500, 44).num_packets - through
+
+
 # -- bad input ----------------------------------------------------------------------------------------------------------
 
 
@@ -291,6 +313,16 @@ def test_a_link_of_a_fixed_graph_below_the_level_is_refused() -> None:
     assert str(error.value).endswith("lower preamble_snr_db")
 
 
+def test_an_ergodic_link_whose_mean_is_below_the_level_is_refused() -> None:
+    """Its rate is never zero, and its mean, which preambles go by, never changes: 5 dB here, above min_snr_db or not."""
+    ergodic = 'channel.fading={kind="rayleigh", correlation="ergodic"}'
+    places = [(0.0, 0.0), (100.0 * math.sqrt(10**0.5), 0.0)]
+    play(peers(places, "phy.preamble_snr_db=4.9", "phy.min_snr_db=8.0", ergodic, mac="shared"), {})
+    with pytest.raises(ScenarioError) as error:
+        play(peers(places, "phy.preamble_snr_db=5.1", "phy.min_snr_db=8.0", ergodic, mac="shared"), {})
+    assert "[phy] preamble_snr_db is 5.1, and nobody moves" in str(error.value)
+
+
 def test_learners_that_wait_for_all_are_refused_where_preambles_may_be_missed() -> None:
     from wsim.scenario.losses import loses_for_good
 
@@ -300,6 +332,8 @@ def test_learners_that_wait_for_all_are_refused_where_preambles_may_be_missed() 
     says = "phy.preamble_snr_db = 3 may be missed at the beginning of every attempt"
     assert why("phy.preamble_snr_db=3.0") == says
     assert why("phy.preamble_snr_db=3.0", "phy.min_snr_db=3.0") is None
+    blocks = 'channel.fading={kind="rayleigh", correlation="block", block_s=0.05, delay_profile="tdl_a", delay_spread_s=1e-7}'
+    assert why("phy.preamble_snr_db=3.0", "phy.min_snr_db=3.0", blocks) == says  # one good block of many begins
     assert why("phy.preamble_snr_db=3.0", "phy.min_snr_db=3.0", broadcast=True) == says
     assert why() is None
     static = cell([10.0], "phy.preamble_snr_db=3.0", mac="fdma").scenario

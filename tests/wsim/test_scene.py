@@ -80,6 +80,24 @@ def test_places_and_neighbors_are_those_of_the_time() -> None:
     assert late.x_m.max() < 60  # around the traces, not over the area
 
 
+def test_who_is_away_has_no_links_and_is_drawn_hollow() -> None:
+    places = [(-50, 0), (0, 0), (20, 30)]
+    loaded = peers(
+        places,
+        "area.side_m=400.0",
+        "topology={kind='radio', neighbor_mean_snr_db=10.0}",
+        "devices.0.churn={kind='schedule', file='churn.csv'}",
+        referenced={"churn.csv": "1, 2.0, leave\n1, 5.0, join\n2, 7.0, leave\n"},
+    )
+    links = {0.0: 3, 2.0: 1, 5.0: 3, 8.0: 1}
+    assert {time_s: len(scene(loaded, time_s).edges) for time_s in links} == links
+    seen = scene(loaded, 2.0)
+    assert seen.away.tolist() == [False, True, False]
+    assert seen.edges.tolist() == [[0, 2]]
+    (legend,) = draw_scene(seen).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["neighborhood, 10 dB", "1 link", "peers", "1 away"]
+
+
 def test_the_picture_says_what_it_shows(tmp_path: Path) -> None:
     loaded = peers(
         [(-50, 0), (0, 0), (20, 30)], "area.side_m=400.0", "topology={kind='radio', neighbor_mean_snr_db=10.0}"

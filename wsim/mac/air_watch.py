@@ -11,7 +11,8 @@ what of them arrives; with a delay profile its mean over the resource blocks, wi
 Preamble: one for each attempt, sent with its first bits. A receiver locks on if its SINR is at least `[phy] preamble_snr_db` at
 that instant; else it receives nothing of the attempt, however good the SINR becomes. A sender that follows the channel and
 waits for a better one (rate 0 below `min_snr_db`) begins when it sends its first bit: a preamble level at or below min_snr_db
-costs it nothing. What is cut by a hand-over between cells begins anew at the new station. Analog sends have no preamble.
+costs it nothing on a flat band whose gain it follows (with a delay profile one good block lets bits flow, with ergodic fading
+the good moments of the law do, and the level is for the mean). What is cut by a hand-over between cells begins anew at the new station. Analog sends have no preamble.
 """
 
 from __future__ import annotations

@@ -70,13 +70,15 @@ def _exceeds_the_link(scenario: Scenario, broadcast: bool, moving: bool) -> str 
 
 
 def _misses_preambles(scenario: Scenario, broadcast: bool, moving: bool) -> bool:
-    """An attempt may begin below the preamble's level: links change, or hear each other. A sender that follows the channel
-    begins at `min_snr_db` at least. Fixed graphs of links that never change are looked at when the world is built."""
-    phy, cells = scenario.phy, scenario.cells
-    follows = not broadcast and phy.rate == "adaptive"
+    """An attempt may begin below the preamble's level: links change, or hear each other. A sender that follows the one gain of a
+    flat band begins at `min_snr_db` at least; several resource blocks, or the moments of an ergodic law, let bits flow at a
+    lower mean. Fixed graphs of links that never change are looked at when the world is built."""
+    phy, cells, fading = scenario.phy, scenario.cells, scenario.channel.fading
+    one_gain = fading.delay_profile is None and fading.own.get("correlation") != "ergodic"
+    follows = not broadcast and phy.rate == "adaptive" and one_gain
     if phy.preamble_snr_db is None or (follows and phy.preamble_snr_db <= phy.min_snr_db):
         return False
-    fades = scenario.channel.fading.own.get("correlation", "ergodic") != "ergodic"
+    fades = fading.own.get("correlation", "ergodic") != "ergodic"
     interferes = "sinr" in (scenario.mac.own.get("interference"), None if cells is None else cells.interference)
     return moving or fades or interferes
 

@@ -78,9 +78,10 @@ class HandOver:
         medium.cancel(transfer)
         self._attempts.book(transfer, drained)
         if transfer.efficiency is None and not loses:
-            if transfer.locked is None or transfer.locked.all():
+            if transfer.locked is None:
                 return
-            if len(rest) and flight.transfer is not None:  # nothing was received so far: the cut packet anew here, too
+            if len(rest) and not transfer.locked.all() and flight.transfer is not None:
+                # nothing was received so far: the cut packet anew here, too
                 flight.transfer.bits = transfer.bits - int(packet_bits[packets[:num_through]].sum())
         if transfer.history:
             transfer.history.append((self._clock.now_ns, float(drained), transfer.history[-1][2]))
