@@ -77,7 +77,7 @@ def divisor(learning_rate: float | Tensor) -> float | Tensor:
 
 
 def _finished(task: Task, objective: Objective, rule: Rule, finish: Finish) -> Op:
-    gradient = _gradient(task, objective, rule)
+    gradient = gradient_of(task, objective, rule)
 
     def finished(x: Tensor, steps: tuple[Tensor, ...], learning_rate: float | Tensor, *args: Any) -> Any:
         return finish(x, gradient(x, tuple(part[0] for part in steps), ()), learning_rate, *args)
@@ -96,7 +96,7 @@ def drawn_samples(task: Task, padding: int | None, indices: Tensor, *drawn: Tens
     )
 
 
-def _gradient(task: Task, objective: Objective, rule: Rule) -> Callable[..., Tensor]:
+def gradient_of(task: Task, objective: Objective, rule: Rule) -> Callable[..., Tensor]:
     """(x [num_params], one of `Batches.steps`, the objective's arguments) -> g [num_params]."""
     model, padding = task.model, rule.crop_padding
 
@@ -115,7 +115,7 @@ def _gradient(task: Task, objective: Objective, rule: Rule) -> Callable[..., Ten
 
 def stepping(task: Task, objective: Objective, rule: Rule) -> Callable[..., Any]:
     """What `local_step` computes, as a function for ops of their own."""
-    gradient = _gradient(task, objective, rule)
+    gradient = gradient_of(task, objective, rule)
     num_steps = 2 if rule.crop_padding is None else 4
 
     def step(x: Tensor, *rest: Any) -> Tensor:

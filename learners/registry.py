@@ -19,6 +19,7 @@ LEARNERS = {
     "relay_sgd": "learners.decentralized.relay_sgd:RelaySgd",
     "ad_psgd": "learners.decentralized.ad_psgd:AdPsgd",
     "all_reduce": "learners.decentralized.all_reduce:AllReduce",
+    "ngc": "learners.decentralized.ngc:Ngc",
     "gossip": "learners.decentralized.gossip:Gossip",
     "qg_dsgdm": "learners.decentralized.qg_dsgdm:QgDsgdm",
     "gradient_tracking": "learners.decentralized.gradient_tracking:GradientTracking",

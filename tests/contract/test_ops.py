@@ -34,6 +34,7 @@ from learners.decentralized import (
     drt_weights,
     gradient_tracking,
     gut,
+    ngc,
     qg_dsgdm,
     relay_sgd,
     sgp,
@@ -267,6 +268,22 @@ def contrastive_step_args(rng: np.random.Generator, task: Task) -> Args:
     return carry, others, number, tables, numbers, one_step(rng, task), 0.1
 
 
+def five(rng: np.random.Generator, task: Task) -> Tensor:
+    """[5, num_params]"""
+    return torch.stack([vector(rng, task) for _ in range(5)])
+
+
+def clustered_args(rng: np.random.Generator, task: Task) -> Args:
+    """Gradients at up to 4 neighbors' models, up to 4 that came back."""
+    m = int(rng.integers(0, 5))
+    weights, back_weights = (
+        torch.tensor(rng.random(n) / 5, dtype=task.dtype) for n in (4 if task.model.has_convolution else m, m)
+    )
+    back = [vector(rng, task) for _ in range(m)]
+    state = (vector(rng, task), 0.9, True)
+    return vector(rng, task), five(rng, task), weights, back, back_weights, rate(rng, task), 0.4, 0.01, *state
+
+
 MODULE_OPS: dict[Op, Job] = {
     ccl.moved: lambda rng, task: (vector(rng, task), vector(rng, task), vector(rng, task)),
     cross_features.pooled: pooled_args,
@@ -429,6 +446,13 @@ MADE_OPS: dict[str, tuple[Callable[[Task], Op], Job]] = {
         lambda task: cross_features.contrastive_step(task, Rule(0.9, nesterov=True, weight_decay=0.01), 0.1, 0.2),
         contrastive_step_args,
     ),
+    "models in a row": (ngc.lined_up, lambda rng, task: compare_args(rng, task)[:2]),
+    "cross-gradients": (
+        lambda task: ngc.cross_gradients(task, None),
+        lambda rng, task: (five(rng, task), *minibatch(rng, task), five(rng, task)),
+    ),
+    "gradients apart": (ngc.apart, lambda rng, task: (five(rng, task),)),
+    "clustered gradients": (ngc.clustered, clustered_args),
     "nearest prototype": (
         prototypes.nearest_prototype,
         lambda rng, task: (
