@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.floor import (
+    BATCH_SIZE,
     LEARNING_RATE,
     NUM_CLASSES,
     NUM_DEVICES,
@@ -23,6 +24,8 @@ from benchmarks.floor import (
     make_problem,
     minibatches,
 )
+
+__all__ = ["BATCH_SIZE", "LEARNING_RATE", "LOOPS", "NUM_DEVICES", "ROUNDS", "measure"]
 
 MOMENTUM = 0.9
 MODEL_WEIGHT = DATA_WEIGHT = 0.1

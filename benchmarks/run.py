@@ -45,7 +45,7 @@ class Training:
         return (*self.loops, "wsim") if self.floor else ("wsim",)
 
 
-NEIGHBORS = {"qg_dsgdm": (1.4, 3.0), "drt_diffusion": (2.5, 3.0)}
+NEIGHBORS = {"qg_dsgdm": (1.4, 3.0), "drt_diffusion": (2.5, 3.0), "ccl": (4.0, 2.5)}
 """At most so many rounds of D-PSGD with one step in one of theirs, and at least so many times less than the plain loop, in CPU
 seconds."""
 

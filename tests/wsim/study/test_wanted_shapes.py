@@ -262,8 +262,8 @@ def test_a_limit_that_is_inf_is_none(tmp_path: Path) -> None:
         ),
         (
             'name = "dpsgd"',
-            'name = "drt_diffusion"',
-            '[algorithm] name = "drt_diffusion": unknown algorithm, known: centralized',
+            'name = "scaffold"',
+            '[algorithm] name = "scaffold": unknown algorithm, known: ad_psgd',
         ),
         ('name = "dpsgd"', 'name = "dpsgd"\noverlap = false', "[algorithm] overlap = false: unknown key of dpsgd"),
         (
