@@ -62,6 +62,7 @@ DATASETS = {
 PARTITIONS = {
     "iid": "learners.data.partitions:iid",
     "dirichlet": "learners.data.partitions:dirichlet",
+    "equal_dirichlet": "learners.data.equal_dirichlet:equal_dirichlet",
     "classes_per_device": "learners.data.partitions:classes_per_device",
     "quantity_skew": "learners.data.partitions:quantity_skew",
 }

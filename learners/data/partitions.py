@@ -17,7 +17,8 @@ from learners.quantities import Classes, Count, Positive, PositiveOrZero
 Parts = list[np.ndarray]
 
 
-def _check(num_train: int, num_classes: int, num_devices: int, *, samples_per_device: int | None) -> None:
+def check_shares(num_train: int, num_classes: int, num_devices: int, *, samples_per_device: int | None = None) -> None:
+    """ValueError where there are not enough samples for the devices."""
     if num_devices < 1:
         raise ValueError(f"num_devices = {num_devices}: at least 1")
     if num_train < 1:
@@ -31,7 +32,7 @@ def _check(num_train: int, num_classes: int, num_devices: int, *, samples_per_de
         raise ValueError(f"samples_per_device = {samples_per_device}: at least 1")
 
 
-@checked_by(_check)
+@checked_by(check_shares)
 def iid(
     labels: np.ndarray, num_devices: int, rng: np.random.Generator, *, samples_per_device: Count | None = None
 ) -> Parts:
@@ -39,10 +40,10 @@ def iid(
 
     samples_per_device: drawn, possibly shared between devices; without it every sample is dealt to one device.
     """
-    _check(*_sizes(labels), num_devices, samples_per_device=samples_per_device)
+    check_shares(*samples_and_classes(labels), num_devices, samples_per_device=samples_per_device)
     if samples_per_device is None:
-        return _sorted(np.array_split(rng.permutation(len(labels)), num_devices))
-    return _sorted([_draw(rng, np.arange(len(labels)), samples_per_device) for _ in range(num_devices)])
+        return ascending(np.array_split(rng.permutation(len(labels)), num_devices))
+    return ascending([_draw(rng, np.arange(len(labels)), samples_per_device) for _ in range(num_devices)])
 
 
 def _check_dirichlet(
@@ -54,7 +55,7 @@ def _check_dirichlet(
     min_samples: int,
     samples_per_device: int | None,
 ) -> None:
-    _check(num_train, num_classes, num_devices, samples_per_device=samples_per_device)
+    check_shares(num_train, num_classes, num_devices, samples_per_device=samples_per_device)
     if not (np.isfinite(alpha) and alpha > 0):
         raise ValueError(f"alpha = {alpha}: a positive finite number")
     if samples_per_device is None and not 1 <= min_samples <= num_train // num_devices:
@@ -87,13 +88,13 @@ def dirichlet(
     samples_per_device: drawn, possibly shared between devices; without it every sample is dealt to one device.
     """
     keys = {"alpha": alpha, "min_samples": min_samples, "samples_per_device": samples_per_device}
-    _check_dirichlet(*_sizes(labels), num_devices, **keys)  # type: ignore[arg-type]
+    _check_dirichlet(*samples_and_classes(labels), num_devices, **keys)  # type: ignore[arg-type]
     members = _by_class(labels)
     if samples_per_device is not None:
         shares = np.array([len(indices) for indices in members]) / len(labels)
-        mixes = _dirichlet_rows(rng, alpha * len(members) * shares, num_devices)
+        mixes = dirichlet_rows(rng, alpha * len(members) * shares, num_devices)
         counts = rng.multinomial(samples_per_device, mixes)
-        return _sorted(
+        return ascending(
             [
                 np.concatenate([_draw(rng, indices, n) for indices, n in zip(members, row, strict=True)])
                 for row in counts
@@ -101,7 +102,7 @@ def dirichlet(
         )
     parts: list[list[int]] = [[] for _ in range(num_devices)]
     for indices in members:
-        shares = _dirichlet_rows(rng, np.full(num_devices, alpha), 1)[0]
+        shares = dirichlet_rows(rng, np.full(num_devices, alpha), 1)[0]
         cuts = np.round(np.cumsum(shares)[:-1] * len(indices)).astype(int)
         for part, piece in zip(parts, np.split(rng.permutation(indices), cuts), strict=True):
             part.extend(piece.tolist())
@@ -109,13 +110,13 @@ def dirichlet(
         while len(part) < min_samples:
             largest = max(parts, key=len)
             part.append(largest.pop(int(rng.integers(len(largest)))))
-    return _sorted([np.array(part) for part in parts])
+    return ascending([np.array(part) for part in parts])
 
 
 def _check_classes(
     num_train: int, num_classes: int, num_devices: int, *, classes: int, samples_per_device: int | None
 ) -> None:
-    _check(num_train, num_classes, num_devices, samples_per_device=samples_per_device)
+    check_shares(num_train, num_classes, num_devices, samples_per_device=samples_per_device)
     if not 1 <= classes <= num_classes:
         raise ValueError(f"classes = {classes}: between 1 and {num_classes}, the number of classes in the data")
     if samples_per_device is not None and samples_per_device < classes:
@@ -147,7 +148,7 @@ def classes_per_device(
     classes: held by each device.
     samples_per_device: drawn, possibly shared between devices; without it every sample is dealt to one device.
     """
-    _check_classes(*_sizes(labels), num_devices, classes=classes, samples_per_device=samples_per_device)
+    _check_classes(*samples_and_classes(labels), num_devices, classes=classes, samples_per_device=samples_per_device)
     members = _by_class(labels)
     held = np.empty((num_devices, classes), dtype=int)
     dealt = np.zeros(len(members), dtype=int)
@@ -157,7 +158,7 @@ def classes_per_device(
         dealt[held[device]] += 1
     if samples_per_device is not None:
         sizes = [len(piece) for piece in np.array_split(np.arange(samples_per_device), classes)]
-        return _sorted(
+        return ascending(
             [np.concatenate([_draw(rng, members[c], n) for c, n in zip(row, sizes, strict=True)]) for row in held]
         )
     pieces: list[list[np.ndarray]] = [[] for _ in range(num_devices)]
@@ -170,13 +171,13 @@ def classes_per_device(
             )
         for device, piece in zip(holders, np.array_split(rng.permutation(indices), len(holders)), strict=True):
             pieces[device].append(piece)
-    return _sorted([np.concatenate(piece) for piece in pieces])
+    return ascending([np.concatenate(piece) for piece in pieces])
 
 
 def _check_skew(
     num_train: int, num_classes: int, num_devices: int, *, exponent: float, samples_per_device: int | None
 ) -> None:
-    _check(num_train, num_classes, num_devices, samples_per_device=samples_per_device)
+    check_shares(num_train, num_classes, num_devices, samples_per_device=samples_per_device)
     if not (np.isfinite(exponent) and exponent >= 0):
         raise ValueError(f"exponent = {exponent}: a finite number, at least 0")
 
@@ -197,7 +198,7 @@ def quantity_skew(
     exponent: 0 gives equal sizes, 1 Zipf's law. Sizes are rounded to a sum of exactly all samples, at least one each.
     samples_per_device: the mean size instead, drawn as the module says.
     """
-    _check_skew(*_sizes(labels), num_devices, exponent=exponent, samples_per_device=samples_per_device)
+    _check_skew(*samples_and_classes(labels), num_devices, exponent=exponent, samples_per_device=samples_per_device)
     total = len(labels) if samples_per_device is None else samples_per_device * num_devices
     shares = (1.0 + rng.permutation(num_devices)) ** -exponent
     exact = (total - num_devices) * shares / shares.sum()  # beyond the one sample that everybody gets
@@ -205,11 +206,11 @@ def quantity_skew(
     remainder = total - int(sizes.sum())
     sizes[np.argsort(np.floor(exact) - exact, kind="stable")[:remainder]] += 1
     if samples_per_device is not None:
-        return _sorted([_draw(rng, np.arange(len(labels)), int(size)) for size in sizes])
-    return _sorted(np.split(rng.permutation(len(labels)), np.cumsum(sizes)[:-1]))
+        return ascending([_draw(rng, np.arange(len(labels)), int(size)) for size in sizes])
+    return ascending(np.split(rng.permutation(len(labels)), np.cumsum(sizes)[:-1]))
 
 
-def _sizes(labels: np.ndarray) -> tuple[int, int]:
+def samples_and_classes(labels: np.ndarray) -> tuple[int, int]:
     """Numbers of samples and of classes that occur."""
     return len(labels), len(np.unique(labels))
 
@@ -219,7 +220,7 @@ def _by_class(labels: np.ndarray) -> Parts:
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
 
-def _dirichlet_rows(rng: np.random.Generator, alphas: np.ndarray, num_rows: int) -> np.ndarray:
+def dirichlet_rows(rng: np.random.Generator, alphas: np.ndarray, num_rows: int) -> np.ndarray:
     """Rows ~ Dirichlet(alphas), [num_rows, len(alphas)]; also for alphas so small that every gamma variate
     underflows, where the limit is one winner with probability in proportion to alphas."""
     log_gamma = np.log(rng.standard_gamma(alphas + 1, size=(num_rows, len(alphas))))
@@ -232,5 +233,6 @@ def _draw(rng: np.random.Generator, indices: np.ndarray, num_samples: int) -> np
     return rng.choice(indices, num_samples, replace=num_samples > len(indices))
 
 
-def _sorted(parts: Parts) -> Parts:
+def ascending(parts: Parts) -> Parts:
+    """Each share in the order of the set."""
     return [np.sort(part).astype(np.int64) for part in parts]

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from learners.data.equal_dirichlet import equal_dirichlet
 from learners.data.partitions import classes_per_device, dirichlet, iid, quantity_skew
 
 LABELS = np.random.default_rng(0).permutation(np.arange(1437) % 10)
@@ -14,7 +15,10 @@ KINDS: list[tuple[Any, dict[str, Any]]] = [
     (dirichlet, {"alpha": 1e6}),
     (classes_per_device, {"classes": 2}),
     (quantity_skew, {"exponent": 1.0}),
+    (equal_dirichlet, {"alpha": 0.1}),
+    (equal_dirichlet, {"alpha": 1e-4}),
 ]
+DRAWING = [kind for kind in KINDS if kind[0] is not equal_dirichlet]
 
 
 def class_counts(parts: list[np.ndarray]) -> np.ndarray:
@@ -32,7 +36,7 @@ def test_every_sample_goes_to_exactly_one_device(partition: Any, options: dict[s
     assert all(part.dtype == np.int64 for part in parts)
 
 
-@pytest.mark.parametrize(("partition", "options"), KINDS)
+@pytest.mark.parametrize(("partition", "options"), DRAWING)
 def test_samples_per_device_serves_more_devices_than_samples(partition: Any, options: dict[str, Any]) -> None:
     parts = partition(LABELS, 2000, np.random.default_rng(1), samples_per_device=20, **options)
     assert sum(map(len, parts)) == 2000 * 20
@@ -95,6 +99,20 @@ def test_dirichlet_keeps_the_minimum() -> None:
     assert min(map(len, parts)) >= 10
 
 
+@pytest.mark.parametrize("num_devices", [1, 10, 16, 32])
+def test_equal_dirichlet_has_equal_sizes_and_few_classes(num_devices: int) -> None:
+    """At alpha = 0.01 a share is nearly one class, or a few small remainders of them: with classes as large as a share of 10 devices
+    the most frequent one makes more than half of nearly all shares; at alpha = 1000 it has the mix of the whole set."""
+    counts = class_counts(equal_dirichlet(LABELS, num_devices, np.random.default_rng(1), alpha=0.01))
+    assert counts.sum(axis=1).max() - counts.sum(axis=1).min() <= 1
+    if num_devices > 1:
+        assert np.median(counts.max(axis=1) / counts.sum(axis=1)) > 0.5
+    even = class_counts(equal_dirichlet(LABELS, num_devices, np.random.default_rng(1), alpha=1e6))
+    assert (
+        np.abs(even - even.sum() / num_devices / 10).max() < 5
+    )  # a block of 898 samples has each class 90 times within a few, and each share is cut to one sample
+
+
 @pytest.mark.parametrize("classes", [1, 2, 5, 10])
 def test_classes_per_device_holds_exactly_that_many(classes: int) -> None:
     counts = class_counts(classes_per_device(LABELS, 30, np.random.default_rng(1), classes=classes))
@@ -124,6 +142,8 @@ def test_quantity_skew_without_exponent_is_equal() -> None:
         (dirichlet, {"alpha": 0.0}, "alpha = 0.0"),
         (dirichlet, {"alpha": float("nan")}, "alpha = nan"),
         (dirichlet, {"alpha": 1.0, "min_samples": 144}, "min_samples = 144"),
+        (equal_dirichlet, {"alpha": 0.0}, "alpha = 0.0"),
+        (equal_dirichlet, {"alpha": 1.0, "num_devices": 1438}, "cannot share 1437"),
         (classes_per_device, {"classes": 11}, "classes = 11"),
         (classes_per_device, {"classes": 1, "num_devices": 9}, "cannot hold all 10 classes"),
         (classes_per_device, {"classes": 10, "num_devices": 200}, "samples for 200 devices"),
