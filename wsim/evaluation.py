@@ -17,8 +17,8 @@ from wsim.errors import ScenarioError, SimulationError
 from wsim.node import SimNode
 from wsim.series import Plan, Series, over_devices
 
-Question = tuple[Any, Any, int | None]
-"""(value, metric, device whose own test samples are meant; None: the global test set)."""
+Question = tuple[Any, Any, int | str]
+"""(value, metric, samples: "global_test", "train", or the device whose own test samples are meant)."""
 
 
 class Scoring(Protocol):
@@ -80,7 +80,7 @@ class Evaluator:
         self._scoring = scoring
         self._on_round = on_round
         self._held: dict[str, dict[int, Held]] = {series.report: {} for series in plan.series}  # by node index
-        self._known: dict[tuple[int, int, int | None], tuple[Question, np.ndarray]] = {}  # of the last evaluation
+        self._known: dict[tuple[int, int, int | str], tuple[Question, np.ndarray]] = {}  # of the last evaluation
         self._consensus: tuple[list[Any], Any, float] = [], None, np.nan  # of the last one: models, mean, distance
         shape = (len(plan.series), 2, num_devices)
         self._nothing = Scores(
@@ -176,8 +176,8 @@ class Evaluator:
         self._known = known
         single, by_device = self._nothing.single.copy(), self._nothing.by_device.copy()
         for number, questions in enumerate(asked):
-            for device, (value, metric, own) in questions.items():
-                _, score = known[id(value), id(metric), own]
+            for device, (value, metric, samples) in questions.items():
+                _, score = known[id(value), id(metric), samples]
                 if device is None:
                     single[number] = score
                 else:
@@ -191,19 +191,19 @@ class Evaluator:
         return Scores(accuracy, loss, single, by_device, disagreement)
 
     def _questions(self, series: Series) -> dict[int | None, Question]:
-        """By device that counts; None: of the one model on the global test set."""
+        """By device that counts; None: of the one model on common samples."""
         if series.subject == "device":
             models = self._models(series.report)
-            if series.data == "global_test":
-                return {device: (kept.value, kept.metric, None) for device, kept in models.items()}
+            if series.data != "own_test":
+                return {device: (kept.value, kept.metric, series.data) for device, kept in models.items()}
             tests = self._scoring.own_tests
             return {device: (kept.value, kept.metric, device) for device, kept in models.items() if len(tests[device])}
         held = self._held[series.report]
         one = held.get(self._server_index) if series.subject == "server" else self._mean_model()[0]
         if one is None:
             return {}
-        if series.data == "global_test":
-            return {None: (one.value, one.metric, None)}
+        if series.data != "own_test":
+            return {None: (one.value, one.metric, series.data)}
         tests = self._scoring.own_tests
         devices = (device for device, rows in enumerate(tests) if len(rows) and self.counts(device))
         return {device: (one.value, one.metric, device) for device in devices}

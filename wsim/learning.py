@@ -29,6 +29,7 @@ EXECUTORS = ("batched", "eager", "null")
 
 class Learning:
     """`parts`, `own_tests`: [num_devices] arrays of indices into the training set, what a device trains on and what it tests on.
+    `train_subset`: those of the common training samples that accuracy is measured on; empty where [evaluation] data has no "train".
     `learner`: instead of the scenario's own, a class that takes the keys of [algorithm], a function (task, codec, num_rounds)
     -> learner, or a learner. `directory`: where relative names of data files start. `task`: instead of that of [data] and
     [model], of which the partition remains."""
@@ -90,7 +91,12 @@ class Learning:
             self.executor = executors.EXECUTORS[executor]()
         self._scorer = Scorer(self.executor, self.task.dtype)
         samples = self.task.samples
-        self._global_test = Examples(samples.test_inputs, samples.test_labels)
+        self._common = {"global_test": Examples(samples.test_inputs, samples.test_labels)}
+        self.train_subset = np.empty(0, dtype=np.int64)
+        if "train" in scenario.evaluation.data:
+            rows = _subset(self.parts, len(samples.test_labels), streams("train_subset"))
+            self._common["train"] = Examples(samples.train_inputs[rows], samples.train_labels[rows])
+            self.train_subset = rows
         self._own_tests = [Examples(samples.train_inputs, samples.train_labels, rows) for rows in self.own_tests]
         self._same_initial = scenario.model.same_initial_weights
         self._initial: dict[tuple[int, ...], Any] = {}
@@ -183,11 +189,15 @@ class Learning:
             stream = self._codec_streams[index] = self._streams("codec", index)
         return tensors.uniform(stream, num_values)
 
-    def score(self, questions: Sequence[tuple[Any, Any, int | None]]) -> np.ndarray:
-        """[len(questions), 2] accuracy and loss of (value, metric, device whose own test is meant; None: the global one)."""
-        tests = self._own_tests
+    def score(self, questions: Sequence[tuple[Any, Any, int | str]]) -> np.ndarray:
+        """[len(questions), 2] accuracy and loss of (value, metric, samples: "global_test", "train", or the device whose own
+        test is meant)."""
+        common, tests = self._common, self._own_tests
         return self._scorer.score(
-            [(value, metric, self._global_test if own is None else tests[own]) for value, metric, own in questions]
+            [
+                (value, metric, common[samples] if isinstance(samples, str) else tests[samples])
+                for value, metric, samples in questions
+            ]
         )
 
     def consensus(self, values: Sequence[Any]) -> tuple[Any, float]:
@@ -249,6 +259,12 @@ def _parts(scenario: Scenario, labels: np.ndarray, streams: Streams) -> list[np.
         labels, scenario.num_devices, streams("partition"), **own_keys("partition", partition, scenario.data)
     )
     return parts
+
+
+def _subset(parts: Sequence[np.ndarray], size: int, rng: np.random.Generator) -> np.ndarray:
+    """[min(size, number of samples)] sorted indices, drawn without replacement from all samples that any device trains on."""
+    held = np.unique(np.concatenate(parts))
+    return np.sort(rng.choice(held, min(size, len(held)), replace=False))
 
 
 def _held_out(

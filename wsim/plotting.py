@@ -162,11 +162,11 @@ def _draw_accuracy(axes: Any, record: RunRecord) -> None:
 
 def _accuracy_curves(record: RunRecord) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
     """By name, accuracies [E] and the style of their line; the headline first."""
+    names = record.series_report, record.series_subject, record.series_data
+    named = list(zip(*names, record.series_accuracy, strict=True))
     same = [
         (subject, accuracies)
-        for report, subject, data, accuracies in zip(
-            record.series_report, record.series_subject, record.series_data, record.series_accuracy, strict=True
-        )
+        for report, subject, data, accuracies in named
         if (report, data) == (record.series_report[0], record.series_data[0])
     ]
     by_group = record.by_group and len(record.group_names) > 1
@@ -178,6 +178,9 @@ def _accuracy_curves(record: RunRecord) -> dict[str, tuple[np.ndarray, dict[str,
         if subject != "device":  # whom the band and the worst device stand for
             style = {"color": GRAY if subject == "mean_model" else INK, "linewidth": 1.6, "linestyle": "--"}
             curves[_curve_name(record, subject)] = accuracies, style
+    for report, subject, data, accuracies in named:
+        if (report, subject, data) == (record.series_report[0], record.series_subject[0], "train"):
+            curves["the same, on training samples"] = accuracies, {"color": BLUE, "linewidth": 1.6, "linestyle": ":"}
     number = next((i for i, subject in enumerate(record.series_subject) if subject == "device"), 0)
     if by_group:
         for group, name in enumerate(record.group_names):

@@ -12,7 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from wsim.record import ENERGY_USES, PROCESSOR_STATES, PROGRAM_STATES, RADIO_STATES, RunRecord
-from wsim.series_report import fill_series_table, headline_name, is_usual, series_dicts, target_dict, target_line
+from wsim.series_report import (
+    fill_series_table,
+    gap_dicts,
+    headline_name,
+    is_usual,
+    series_dicts,
+    target_dict,
+    target_line,
+)
 
 _SEPARATOR = " · "
 
@@ -53,6 +61,7 @@ def summary_dict(record: RunRecord) -> dict[str, Any]:
         },
         "packets": {"sent": record.packets_sent, "lost": record.packets_lost},
         "series": series_dicts(record),
+        "generalization_gap": gap_dicts(record),
         "target": target_dict(record),
         "targets": [
             {

@@ -22,7 +22,7 @@ _ACCURACIES = (  # finite, or NaN where there is none
 )
 _CHOICES = {
     "series_subject": ("device", "server", "mean_model"),
-    "series_data": ("global_test", "own_test"),
+    "series_data": ("global_test", "own_test", "train"),
     "levels": ("mean", "worst", "p10", "median", "best", "std"),
 }
 

@@ -14,7 +14,7 @@ from wsim.scenario.evaluation import AFTER_LOCAL_TRAINING, check_report, report_
 @dataclass(frozen=True)
 class Series:
     """report: the name that the learner gave it; subject: "device" | "server" | "mean_model"; data: "global_test" |
-    "own_test"."""
+    "own_test" | "train"."""
 
     report: str
     subject: str

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from wsim.generalization import generalization_gaps
 from wsim.record import RunRecord
 
 SUBJECTS = {"device": "devices", "server": "server", "mean_model": "mean model (genie)"}
@@ -32,6 +33,20 @@ def series_dicts(record: RunRecord) -> list[dict[str, Any]]:
             one["groups"] = {name: _by_level(record, groups[:, g]) for g, name in enumerate(record.group_names)}
         found.append(one)
     return found
+
+
+def gap_dicts(record: RunRecord) -> list[dict[str, Any]]:
+    """The last generalization gap of every report and subject that was measured on both kinds of samples; null where there is
+    no number."""
+    return [
+        {
+            "report": found.report,
+            "subject": found.subject,
+            "gap": _last(found.gap),
+            "over_devices": {level: _last(values) for level, values in found.by_level.items()},
+        }
+        for found in generalization_gaps(record)
+    ]
 
 
 def target_dict(record: RunRecord) -> dict[str, Any]:
@@ -71,7 +86,8 @@ def is_usual(record: RunRecord) -> bool:
 
 
 def fill_series_table(record: RunRecord, table: Table) -> None:
-    """Columns and rows of the last evaluation: a series a line, below it its groups where they are asked for."""
+    """Columns and rows of the last evaluation: a series a line, below it its groups where they are asked for; then the
+    generalization gaps."""
     disagrees = any(map(math.isfinite, record.series_disagreement[:, -1:].ravel()))
     for heading in (*record.levels, "loss", *(["disagreement"] if disagrees else [])):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -87,6 +103,11 @@ def fill_series_table(record: RunRecord, table: Table) -> None:
             levels = [_cell(value) for value in _by_level(record, groups[:, g]).values()]
             if any(level != "-" for level in levels):
                 table.add_row(f"  {group}", *levels)
+    for gap in gap_dicts(record):
+        levels = [_cell(gap["over_devices"].get(level)) for level in record.levels]
+        if all(level == "-" for level in levels):
+            levels[0] = _cell(gap["gap"])
+        table.add_row(series_name(gap["report"], gap["subject"], "generalization_gap"), *levels)
 
 
 def target_line(record: RunRecord) -> str | None:

@@ -4,6 +4,7 @@
     results.runs                                           one row a run: arm, seed, accuracy, seconds, bits, joules, targets
     results.evaluations                                    one row an evaluation of a run
     results.series, results.groups, results.devices        the same for all that was evaluated side by side, by group, by device
+    results.generalization_gaps                            train minus test accuracy, where both are measured
     results.dataset()                                      the curves of all runs as arrays [run, evaluation]
     results.tree()                                         everything in the files, with a run dimension
 
@@ -28,6 +29,7 @@ import numpy as np
 
 from wsim import results
 from wsim.errors import ResultError, WsimError
+from wsim.generalization import generalization_gaps
 from wsim.record import RunRecord
 from wsim.report import num_rounds
 from wsim.scenario.arms import split
@@ -138,6 +140,21 @@ class Results:
                     | {"accuracy": record.series_accuracy[i], "loss": record.series_loss[i]}
                     | dict(zip(record.levels, levels, strict=True))
                     | {"disagreement": record.series_disagreement[i]}
+                )
+        return self._joined(frames)
+
+    @cached_property
+    def generalization_gaps(self) -> pd.DataFrame:
+        """One row a report, subject and evaluation that was measured on global_test and on train: `gap`, train minus test
+        accuracy, and the same by level over devices. Without rows where no run has it."""
+        frames: list[dict[str, Any]] = []
+        for identity, record in zip(self._identities, self, strict=True):
+            for found in generalization_gaps(record):
+                frames.append(
+                    identity
+                    | {"report": found.report, "subject": found.subject}
+                    | {"time_s": record.eval_time_s, "round": record.eval_round, "gap": found.gap}
+                    | found.by_level
                 )
         return self._joined(frames)
 

@@ -159,7 +159,7 @@ def test_a_shape_beyond_all_memory_is_refused_before_it_is_filled(tmp_path: Path
         ("group", np.full(20, 2), "group points to something that is not there"),
         ("edges", np.full((40, 2), -1), "edges points to"),
         ("series_subject", ["server", "device", "nobody"], "series_subject is empty or holds another word"),
-        ("target_data", "train", "unknown series"),
+        ("target_data", "validation", "unknown series"),
     ],
 )
 def test_numbers_that_no_run_leaves_are_refused(field: str, value: object, words: str, tmp_path: Path) -> None:

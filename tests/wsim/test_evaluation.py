@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from learners import registry
 from learners.deferred import Op
@@ -17,9 +19,13 @@ from tests.contract.worlds import LEARNERS, calm
 from wsim.engine import Run, simulate
 from wsim.errors import DataError, ScenarioError, SimulationError
 from wsim.evaluation import Evaluator, first_sustained
+from wsim.generalization import generalization_gaps
+from wsim.learning import _subset
 from wsim.record import RunRecord
+from wsim.report import summary_table
 from wsim.scenario import Loaded, load_text
 from wsim.series import levels_over_devices, over_devices
+from wsim.series_report import gap_dicts
 
 ALL = (
     'evaluation.subjects=["device", "mean_model"]',
@@ -96,6 +102,66 @@ def test_devices_and_their_mean_on_common_and_own_samples() -> None:
     for data in ("global_test", "own_test"):
         assert record.series_disagreement[series(record, "device", data), -1] == pytest.approx(distance, rel=1e-9)
     assert np.isnan(record.series_disagreement[series(record, "mean_model", "own_test")]).all()
+
+
+TRAIN = ('evaluation.data=["global_test", "train"]', *ALL[:1], *ALL[2:3])
+
+
+def test_the_generalization_gap_is_train_minus_test_accuracy() -> None:
+    run, record = played(calm("dpsgd", *TRAIN))
+    models, rows = held(run), run.learning.train_subset
+    mean = run.learning.executor.lift(torch.stack([run.learning.executor.read(models[i]) for i in range(6)]).mean(0))
+    test, train = ([scored(run, models[i], of)[0] for i in range(6)] for of in (None, rows))
+    devices, mean_model = generalization_gaps(record)
+    assert (devices.subject, mean_model.subject) == ("device", "mean_model")
+    assert train != test
+    assert devices.gap[-1] == pytest.approx(np.mean(train) - np.mean(test), abs=1e-12)
+    assert devices.by_level["worst"][-1] == pytest.approx(min(train) - min(test), abs=1e-12)
+    assert "std" not in devices.by_level
+    assert mean_model.gap[-1] == pytest.approx(scored(run, mean, rows)[0] - scored(run, mean, None)[0], abs=1e-12)
+    assert np.isnan(mean_model.by_level["mean"]).all()
+    number = series(record, "device", "train")
+    expected = [scored(run, models[i], rows)[1] for i in range(6)]
+    np.testing.assert_allclose(record.series_loss_by_device[number, -1], expected, rtol=0, atol=1e-12)
+    shown = gap_dicts(record)
+    assert [gap["gap"] for gap in shown] == [devices.gap[-1], mean_model.gap[-1]]
+    console = Console(file=io.StringIO(), width=120)
+    console.print(summary_table(record))
+    printed = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert f"devices · generalization gap {devices.gap[-1]:.4f} {devices.by_level['worst'][-1]:.4f}" in printed
+    assert generalization_gaps(simulate(calm("dpsgd", *ALL))) == []
+
+
+def test_the_server_has_a_generalization_gap() -> None:
+    run, record = played(calm("fedavg", *TRAIN[:1]))
+    model = held(run)[run.world.server_index]
+    server = generalization_gaps(record)[0]
+    assert server.subject == "server"
+    expected = scored(run, model, run.learning.train_subset)[0] - scored(run, model, None)[0]
+    assert server.gap[-1] == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_train_subset_is_a_fixed_draw_of_what_the_devices_train_on() -> None:
+    own = "data.local_test_fraction=0.25"
+    learning = Run(calm("dpsgd", *TRAIN, own), "batched", None, None, None, None).learning
+    subset = learning.train_subset
+    union = np.unique(np.concatenate(learning.parts))
+    assert len(subset) == min(len(learning.task.samples.test_labels), len(union))
+    assert len(np.unique(subset)) == len(subset)
+    assert np.isin(subset, union).all()
+    assert not np.isin(subset, np.concatenate(learning.own_tests)).any()
+    again, other = (
+        Run(calm(learner, *TRAIN, own, f"seeds.data={seed}"), "batched", None, None, None, None).learning.train_subset
+        for learner, seed in (("fedavg", 1), ("dpsgd", 2))
+    )
+    assert other.tolist() != again.tolist()
+    assert subset.tolist() == again.tolist()  # of the seed of the data alone
+
+
+@pytest.mark.parametrize(("size", "expected"), [(3, 3), (5, 5), (9, 5), (0, 0)])
+def test_a_train_subset_is_never_larger_than_what_there_is(size: int, expected: int) -> None:
+    parts = [np.array([1, 4, 9]), np.array([4, 20, 30])]
+    assert len(_subset(parts, size, np.random.default_rng(1))) == expected
 
 
 def test_a_single_evaluation_is_one_like_any_other() -> None:
@@ -457,7 +523,7 @@ def test_equal_models_are_scored_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_estimate_measures_nothing_and_takes_as_long() -> None:
-    loaded = calm("dpsgd", *ALL)
+    loaded = calm("dpsgd", *ALL, 'evaluation.data=["global_test", "own_test", "train"]')
     estimate, record = simulate(loaded, executor="null"), simulate(loaded)
     assert estimate.event_digest == record.event_digest
     for name in ("accuracy", "test_loss", "series_accuracy", "series_accuracy_by_device", "series_disagreement"):
@@ -468,7 +534,7 @@ def test_an_estimate_measures_nothing_and_takes_as_long() -> None:
 
 def test_measuring_more_changes_nothing_else() -> None:
     plain = simulate(calm("dpsgd", "data.local_test_fraction=0.25"))
-    full = simulate(calm("dpsgd", *ALL))
+    full = simulate(calm("dpsgd", *ALL, 'evaluation.data=["global_test", "train", "own_test"]'))
     assert full.event_digest == plain.event_digest
     np.testing.assert_array_equal(full.accuracy, plain.accuracy)
     np.testing.assert_array_equal(full.accuracy_by_device, plain.accuracy_by_device)
@@ -488,6 +554,9 @@ VARIANTS = 'model.variants=[{name="mlp", hidden=[8]}, {name="mlp", hidden=[4]}]'
         (["evaluation.subjects=[]"], r"subjects = \[\]: is empty; name what to measure"),
         (['evaluation.subjects=["divice"]'], r'accepted are "device", "server", "mean_model" \(device\?\)'),
         (['evaluation.data=["own_test"]'], r'data\.0 = "own_test": needs \[data\] local_test_fraction, such as 0.2'),
+        (['evaluation.data=["train", "global_test"]'], r'data\.0 = "train": the first is the headline, .* name "global_test" before it'),
+        (['evaluation.data=["trian"]'], r'accepted are "global_test", "own_test", "train" \(train\?\)'),
+        (['evaluation.targets={accuracy=[0.5], data="train"}'], r'data = "train": is not measured; \[evaluation\] data = '),
         (['evaluation.over_devices=["std"]'], r"over_devices = .*: holds no accuracy; at least one of"),
         (
             ['evaluation.subjects=["mean_model"]', 'evaluation.over_devices=["mean", "disagreement"]'],

@@ -155,6 +155,19 @@ def test_rows_of_series_groups_and_devices(opened: Results, records: list[RunRec
     assert len(opened.devices) == 3 * (60 * 20 + 7 * 5 + 60 * 20)
 
 
+def test_rows_of_generalization_gaps(opened: Results, tmp_path: Path) -> None:
+    assert opened.generalization_gaps.empty
+    record = make_record(seed=5)
+    record.series_data[record.series_data.index("own_test")] = "train"
+    results.write(record, tmp_path / "gap.h5")
+    rows = open_results(tmp_path / "gap.h5").generalization_gaps
+    assert set(rows.subject) == {"device"}
+    np.testing.assert_array_equal(rows.gap, record.series_accuracy[2] - record.series_accuracy[1])
+    worst = record.series_accuracy_by_level[:, :, record.levels.index("worst")]
+    np.testing.assert_array_equal(rows.worst, worst[2] - worst[1])
+    np.testing.assert_array_equal(rows.time_s, record.eval_time_s)
+
+
 # -- arrays -------------------------------------------------------------------------------------------------------------
 
 

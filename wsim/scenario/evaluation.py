@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wsim.scenario.root import Scenario
 
 Subject = Literal["device", "server", "mean_model"]
-TestData = Literal["global_test", "own_test"]
+TestData = Literal["global_test", "own_test", "train"]
 Level = Literal["mean", "worst", "p10", "median", "best"]
 OverDevices = Literal["mean", "worst", "p10", "median", "best", "std", "disagreement"]
 
@@ -44,7 +44,9 @@ class Evaluation(Table):
 
     subjects: "device": each device's model; "server": the server's; "mean_model": the average of the devices' models, which
         only a genie knows. Not given: the server's, where there is one, and the devices'
-    data: "global_test": the common test set; "own_test": of each device, its part of data.local_test_fraction
+    data: "global_test": the common test set; "own_test": of each device, its part of data.local_test_fraction;
+        "train": a fixed random subset of the devices' training samples, as many as the common test set has, the same for all.
+        With "global_test", results have the generalization gap: train minus test accuracy
     over_devices: "mean", "worst" and "best" device, "median", "p10" (a tenth of the devices is worse), "std";
         "disagreement": root mean square distance of the devices' models to their mean
     counted_devices: of those that come, go and fail: "alive", all that have not failed, with the models that they hold, also
@@ -121,6 +123,9 @@ def _lists(scenario: Scenario, source: str) -> None:
     if "own_test" in evaluation.data and scenario.data.local_test_fraction is None:
         says = "needs [data] local_test_fraction, such as 0.2: the part of its samples that each device tests on"
         raise problem(source, ("evaluation", "data", evaluation.data.index("own_test")), says, value="own_test")
+    if evaluation.data[0] == "train":
+        says = 'the first is the headline, which is of samples that nobody trains on; name "global_test" before it'
+        raise problem(source, ("evaluation", "data", 0), says, value="train")
     if not any(value in Level.__args__ for value in evaluation.over_devices):  # type: ignore[attr-defined]
         says = f"holds no accuracy; at least one of {', '.join(shown(level) for level in Level.__args__)}"  # type: ignore[attr-defined]
         raise problem(source, ("evaluation", "over_devices"), says, value=evaluation.over_devices)

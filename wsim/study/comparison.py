@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from wsim.study.finished import Finished
 from wsim.study.statistics import Difference, Estimate, difference, estimate
 
@@ -60,7 +62,24 @@ def of_series(name: str) -> Measure:
     def value(run: Finished, time_s: float) -> float:
         return run.at(run.series[name], time_s) if name in run.series else math.nan
 
-    return Measure("accuracy_" + re.sub(r"\W+", "_", name).strip("_"), name, "accuracy", value)
+    return Measure(f"accuracy_{_key(name)}", name, "accuracy", value)
+
+
+DISAGREEMENT = Measure("disagreement", "disagreement", "", lambda run, time_s: run.at(run.disagreement, time_s))
+
+
+def of_gap(name: str) -> Measure:
+    """The generalization gap of somebody's models, at equal time."""
+
+    def value(run: Finished, time_s: float) -> float:
+        found = run.generalization_gap.get(name)
+        return math.nan if found is None else run.at(found, time_s)
+
+    return Measure(f"generalization_gap_{_key(name)}", f"generalization gap, {name}", "accuracy", value)
+
+
+def _key(name: str) -> str:
+    return re.sub(r"\W+", "_", name).strip("_")
 
 
 def to_target(target: float) -> tuple[Measure, Measure, Measure]:
@@ -104,10 +123,19 @@ class Comparison:
 
     @property
     def measures(self) -> list[Measure]:
-        """Of every run; of what else was evaluated than a headline that all arms have in common, each by itself too."""
-        series = list(dict.fromkeys(name for row in self.rows for run in row.runs for name in run.series))
-        headlines = {run.measured for row in self.rows for run in row.runs}
-        return [*MEASURES, *(of_series(name) for name in series if headlines != {name})]
+        """Of every run; of what else was evaluated than a headline that all arms have in common, each by itself too; how far
+        devices disagree, and the generalization gaps, where any run has them."""
+        runs = [run for row in self.rows for run in row.runs]
+        series = list(dict.fromkeys(name for run in runs for name in run.series))
+        headlines = {run.measured for run in runs}
+        gaps = list(dict.fromkeys(name for run in runs for name in run.generalization_gap))
+        disagree = any(np.isfinite(run.disagreement).any() for run in runs)
+        return [
+            *MEASURES,
+            *(of_series(name) for name in series if headlines != {name}),
+            *([DISAGREEMENT] if disagree else []),
+            *map(of_gap, gaps),
+        ]
 
     @property
     def ends_at_once(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from wsim import results
+from wsim.generalization import generalization_gaps
 from wsim.record import RunRecord
 from wsim.report import num_rounds
 from wsim.scenario.arms import split
@@ -42,6 +43,10 @@ class Finished:
     accuracy: np.ndarray  # [E]
     accuracy_worst: np.ndarray  # [E]
     series: Mapping[str, np.ndarray]  # [E] accuracies by what they are of, the headline's among them
+    disagreement: np.ndarray  # [E] of the headline's report, NaN where it was not measured
+    generalization_gap: Mapping[
+        str, np.ndarray
+    ]  # [E] by whose models: "device (mean)"; empty where it was not measured
     on_air_bits: np.ndarray  # [E]
     energy_j: np.ndarray  # [E] all devices
     totals: Mapping[str, float]  # by name of the column in table.csv
@@ -87,6 +92,11 @@ def finished(record: RunRecord, file: Path) -> Finished:
         accuracy=record.accuracy,
         accuracy_worst=record.accuracy_worst,
         series=dict(zip(series, record.series_accuracy, strict=True)),
+        disagreement=_disagreement(record),
+        generalization_gap={
+            _named(found.report, found.subject, "", record.levels[0]): found.gap
+            for found in generalization_gaps(record)
+        },
         on_air_bits=record.eval_on_air_bits.astype(np.float64),
         energy_j=record.eval_energy_j.sum(axis=1),
         totals=record.totals(),
@@ -99,7 +109,13 @@ def finished(record: RunRecord, file: Path) -> Finished:
     )
 
 
+def _disagreement(record: RunRecord) -> np.ndarray:
+    """[E] of the devices' models; it is the same on whichever data they are tested."""
+    measured = record.series_disagreement[np.isfinite(record.series_disagreement).any(axis=1)]
+    return measured[0] if len(measured) else np.full(len(record.eval_time_s), np.nan)
+
+
 def _named(report: str, subject: str, data: str, level: str) -> str:
-    """ "server, global_test", "device (mean), own_test, head"."""
+    """ "server, global_test", "device (mean), own_test, head"; data may be "": of whose models alone."""
     level = f" ({level})" if subject == "device" or data == "own_test" else ""
-    return f"{subject}{level}, {data}" + ("" if report == "model" else f", {report}")
+    return ", ".join([f"{subject}{level}", *([data] if data else []), *([] if report == "model" else [report])])

@@ -6,14 +6,17 @@ import csv
 import io
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from tests.wsim.records import make_record
 from tests.wsim.study.runs import make_comparison
 from wsim.study.comparison import ACCURACY, ENERGY, Comparison, Row, compared
+from wsim.study.finished import finished
 from wsim.study.statistics import Estimate, difference, estimate
 from wsim.study.table import amount, csv_text, difference_rows, markdown_text, to_target_text
 from wsim.study.terminal import comparison_dict, comparison_table
@@ -203,6 +206,50 @@ def test_what_was_evaluated_side_by_side_stands_side_by_side() -> None:
     assert line.split()[-4:] == ["0.2500", "±", "0.0000", "–"]
     alone = compared("x", [fast], "fast", 5)
     assert fast.runs[0].measured not in [measure.label for measure in alone.measures]
+
+
+def test_disagreement_and_generalization_gap_stand_where_they_are_measured() -> None:
+    seeds = (1, 2, 3)
+    gap, far = {1: 0.02, 2: 0.03, 3: 0.07}, {1: 1.0, 2: 2.0, 3: 6.0}
+    slow, fast = make_comparison(seeds=seeds).rows
+    runs = tuple(
+        replace(
+            run,
+            disagreement=np.full(20, far[run.seed]),
+            generalization_gap={"device (mean)": np.full(20, gap[run.seed]), "mean_model": np.full(20, 0.5)},
+        )
+        for run in fast.runs
+    )
+    slow = replace(slow, runs=tuple(replace(run, disagreement=np.full(20, np.nan)) for run in slow.runs))
+    comparison = compared("x", [slow, replace(fast, runs=runs)], "slow", 3)
+    text = markdown_text(comparison)
+    head, _, without, with_both = [
+        [cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("|")
+    ][:4]
+    column = head.index("generalization gap, device (mean)")
+    half_width = 4.303 * np.std([0.02, 0.03, 0.07], ddof=1) / np.sqrt(3)  # t of two degrees of freedom
+    assert with_both[column] == f"0.0400 ± {half_width:.4f}"
+    assert with_both[head.index("generalization gap, mean_model")] == "0.5000 ± 0.0000"
+    assert with_both[head.index("disagreement")] == "3.00 ± 6.57"
+    assert without[column] == without[head.index("disagreement")] == "–"
+    line = next(line for line in printed(comparison, 140).splitlines() if line.startswith("generalization gap, device"))
+    assert f"0.0400 ± {half_width:.4f}" in line
+    last = lines_of(csv_text(comparison))[-1]
+    assert (last["disagreement"], last["generalization_gap_device_mean"]) == ("6.0", "0.07")
+    plain = compared("x", [slow], "slow", 3)
+    assert not any(word in markdown_text(plain) for word in ("disagreement", "generalization gap"))
+
+
+def test_what_a_study_keeps_of_disagreement_and_gap() -> None:
+    """Records have the devices' accuracies on the test set second, and on what is called train here third."""
+    record = make_record(seed=4)
+    number = record.series_data.index("own_test")
+    record.series_data[number] = "train"
+    run = finished(record, Path("x.h5"))
+    expected = record.series_accuracy[2] - record.series_accuracy[1]
+    np.testing.assert_array_equal(run.generalization_gap["device (mean)"], expected)
+    assert list(run.generalization_gap) == ["device (mean)"]
+    np.testing.assert_array_equal(run.disagreement, record.series_disagreement[1])
 
 
 def test_tables_survive_marks_in_names() -> None:
