@@ -180,7 +180,7 @@ def _accuracy_curves(record: RunRecord) -> dict[str, tuple[np.ndarray, dict[str,
             curves[_curve_name(record, subject)] = accuracies, style
     for report, subject, data, accuracies in named:
         if (report, subject, data) == (record.series_report[0], record.series_subject[0], "train"):
-            curves["the same, on training samples"] = accuracies, {"color": BLUE, "linewidth": 1.6, "linestyle": ":"}
+            curves["on training samples"] = accuracies, {"color": BLUE, "linewidth": 1.6, "linestyle": ":"}
     number = next((i for i, subject in enumerate(record.series_subject) if subject == "device"), 0)
     if by_group:
         for group, name in enumerate(record.group_names):

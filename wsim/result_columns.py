@@ -106,7 +106,7 @@ COLUMNS = (
     ),
     Column("series_report", "/metrics/series/report", ("series",), None, "name of what the learner reported"),
     Column("series_subject", "/metrics/series/subject", ("series",), None, "whose model: device, server or mean_model"),
-    Column("series_data", "/metrics/series/data", ("series",), None, "tested on: global_test, own_test or train"),
+    Column("series_data", "/metrics/series/data", ("series",), None, "tested on: global_test or own_test"),
     Column(
         "levels", "/metrics/series/level_name", ("level",), None, "mean, worst, p10, median, best or std over devices"
     ),

@@ -30,7 +30,7 @@ def test_training_accuracy_is_dotted() -> None:
     record = make_record(server=False)
     record.series_data[2] = "train"
     lines = {line.get_label(): line for line in draw_run(record).axes[0].get_lines()}
-    dotted = lines["the same, on training samples"]
+    dotted = lines["on training samples"]
     np.testing.assert_array_equal(dotted.get_ydata(), record.series_accuracy[2])
     assert dotted.get_linestyle() == ":"
 
