@@ -12,6 +12,7 @@ import pytest
 
 from tests.wsim.test_scenario import RING, STAR
 from wsim import catalog, cli
+from wsim.catalog import LISTED
 from wsim.engine import simulate
 from wsim.errors import ScenarioError
 from wsim.scenario import load_text
@@ -109,7 +110,7 @@ def test_an_entry_point_has_to_name_something_that_can_be_called(install: Instal
 
 # -- wsim list --------------------------------------------------------------------------------------------------------
 
-KINDS = ["learners", "channels", "mobilities", "macs", "codecs", "data", "models", "partitions", "scenarios"]
+KINDS = [*LISTED, "scenarios"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

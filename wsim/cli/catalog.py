@@ -16,6 +16,7 @@ class ListKind(StrEnum):
     channels = "channels"
     mobilities = "mobilities"
     macs = "macs"
+    topologies = "topologies"
     codecs = "codecs"
     data = "data"
     models = "models"
