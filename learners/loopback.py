@@ -8,7 +8,7 @@ when all programs other than `Service` ones have ended; if they wait and nothing
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple
@@ -72,6 +72,7 @@ class LoopbackNode:
     codec_rng: np.random.Generator | None = None
     packet_payload_bits: int = 8 * (1500 - 44)
     state: dict[str, Any] = field(default_factory=dict)
+    mixing_row: Mapping[int, float] = field(default_factory=dict)
     peers_of: Callable[[int], tuple[tuple[int, ...], tuple[int, ...]]] | None = None
 
     @property

@@ -4,7 +4,8 @@
     uniform      w_ij = 1 / (1 + d_i)                doubly stochastic only where all degrees are equal
 
 for neighbors j of i, with degrees d; the rest of the row, 1 - sum_j w_ij, is the device's own weight. Both need only
-what a device knows: its own degree and those its neighbors put into their headers.
+what a device knows: its own degree and those its neighbors put into their headers. The third choice, "file", is a matrix of the
+user's, of which every device knows its own row (`Node.mixing_row`).
 Source: Xiao and Boyd, "Fast linear iterations for distributed averaging", Systems & Control Letters 53 (2004),
 section 4; Metropolis weights: Xiao, Boyd and Lall, IPSN 2005.
 """
@@ -31,6 +32,9 @@ def uniform(own_degree: int, neighbor_degrees: Sequence[int]) -> list[float]:
 
 
 MIXING_WEIGHTS: dict[str, Callable[[int, Sequence[int]], list[float]]] = {"metropolis": metropolis, "uniform": uniform}
+"""Rules by degrees."""
+
+FILE = "file"
 
 
 def mixing_matrix(graph: nx.Graph, weights: Callable[[int, Sequence[int]], list[float]] = metropolis) -> np.ndarray:

@@ -25,7 +25,7 @@ neighbors when it last asked for them; `Outcome` of what was sent to one that is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -280,6 +280,7 @@ class Node(Protocol):
     task: Task  # the node's own architecture, data set and loss
     num_devices: int  # of the scenario, present or not
     packet_payload_bits: int  # of a full packet of the transport, without headers
+    mixing_row: Mapping[int, float]  # weights by neighbor where the scenario names a matrix, else nothing
 
     @property
     def neighbors(self) -> tuple[int, ...]:
@@ -332,7 +333,8 @@ class Learner(Protocol):
 
     A class may also say: heterogeneous (False), devices may have different architectures, which `check_models(models)` may
     refuse by ValueError; directed (False), it works where a neighbor does not answer, `check_graph(graph)` may refuse a fixed
-    graph (networkx; None: a star, or one that changes) by ValueError; fixed_graph (False), it needs one that does not change;
+    graph (networkx; None: a star, or one that changes) by ValueError; takes_matrix (None), what it asks of a mixing matrix from
+    a file, see `NeighborSgd`, negative_weights (False), whether that may have entries below 0, and `check_matrix(matrix)` may refuse one by ValueError; fixed_graph (False), it needs one that does not change;
     uses_parts (True), it uses what has arrived of a message whose packets are lost in part, else such a message is lost;
     depends_on_timing (False), which of its messages meet is a matter of how long work and messages take, so that a bench on which
     they take no time shows another run; sends (True), it sends messages at all; pools_samples (False), all training samples are at the

@@ -38,6 +38,7 @@ from wsim.presence import Presence
 from wsim.progress import Progress
 from wsim.record import RunRecord
 from wsim.recorder import Recorder
+from wsim.scenario.mixing import mixing_matrix
 from wsim.senses import Senses
 from wsim.series import plan
 from wsim.streams import Streams
@@ -137,6 +138,13 @@ class Run:
         if hasattr(self.learning.learner, "check_graph"):
             with self._blaming_the_scenario("[algorithm] "):
                 self.learning.learner.check_graph(self.topology.graph)
+        self.mixing = mixing_matrix(scenario, loaded.files)
+        if self.mixing is not None:
+            with self._blaming_the_scenario("[topology] "):
+                self.mixing.check_edges(self.topology.edges(), self.topology.directed)
+            if hasattr(self.learning.learner, "check_matrix"):
+                with self._blaming_the_scenario("[algorithm] "):
+                    self.learning.learner.check_matrix(self.mixing.weights)
         self.ledger = Ledger(world.num_nodes)
         self.processors = Processors(world.num_nodes)
         churn = churn_of(scenario, loaded.files, self.streams)
@@ -247,6 +255,7 @@ class Run:
                 learning.tensor,
                 learning.noise,
                 learning.uniform,
+                {} if self.mixing is None or id == SERVER else self.mixing.row(id, self.topology.peers(id, 0)[1]),
             )
             self.driver.add(node, learning.learner.program(node))
         main = {runner.node.index for runner in self.driver.runners if not runner.is_service}

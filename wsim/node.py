@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class SimNode:
         tensor: Callable[[Any], Any],
         noise: Callable[[int, int, int], Any],
         uniform: Callable[[int, int], Any],
+        mixing_row: Mapping[int, float],
     ) -> None:
         self.id = id
         self.index = index
@@ -53,6 +54,7 @@ class SimNode:
         self.samples_of = samples_of
         self.task = task
         self.packet_payload_bits = packet_payload_bits
+        self.mixing_row = mixing_row
         self._neighbors_of = neighbors_of
         self._peers_of = peers_of
         self.presence: Presence | None = None  # where devices come and go

@@ -102,7 +102,8 @@ class Recorder:
         gaps: dict[bytes, float] = {}
         for _, _, edges in self._snapshots:
             if edges.tobytes() not in gaps:
-                gaps[edges.tobytes()] = spectral_gap(num_devices, edges, weights, topology.directed)
+                matrix = None if run.mixing is None else run.mixing.over(edges, topology.directed)
+                gaps[edges.tobytes()] = spectral_gap(num_devices, edges, weights, topology.directed, matrix)
         return np.array([gaps[edges.tobytes()] for _, _, edges in self._snapshots])
 
     def record(self, stop_reason: str) -> RunRecord:

@@ -30,13 +30,20 @@ def mixing_matrix(
     return w
 
 
-def spectral_gap(num_devices: int, edges: np.ndarray, weights: str = "metropolis", directed: bool = False) -> float:
-    """In [0, 1]; 0 where the graph is in pieces, NaN above `MAX_DEVICES`."""
+def spectral_gap(
+    num_devices: int,
+    edges: np.ndarray,
+    weights: str = "metropolis",
+    directed: bool = False,
+    matrix: np.ndarray | None = None,
+) -> float:
+    """In [0, 1]; 0 where the graph is in pieces, NaN above `MAX_DEVICES`. matrix: W itself, instead of that of these edges and
+    weights."""
     if num_devices > MAX_DEVICES:
         return float("nan")
     if num_devices < 2:
         return 1.0
-    w = mixing_matrix(num_devices, edges, weights, directed)
-    symmetric = not directed and weights == "metropolis"
+    w = mixing_matrix(num_devices, edges, weights, directed) if matrix is None else matrix
+    symmetric = matrix is None and not directed and weights == "metropolis"
     sizes = np.sort(np.abs(np.linalg.eigvalsh(w) if symmetric else np.linalg.eigvals(w)))
     return float(min(1.0, max(0.0, 1 - sizes[-2])))

@@ -36,7 +36,6 @@ from learners.compression.float32 import Float32
 from learners.decentralized.neighbor_sgd import NeighborSgd, Sent
 from learners.fields import check_number
 from learners.local_sgd import LocalSgd
-from learners.mixing import MIXING_WEIGHTS
 from learners.protocol import Compute, Message, Node, Outcome, Payload, Program, Receive, Received, Report, Send, Value
 from learners.quantities import Positive
 
@@ -51,6 +50,7 @@ class Choco(NeighborSgd):
     consensus_rate: Positive = 0.5
 
     uses_parts: ClassVar[bool] = False
+    takes_matrix = "symmetric"
 
     def __post_init__(self) -> None:
         LocalSgd.__post_init__(self)
@@ -90,7 +90,7 @@ class Choco(NeighborSgd):
         if not there:
             return x
         degrees = [copies.degree[j] for j in there]
-        weights = MIXING_WEIGHTS[self.mixing_weights](len(neighbors), degrees)
+        weights = self.weights_of(node, len(neighbors), there, degrees)
         rates = node.tensor([self.consensus_rate * weight for weight in weights])
         return (yield Compute(mix, (x, own, [copies.value[j] for j in there], rates)))
 

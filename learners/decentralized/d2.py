@@ -29,6 +29,7 @@ biases the mean until that one misses something itself, and nothing adds up for 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -37,7 +38,7 @@ from torch import Tensor
 from learners.decentralized.combination import Combination, Complete, where_complete
 from learners.decentralized.neighbor_sgd import NeighborSgd
 from learners.fields import check_choice
-from learners.mixing import MIXING_WEIGHTS, mixing_matrix
+from learners.mixing import FILE, MIXING_WEIGHTS, mixing_matrix
 from learners.protocol import Node, Program, Report
 
 if TYPE_CHECKING:
@@ -54,19 +55,32 @@ class D2(NeighborSgd):
 
     form: Literal["d2", "exact_diffusion"] = "d2"
 
+    takes_matrix = "symmetric"
+    negative_weights = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("form", self.form, tuple(SHARE_OF_MIXING))
 
     def check_graph(self, graph: nx.Graph | None) -> None:
         """ValueError where D2 is not stable on a fixed graph; of one that changes nothing is known."""
-        if graph is None or self.form != "d2":
-            return
-        least = float(np.linalg.eigvals(mixing_matrix(graph, MIXING_WEIGHTS[self.mixing_weights])).real.min())
-        if least <= LEAST_EIGENVALUE + 1e-9:
+        if graph is not None and self.mixing_weights != FILE and self.form == "d2":
+            self.check_matrix(mixing_matrix(graph, MIXING_WEIGHTS[self.mixing_weights]))
+
+    def check_matrix(self, matrix: np.ndarray) -> None:
+        """As `check_graph`, of a mixing matrix [num_devices, num_devices]. One with entries below 0 may have eigenvalues anywhere."""
+        values = np.sort(np.linalg.eigvals(matrix).real)
+        others = np.delete(values, np.abs(values - 1).argmin())  # without the 1 of the mean
+        limit = 1 - (1 - LEAST_EIGENVALUE) / SHARE_OF_MIXING[self.form]  # of W, that a W + (1 - a) I is above -1/3
+        if len(others) and others[0] <= limit + 1e-9:
+            says = 'form = "exact_diffusion" works on any graph' if self.form == "d2" else "entries of 0 or more"
             raise ValueError(
-                f'form = "d2": is stable where the least eigenvalue of the mixing matrix is above -1/3, here it is {least:.4f}; '
-                'form = "exact_diffusion" works on any graph'
+                f'form = "{self.form}": is stable where the least eigenvalue of the mixing matrix is above '
+                f"{Fraction(limit).limit_denominator(9)}, here it is {others[0]:.4f}; {says}"
+            )
+        if len(others) and others[-1] >= 1 - 1e-9:
+            raise ValueError(
+                f'form = "{self.form}": the eigenvalues of the mixing matrix beside that of the mean have to be below 1, one is {others[-1]:.4f}'
             )
 
     def program(self, node: Node) -> Program:

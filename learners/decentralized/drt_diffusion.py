@@ -15,7 +15,8 @@ with time; a product over layers. What is known of its body comes from its abstr
 and not confirmed: the kernel, the normalization, the clipping by N (max_ratio), what a layer is. So this is a method of
 the paper's kind, with its true formula to be dropped in as another kernel. max_ratio = 1 is classical diffusion (adapt, then
 combine) with the weights c exactly.
-Ours: Metropolis weights c from the degrees in the headers, momentum and weight decay within the adaptation, several local
+Ours: Metropolis weights c from the degrees in the headers (or others, see `mixing_weights`: a matrix from a file is c, and of its
+columns nothing is asked, since the weights a are not doubly stochastic either), momentum and weight decay within the adaptation, several local
 steps a round, a deadline.
 
 Lost messages: the weight of a neighbor that is missing returns to the device (normalization = "simplex": to all who are there).
@@ -53,6 +54,8 @@ class DrtDiffusion(NeighborSgd):
     max_ratio: Ratio = 2.0
     min_own_weight: PartOrZero = 0.05
     layers: Literal["module", "tensor"] = "module"
+
+    takes_matrix = "row stochastic"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,7 +16,7 @@ that its neighbors are in by now.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -27,7 +27,7 @@ from learners.compression.codec import check_for_models
 from learners.decentralized.combination import Combination
 from learners.fields import check_choice, check_number
 from learners.local_sgd import LocalSgd
-from learners.mixing import MIXING_WEIGHTS
+from learners.mixing import FILE, MIXING_WEIGHTS
 from learners.protocol import Compute, Node, Outcome, Payload, Receive, Received, Report, Send, Ticket, Value
 from learners.quantities import Seconds
 
@@ -80,11 +80,11 @@ class NeighborSgd(LocalSgd):
     keeps its momentum buffer.
     deadline_s: of a round, from the device's own send; not given: waits for all neighbors. exchange: one transmission to all
     neighbors, or one to each.
-    mixing_weights: "metropolis" or "uniform", see `learners.mixing`."""
+    mixing_weights: "metropolis", "uniform", or "file", a matrix that the scenario names, see `learners.mixing`."""
 
     deadline_s: Seconds | None = None
     exchange: Literal["broadcast", "unicast"] = "broadcast"
-    mixing_weights: Literal["metropolis", "uniform"] = "metropolis"
+    mixing_weights: Literal["metropolis", "uniform", "file"] = "metropolis"
 
     uses_server: ClassVar[bool] = False
     synchronous: ClassVar[bool] = True
@@ -95,6 +95,11 @@ class NeighborSgd(LocalSgd):
     exchanges: ClassVar[int] = 1
     """Of a round; exchange e of round k bears the number k * exchanges + e. So whoever hears of a later exchange knows that a neighbor
     is past all earlier ones."""
+    takes_matrix: ClassVar[Literal["row stochastic", "doubly stochastic", "symmetric"] | None] = "doubly stochastic"
+    """What its theory asks of a matrix from a file: rows that sum to 1, columns, too, and w_ij = w_ji, too. None: its weights are its
+    own."""
+    negative_weights: ClassVar[bool] = False
+    """Whether such a matrix may have entries below 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,7 +110,9 @@ class NeighborSgd(LocalSgd):
         """ValueError for the keys of this class."""
         check_number("deadline_s", self.deadline_s, optional=True)
         check_choice("exchange", self.exchange, ("broadcast", "unicast"))
-        check_choice("mixing_weights", self.mixing_weights, MIXING_WEIGHTS)
+        check_choice("mixing_weights", self.mixing_weights, (*MIXING_WEIGHTS, FILE))
+        if self.mixing_weights == FILE and self.takes_matrix is None:
+            raise ValueError('mixing_weights = "file": the weights of this method are its own; leave this out')
 
     def goes_on(self, k: int) -> bool:
         """Whether there is a round k."""
@@ -129,8 +136,16 @@ class NeighborSgd(LocalSgd):
         if sent.heard:
             received = yield Receive(sent.heard, sent.kind, sent.k * self.exchanges, timeout_s=self.deadline_s)
         degrees = [message.degree for message in received.messages]
-        weights = MIXING_WEIGHTS[self.mixing_weights](len(sent.neighbors), degrees)
+        weights = self.weights_of(node, len(sent.neighbors), received.senders, degrees)
         return Heard(sent, received, node.tensor(weights))
+
+    def weights_of(
+        self, node: Node, own_degree: int, senders: Sequence[int], sender_degrees: Sequence[int]
+    ) -> list[float]:
+        """The mixing weights of these neighbors, in their order."""
+        if self.mixing_weights == FILE:
+            return [node.mixing_row[sender] for sender in senders]
+        return MIXING_WEIGHTS[self.mixing_weights](own_degree, sender_degrees)
 
     def close(self, node: Node, x: Value, heard: Heard) -> Generator[Any, Any, int]:
         """Reports x as the model after this round and says which round is next."""

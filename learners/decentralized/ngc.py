@@ -39,7 +39,6 @@ from learners.decentralized.neighbor_sgd import Heard
 from learners.decentralized.qg_dsgdm import MIX_AND_AVERAGE, stepped_with_buffer
 from learners.deferred import Op
 from learners.local_step import Rule, gradient_of
-from learners.mixing import MIXING_WEIGHTS
 from learners.protocol import Compute, Node, Program, Report, Value
 from learners.quantities import Share
 from learners.task import Task
@@ -86,16 +85,17 @@ class Ngc(MixFirst):
         if not self.alpha:
             return [], node.tensor([])
         own, *of_neighbors = yield Compute(apart(node.task), (gradients,))
-        senders = heard.received.senders
-        payloads = {j: self.codec.payload(g, node) for j, g in zip(senders, of_neighbors, strict=False)}
-        back, degrees = [], []
+        asked = heard.received.senders
+        payloads = {j: self.codec.payload(g, node) for j, g in zip(asked, of_neighbors, strict=False)}
+        back, senders, degrees = [], [], []
         for message in (yield from self.give_back(node, heard, payloads)):
             g = message.data
             if message.mask is not None:
                 g = yield Compute(fill, (g, message.mask, own))
             back.append(g)
+            senders.append(message.sender)
             degrees.append(message.degree)
-        weights = MIXING_WEIGHTS[self.mixing_weights](len(heard.sent.neighbors), degrees)
+        weights = self.weights_of(node, len(heard.sent.neighbors), senders, degrees)
         return back, node.tensor(weights)
 
 

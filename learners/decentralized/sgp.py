@@ -46,12 +46,13 @@ from learners.protocol import Compute, Node, Outcome, Payload, Program, Receive,
 
 @dataclass(frozen=True)
 class Sgp(NeighborSgd):
-    """mixing_weights has no meaning here: shares are even. recovers: see above."""
+    """mixing_weights has no meaning here: shares are even, and "file" is refused. recovers: see above."""
 
     recovers: bool = True
 
     directed: ClassVar[bool] = True
     uses_parts: ClassVar[bool] = False
+    takes_matrix = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

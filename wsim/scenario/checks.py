@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from channels.mobility import TraceFile
 from channels.path_loss.model import optional
+from learners.mixing import FILE
 from wsim.catalog import find, importable
-from wsim.scenario import churn_checks, compute, evaluation, files, geometry_checks, selectivity
+from wsim.scenario import churn_checks, compute, evaluation, files, geometry_checks, mixing, selectivity
 from wsim.scenario.items import graph_of, made, named, path_loss_of
 from wsim.scenario.losses import broadcasts, loses_for_good
 from wsim.scenario.messages import problem, shown
@@ -19,7 +20,8 @@ from wsim.scenario.root import Scenario
 def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str]) -> None:
     """Raise a ScenarioError for the first combination that cannot be run.
 
-    learner: the learner's class; only `uses_server`, `synchronous`, `heterogeneous`, `directed`, `fixed_graph` and `sends` are used.
+    learner: the learner's class; only `uses_server`, `synchronous`, `heterogeneous`, `directed`, `fixed_graph`,
+        `takes_matrix`, `negative_weights` and `sends` are used.
     texts: referenced files by name.
     """
     _stop(scenario, source)
@@ -31,6 +33,7 @@ def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str
     _server(scenario, learner, source)
     _cells(scenario, source)
     _graph(scenario, learner, source, texts)
+    mixing.check(scenario, learner, source, texts)
     _codec(scenario, source)
     _algorithm(scenario, learner, source)
     evaluation.check(scenario, learner, source)
@@ -252,8 +255,10 @@ def _graph(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, st
         raise problem(
             source, ("topology", "directed" if keyed else "kind"), says, value=True if keyed else topology.kind
         )
-    if getattr(kind, "changes", False) and getattr(learner, "fixed_graph", False):
-        says = f"changes during a run, and {scenario.algorithm.name} needs one that stays; a fixed graph"
+    by_file = scenario.algorithm.hyperparameters.get("mixing_weights") == FILE
+    if getattr(kind, "changes", False) and (by_file or getattr(learner, "fixed_graph", False)):
+        who = 'mixing_weights = "file"' if by_file else scenario.algorithm.name
+        says = f"changes during a run, and {who} needs one that stays; a fixed graph"
         raise problem(source, ("topology", "kind"), says, value=topology.kind)
     if topology.kind == "file":
         name = topology.own["file"]

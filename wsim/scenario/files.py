@@ -1,10 +1,11 @@
-"""Files that a scenario refers to: graphs and movement traces, plain text."""
+"""Files that a scenario refers to: graphs, mixing matrices and movement traces, plain text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from learners.mixing import FILE
 from wsim.errors import ScenarioError
 from wsim.scenario.messages import nearest, shown
 from wsim.scenario.root import Scenario
@@ -41,6 +42,10 @@ def referenced(scenario: Scenario, source: str, directory: Path, known: dict[str
         texts[name] = (
             known[name] if name in known else read(directory / name, f"{source} [topology] file = {shown(name)}")
         )
+    name = scenario.topology.mixing_matrix
+    if name is not None and scenario.algorithm.hyperparameters.get("mixing_weights") == FILE:
+        label = f"{source} [topology] mixing_matrix = {shown(name)}"
+        texts[name] = known[name] if name in known else read(directory / name, label)
     for index, group in enumerate(scenario.devices):
         if group.mobility.kind == "trace":
             name = group.mobility.own["file"]
@@ -63,7 +68,7 @@ def edges(text: str, name: str, num_devices: int, directed: bool = False) -> lis
     Returns each edge once, sorted: undirected ones as (lower, higher). Raises ScenarioError naming file and line.
     """
     found: set[tuple[int, int]] = set()
-    for line, fields in _lines(text):
+    for line, fields in lines(text):
         if len(fields) != 2 or not all(item.isascii() and item.isdigit() and len(item) < 10 for item in fields):
             raise ScenarioError(f'{name} line {line}: has to be two device numbers, such as "0 1"')
         a, b = (int(item) for item in fields)
@@ -107,7 +112,7 @@ def churn(text: str, name: str, count: int) -> dict[int, list[tuple[float, str]]
     increasing time, in turns. Raises ScenarioError naming file and line.
     """
     events: dict[int, list[tuple[float, str]]] = {}
-    for line, fields in _lines(text):
+    for line, fields in lines(text):
         try:
             node, time_s, what = int(fields[0]), float(fields[1]), fields[2]
         except (ValueError, IndexError):
@@ -127,7 +132,8 @@ def churn(text: str, name: str, count: int) -> dict[int, list[tuple[float, str]]
     return events
 
 
-def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
+def lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers, from 1, and the fields between commas and blanks; # starts a comment."""
     for line, content in enumerate(text.splitlines(), start=1):
         fields = content.partition("#")[0].replace(",", " ").split()
         if fields:

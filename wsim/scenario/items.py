@@ -267,3 +267,6 @@ def _take_mixing_weights(scenario: Scenario, given: dict[str, Any], item: Item, 
         if given.setdefault(key, topology.mixing_weights) != topology.mixing_weights:
             says = f"[algorithm] {key} = {shown(given[key])} says otherwise; give one of them"
             raise problem(source, ("topology", key), says, value=topology.mixing_weights)
+    if key in item.keys and key not in given and topology.mixing_matrix is not None:
+        says = 'is read where mixing_weights = "file"; give it, or leave this out'
+        raise problem(source, ("topology", "mixing_matrix"), says, value=topology.mixing_matrix)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from wsim.scenario import quantities as q
-from wsim.scenario.table import ItemTable, Table
+from wsim.scenario.table import ItemTable, Table, left_out
 
 
 class Data(ItemTable):
@@ -61,7 +61,8 @@ class Topology(ItemTable):
     discovery: Literal["genie", "beacon"] = "genie"  # radio
     beacon_every_s: q.Seconds = 1.0  # beacon
     beacon_bytes: q.Bytes = 64  # beacon
-    mixing_weights: Literal["metropolis", "uniform"] = "metropolis"
+    mixing_weights: Literal["metropolis", "uniform", "file"] = "metropolis"
+    mixing_matrix: Annotated[str | None, Field(exclude_if=left_out)] = None  # file
 
 
 class Algorithm(ItemTable):
