@@ -45,6 +45,7 @@ MODELS = {
     "lenet": "learners.models.lenet:LeNet",
     "lenet5": "learners.models.lenet5:LeNet5",
     "small_cnn": "learners.models.small_cnn:SmallCnn",
+    "vgg11": "learners.models.vgg11:Vgg11",
     "resnet20": "learners.models.resnet20:ResNet20",
 }
 

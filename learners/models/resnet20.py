@@ -1,4 +1,4 @@
-"""ResNet-20 for small images, with group normalization.
+"""ResNet-20 for small images, with group normalization or EvoNorm.
 
     conv 3 x 3, 16 -> 3 blocks of 16 maps -> 3 blocks of 32, the first with stride 2 -> 3 blocks of 64, likewise
     -> mean over the pixels -> classes
@@ -10,9 +10,12 @@ normalized 1 x 1 convolution where the number of maps changes (their option B; t
 A, for CIFAR-10). 272,474 parameters and 40.8 million multiplications a sample at 3 x 32 x 32 with 10 classes (269,722
 with option A).
 
-Group normalization (Wu and He, ECCV 2018) instead of batch normalization: no running statistics that would have to
-travel, and none that uneven data would spoil (Hsieh et al., "The non-IID data quagmire", ICML 2020). Two groups a layer, as
-Reddi et al., "Adaptive federated optimization", ICLR 2021.
+Group normalization (Wu and He, ECCV 2018) instead of batch normalization, see `normalization`. Two groups a layer, as Reddi et al.,
+"Adaptive federated optimization", ICLR 2021.
+
+With norm = "evonorm" (Aketi and Roy, WACV 2024, train it so) all normalizations are EvoNorm in 8 groups, and there is no ReLU: each is an
+activation, too. Of the paper's code is known that no activation follows an EvoNorm; that none follows the sum with the
+shortcut either is our reading.
 
 Start: He normal convolutions, scales 1, shifts 0; the last layer Glorot normal, its biases 0.
 """
@@ -22,12 +25,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from learners.models.flat import Shapes, glorot_normal, he_normal
 from learners.models.linear_head import LinearHead
+from learners.models.normalization import NormKind, norm_of
 from learners.quantities import Groups
 
 STAGES = (16, 32, 64)
@@ -36,22 +39,22 @@ MIN_SIDE = 4
 
 
 class ResNet20(LinearHead):
-    """input_shape: (channels, height, width), sides of at least 4. groups: of the normalization, a divisor of 16."""
+    """input_shape: (channels, height, width), sides of at least 4. groups: of norm = "group", a divisor of 16."""
 
     has_convolution = True
     feature_dim = STAGES[-1]
 
-    def __init__(self, input_shape: Sequence[int], num_classes: int, groups: Groups = 2) -> None:
+    def __init__(
+        self, input_shape: Sequence[int], num_classes: int, groups: Groups = 2, norm: NormKind = "group"
+    ) -> None:
         shape = tuple(input_shape)
         if len(shape) != 3 or shape[0] < 1 or min(shape[1:]) < MIN_SIDE:
             raise ValueError(f"input_shape = {shape}: needs images with sides of at least {MIN_SIDE} pixels")
-        if groups < 1 or STAGES[0] % groups:
-            raise ValueError(f"groups = {groups}: a divisor of {STAGES[0]}")
+        self._norm, self._activation = norm_of(norm, groups, STAGES[0])
         if num_classes < 1:
             raise ValueError(f"num_classes = {num_classes}: at least 1")
         self.input_shape: tuple[int, ...] = shape
         self.num_classes = num_classes
-        self._groups = groups
         shapes: list[tuple[int, ...]] = _normalized(STAGES[0], shape[0], 3)
         before = STAGES[0]
         for maps in STAGES:
@@ -65,13 +68,13 @@ class ResNet20(LinearHead):
     def representation(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
         """The last maps, averaged over the pixels."""
         remaining = iter(parameters)
-        h = torch.relu(self._layer(remaining, inputs))
+        h = self._activation(self._layer(remaining, inputs))
         before = STAGES[0]
         for maps in STAGES:
             for _ in range(BLOCKS):
                 stride = 1 if maps == before else 2
-                inner = self._layer(remaining, torch.relu(self._layer(remaining, h, stride)))
-                h = torch.relu(inner + (h if maps == before else self._layer(remaining, h, stride)))
+                inner = self._layer(remaining, self._activation(self._layer(remaining, h, stride)))
+                h = self._activation(inner + (h if maps == before else self._layer(remaining, h, stride)))
                 before = maps
         return h.mean((-2, -1))
 
@@ -79,7 +82,7 @@ class ResNet20(LinearHead):
         """A convolution and its normalization, with the next three of the remaining parameters."""
         kernel, scale, shift = next(remaining), next(remaining), next(remaining)
         h = F.conv2d(h, kernel, stride=stride, padding=kernel.shape[-1] // 2)
-        return F.group_norm(h, self._groups, scale, shift)
+        return self._norm(h, scale, shift)
 
     def initial(self, rng: np.random.Generator) -> np.ndarray:
         layers = []

@@ -16,8 +16,10 @@ from learners.models.flat import Model, flatten, num_params, unflatten
 from learners.models.lenet import LeNet
 from learners.models.lenet5 import LeNet5
 from learners.models.mlp import Mlp
+from learners.models.normalization import evonorm
 from learners.models.resnet20 import ResNet20
 from learners.models.small_cnn import SmallCnn
+from learners.models.vgg11 import Vgg11
 from learners.task import Task
 
 
@@ -81,30 +83,72 @@ def torch_small_cnn(channels: int, maps: tuple[int, int], padding: int, flat: in
     )
 
 
+class EvoNorm(nn.Module):
+    """w x clip(x / 6 + 1 / 2, 0, 1) / sqrt(var + 1e-5) + b, var over each eighth of the maps of a sample."""
+
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(maps)), nn.Parameter(torch.zeros(maps))
+
+    def forward(self, h: Tensor) -> Tensor:
+        parts = []
+        for part in h.chunk(8, dim=1):
+            mean = part.mean((1, 2, 3), keepdim=True)
+            variance = ((part - mean) ** 2).mean((1, 2, 3), keepdim=True)
+            parts.append(part * (part / 6 + 0.5).clip(0, 1) / (variance + 1e-5) ** 0.5)
+        return torch.cat(parts, 1) * self.weight.reshape(-1, 1, 1) + self.bias.reshape(-1, 1, 1)
+
+
+Norms = tuple[Callable[[int], nn.Module], Callable[[], nn.Module]]
+
+
+def group_norm(groups: int) -> Norms:
+    """A normalization and the activation after it."""
+    return lambda maps: nn.GroupNorm(groups, maps), nn.ReLU
+
+
+EVONORM: Norms = (EvoNorm, nn.Identity)
+
+
 class Block(nn.Module):
     """Two convolutions beside a shortcut: the identity, or a normalized 1 x 1 convolution where the size changes."""
 
-    def __init__(self, before: int, maps: int, groups: int) -> None:
+    def __init__(self, before: int, maps: int, norms: Norms) -> None:
         super().__init__()
         stride = maps // before
+        norm, activation = norms
         self.inner = nn.Sequential(
             nn.Conv2d(before, maps, 3, stride, 1, bias=False),
-            nn.GroupNorm(groups, maps),
-            nn.ReLU(),
+            norm(maps),
+            activation(),
             nn.Conv2d(maps, maps, 3, 1, 1, bias=False),
-            nn.GroupNorm(groups, maps),
+            norm(maps),
         )
-        projection = [nn.Conv2d(before, maps, 1, stride, bias=False), nn.GroupNorm(groups, maps)]
+        projection = [nn.Conv2d(before, maps, 1, stride, bias=False), norm(maps)]
         self.shortcut = nn.Identity() if stride == 1 else nn.Sequential(*projection)
+        self.activation = activation()
 
     def forward(self, h: Tensor) -> Tensor:
-        return torch.relu(self.inner(h) + self.shortcut(h))
+        return self.activation(self.inner(h) + self.shortcut(h))
 
 
-def torch_resnet20(channels: int, groups: int) -> nn.Module:
-    layers = [nn.Conv2d(channels, 16, 3, 1, 1, bias=False), nn.GroupNorm(groups, 16), nn.ReLU()]
+def torch_vgg11(channels: int, norms: Norms) -> nn.Module:
+    layers: list[nn.Module] = []
+    before, (norm, activation) = channels, norms
+    for maps in (16, "pool", 32, "pool", 64, 64, "pool", 128, 128, "pool", 128, 128, "pool"):
+        if isinstance(maps, str):
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+        else:
+            layers += [nn.Conv2d(before, maps, 3, padding=1), norm(maps), activation()]
+            before = maps
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128, 10))
+
+
+def torch_resnet20(channels: int, norms: Norms) -> nn.Module:
+    norm, activation = norms
+    layers = [nn.Conv2d(channels, 16, 3, 1, 1, bias=False), norm(16), activation()]
     widths = [16, 16, 16, 16, 32, 32, 32, 64, 64, 64]
-    layers += [Block(before, maps, groups) for before, maps in itertools.pairwise(widths)]
+    layers += [Block(before, maps, norms) for before, maps in itertools.pairwise(widths)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
@@ -123,8 +167,15 @@ TWINS: dict[str, tuple[Callable[[], Model], Callable[[], nn.Module], tuple[int, 
         lambda: torch_small_cnn(1, (4, 8), 2, 8 * 6, 20),
         (1, 8, 12),
     ),
-    "resnet20": (lambda: ResNet20((3, 16, 16), 10), lambda: torch_resnet20(3, 2), (3, 16, 16)),
-    "resnet20 groups": (lambda: ResNet20((1, 9, 8), 10, groups=8), lambda: torch_resnet20(1, 8), (1, 9, 8)),
+    "vgg11": (lambda: Vgg11((3, 16, 12), 10), lambda: torch_vgg11(3, EVONORM), (3, 16, 12)),
+    "vgg11 group": (lambda: Vgg11((1, 9, 8), 10, "group", 4), lambda: torch_vgg11(1, group_norm(4)), (1, 9, 8)),
+    "resnet20": (lambda: ResNet20((3, 16, 16), 10), lambda: torch_resnet20(3, group_norm(2)), (3, 16, 16)),
+    "resnet20 groups": (lambda: ResNet20((1, 9, 8), 10, 8), lambda: torch_resnet20(1, group_norm(8)), (1, 9, 8)),
+    "resnet20 evonorm": (
+        lambda: ResNet20((1, 9, 8), 10, norm="evonorm"),
+        lambda: torch_resnet20(1, EVONORM),
+        (1, 9, 8),
+    ),
 }
 
 
@@ -151,6 +202,13 @@ def twin(request: pytest.FixtureRequest) -> tuple[Task, nn.Module]:
         # He et al. (2016), table 6: 0.27 million; with the two projections 32 x 16 + 64 x 32 and their 2 x (32 + 64) more
         (lambda: ResNet20((3, 32, 32), 10), 269_722 + 32 * 16 + 64 * 32 + 2 * (32 + 64)),
         (lambda: ResNet20((3, 32, 32), 10), 272_474),
+        # Aketi and Roy's tables of message sizes
+        (lambda: ResNet20((3, 32, 32), 10, norm="evonorm"), 272_474),
+        (lambda: ResNet20((3, 32, 32), 100, norm="evonorm"), 278_324),
+        # kernels, biases, scales and shifts of 688 maps, the last layer
+        (lambda: Vgg11((3, 32, 32), 10), 576_432 + 3 * 688 + 1290),
+        (lambda: Vgg11((3, 32, 32), 10), 579_786),
+        (lambda: Vgg11((3, 32, 32), 10, "group"), 579_786),
     ],
 )
 def test_numbers_of_parameters(model: Callable[[], Model], expected: int) -> None:
@@ -184,6 +242,36 @@ def test_forward_and_gradient_equal_torch_nn(twin: tuple[Task, nn.Module]) -> No
     weights = torch.ones(5, dtype=torch.float64)
     assert torch.allclose(task.gradient(x, indices, weights), expected, rtol=0, atol=1e-12)
     assert torch.allclose(task.sgd_step(x, indices, weights, 0.1), x - 0.1 * expected, rtol=0, atol=1e-12)
+
+
+def test_evonorm_by_hand() -> None:
+    """Eight maps of two pixels, a group each: x = (-3, 3) has x hardsigmoid(x) = (0, 3) and variance 9; (-1, 1) has (-1/3, 2/3) and 1."""
+    x = torch.tensor([[-3.0, 3.0], [-1.0, 1.0], *[[0.0, 0.0]] * 6], dtype=torch.float64).reshape(1, 8, 1, 2)
+    scale, shift = torch.tensor([1.0, 3.0, *[1.0] * 6]).double(), torch.tensor([0.0, 1.0, *[0.5] * 6]).double()
+    y = evonorm(x, scale, shift)[0, :, 0]
+    assert y[0].tolist() == pytest.approx([0, 3 / (9 + 1e-5) ** 0.5], abs=1e-15)
+    assert y[1].tolist() == pytest.approx([1 - 1 / (1 + 1e-5) ** 0.5, 1 + 2 / (1 + 1e-5) ** 0.5], abs=1e-15)
+    assert (y[2:] == 0.5).all()
+    moved = x.clone()
+    moved[0, 0, 0, 0] = 9.0
+    assert torch.equal(evonorm(moved, scale, shift)[0, 1:], evonorm(x, scale, shift)[0, 1:])  # groups of their own
+
+
+@pytest.mark.parametrize("sides", [(28, 28), (32, 32), (4, 32), (5, 17)])
+def test_vgg11_takes_images_up_to_32_pixels(sides: tuple[int, int]) -> None:
+    model = Vgg11((1, *sides), 10)
+    z = model.representation(unflatten(torch.zeros(num_params(model.shapes)), model.shapes), torch.zeros(2, 1, *sides))
+    assert z.shape == (2, 128)
+
+
+def test_vgg11_starts_with_he_normal_convolutions_and_neutral_normalization() -> None:
+    """Relative standard error of a sample variance: sqrt(2 / n); tolerance 4 of them for each of 8 layers."""
+    model = Vgg11((3, 32, 32), 10)
+    parameters = unflatten(torch.tensor(model.initial(np.random.default_rng(3))), model.shapes)
+    for kernel, bias, scale, shift in zip(*(parameters[i:-2:4] for i in range(4)), strict=True):
+        assert float(kernel.var()) == pytest.approx(2 / prod(kernel.shape[1:]), rel=4 * np.sqrt(2 / kernel.numel()))
+        assert (scale == 1).all()
+        assert not any(start.any() for start in (bias, shift))
 
 
 def test_the_head_of_the_representation_is_the_output_of_the_last_layer(twin: tuple[Task, nn.Module]) -> None:
@@ -265,6 +353,9 @@ def test_lenet_sizes_follow_the_input(side: int, flat: int) -> None:
         (lambda: SmallCnn((1, 28, 28), 10, padding="full"), "padding = 'full': one of valid, same"),  # type: ignore[arg-type]
         (lambda: ResNet20((1, 3, 32), 10), "input_shape = .*sides of at least 4"),
         (lambda: ResNet20((1, 32, 32), 10, groups=3), "groups = 3: a divisor of 16"),
+        (lambda: ResNet20((1, 32, 32), 10, norm="batch"), "norm = 'batch': one of group, evonorm"),  # type: ignore[arg-type]
+        (lambda: Vgg11((3, 33, 32), 10), "input_shape = .*sides of 4 to 32 pixels"),
+        (lambda: Vgg11((64,), 10), "input_shape = "),
     ],
 )
 def test_models_refuse_what_they_cannot_be_built_for(make: Callable[[], Model], message: str) -> None:
@@ -329,6 +420,14 @@ def test_bytes_stand_for_normalized_numbers(make_model: type) -> None:
 
 LENET5_MACS = 28 * 28 * 6 * 25 + 10 * 10 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10
 SMALL_CNN_MACS = 28 * 28 * 32 * 75 + 10 * 10 * 64 * 800 + 1600 * 512 + 512 * 10
+VGG11_MACS = (
+    32 * 32 * 16 * 27
+    + 16 * 16 * 32 * 144
+    + 8 * 8 * (64 * 288 + 64 * 576)
+    + 4 * 4 * (128 * 576 + 128 * 1152)
+    + 2 * 2 * 2 * 128 * 1152
+    + 128 * 10
+)
 RESNET20_MACS = (
     32 * 32 * (16 * 27 + 6 * 16 * 144)  # the first layer and 6 of 16 maps
     + 16 * 16 * (32 * 144 + 5 * 32 * 288 + 32 * 16)  # 6 layers of 32 maps and a projection
@@ -342,13 +441,14 @@ RESNET20_MACS = (
     [
         (LeNet5((1, 28, 28), 10), LENET5_MACS, 28 * 28 * 6 * 25),
         (SmallCnn((3, 32, 32), 10), SMALL_CNN_MACS, 28 * 28 * 32 * 75),
+        (Vgg11((3, 32, 32), 10), VGG11_MACS, 32 * 32 * 16 * 27),
         (ResNet20((3, 32, 32), 10), RESNET20_MACS, 32 * 32 * 16 * 27),
     ],
 )
 def test_flops_of_convolutional_models_equal_hand_formulas(model: Model, macs: int, first: int) -> None:
     """Forward 2 FLOPs a multiplication; backward twice that, but for the inputs' gradient of the first layer. LeNet-5:
     416,520 multiplications a sample; ResNet-20: 40.8 million, 82 MFLOP (twice the multiplications)."""
-    task = Task(small_dataset(model.input_shape), model)
+    task = Task(small_dataset(model.input_shape, num_samples=4), model)
     x = task.initial_parameters(np.random.default_rng(2))
     assert task.metric.flops(x, task.test_inputs, task.test_labels) == 2 * macs * len(task.test_labels)
     indices, weights = torch.zeros(4, dtype=torch.int64), torch.ones(4)
@@ -358,4 +458,5 @@ def test_flops_of_convolutional_models_equal_hand_formulas(model: Model, macs: i
 def test_the_hand_formulas_are_the_known_ones() -> None:
     assert LENET5_MACS == 416_520
     assert SMALL_CNN_MACS == 7_825_920
+    assert VGG11_MACS == pytest.approx(9.9e6, rel=2e-3)
     assert RESNET20_MACS == pytest.approx(40.8e6, rel=1e-3)

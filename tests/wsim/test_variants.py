@@ -29,6 +29,13 @@ def test_device_i_has_variant_i_modulo_their_number() -> None:
     assert tasks[1].samples is tasks[0].samples
 
 
+def test_the_normalization_that_was_there_first_leaves_resolved_scenarios_as_they_were() -> None:
+    variants = 'model={name="resnet20", variants=["resnet20", {name="resnet20", norm="evonorm"}, {name="vgg11", norm="group"}]}'
+    resolved = calm("local_only", *DIGITS, variants).scenario.resolved()["model"]
+    assert "norm" not in resolved
+    assert [variant.get("norm") for variant in resolved["variants"]] == [None, "evonorm", "group"]
+
+
 def test_the_server_has_the_architecture_of_the_table_itself() -> None:
     cell = ['topology="star"', "server={radio={tx_power_dbm=30.0}}", "model.hidden=[5]"]
     run = Run(calm("fedproto", *DIGITS, *cell, THREE), "eager", None, None, None, None)

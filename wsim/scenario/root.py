@@ -76,6 +76,9 @@ class Scenario(Table):
             del values["cells"]
         if not self.channel.interference_over_thermal_db:
             del values["channel"]["interference_over_thermal_db"]
+        for model in (values["model"], *values["model"]["variants"]):
+            if model["name"] == "resnet20" and model.get("norm") == "group":
+                del model["norm"]
         if values["mac"].get("interference") == "none":
             del values["mac"]["interference"]
         if not values["mac"].get("capture", True):
