@@ -96,7 +96,15 @@ def path_loss_of(channel: Channel) -> Any:
 
 def _topology(scenario: Scenario, source: str) -> Topology:
     """[topology] with all keys of its kind, of which there is such a graph."""
+    given = scenario.topology.own.get("directed")
     (item,), table = complete(scenario.topology, ("topology",), source)
+    always = getattr(item.make, "directed", given)
+    if given is not None and "directed" not in item.keys and given != always:
+        choices = [name for name, kind in importable("topology").items() if "directed" in keys_of("topology", kind)]
+        says = (
+            f"{item.name} is always {'directed' if always else 'undirected'}; leave this out, or {', '.join(choices)}"
+        )
+        raise problem(source, ("topology", "directed"), says, value=given)
     if hasattr(item.make, "check"):
         made(
             item,
