@@ -50,6 +50,8 @@ class Ngc(MixFirst):
 
     alpha: Share = 1.0
 
+    recursion = "ngc-code"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.alpha <= 1:

@@ -19,7 +19,8 @@ Two public codes run other recursions under the same name; both mix first and ta
     m <- beta h + g_i(xb)                                      m <- beta m + g_i(xb)
     x_i <- xb - lr u                                           x_i <- xb - lr u
 
-In a first round, before which nothing was displaced, h and m stay 0.
+In a first round, before which nothing was displaced, h and m stay 0. A graph on which the momentum would make a disagreement grow is
+refused (`quasi_global`): in the form of the second code most bipartite graphs denser than a ring.
 
 Sends, per round and device: z_i, or x_i where it mixes first, to every neighbor: 32 * num_params bits with float32.
 
@@ -33,16 +34,22 @@ messages lost and labels that hardly overlap.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 from torch import Tensor
 
 from learners.decentralized.combination import Combination, Complete
 from learners.decentralized.neighbor_sgd import NeighborSgd
+from learners.decentralized.quasi_global import check_stable
 from learners.fields import check_choice, check_number
 from learners.local_step import divisor
+from learners.mixing import FILE, MIXING_WEIGHTS, mixing_matrix
 from learners.protocol import Node, Program, Report
 from learners.quantities import Momentum
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 FORMS = ("qgm", "ngc-code", "ccl-code")
 
@@ -72,6 +79,15 @@ class QgDsgdm(NeighborSgd):
         check_number("mu", self.mu, zero=True)
         if self.mu >= 1:
             raise ValueError(f"mu = {self.mu!r}: less than 1")
+
+    def check_graph(self, graph: nx.Graph | None) -> None:
+        """ValueError where a fixed graph makes the momentum unstable; of one that changes nothing is known."""
+        if graph is not None and self.mixing_weights != FILE:
+            self.check_matrix(mixing_matrix(graph, MIXING_WEIGHTS[self.mixing_weights]))
+
+    def check_matrix(self, matrix: np.ndarray) -> None:
+        """As `check_graph`, of a mixing matrix [num_devices, num_devices]."""
+        check_stable(self.form, matrix, self.momentum, self.nesterov, self.mu or 0.0)
 
     def program(self, node: Node) -> Program:
         return self.adapt_first(node) if self.form == "qgm" else self.mix_first(node)
