@@ -16,6 +16,7 @@ CHANNEL_FACTS = (
     *("path_loss", "path_loss_standard", "fading", "fading_standard", "fading_generator", "shadowing"),
     *("shadowing_standard", "shadowing_field", "delay_profile", "seed", "radio_seed", "run_number"),
 )
+ANYONE = -1  # in `RunRecord.wait_awaited`: nobody in particular
 HANDED_IN = ("own learner", "own task")  # how notes begin of what was handed in from Python; its class follows
 
 
@@ -147,6 +148,17 @@ class RunRecord:
     handover_time_s: np.ndarray = field(default_factory=_no_numbers)  # [H] of several cells
     handover_device: np.ndarray = field(default_factory=_no_indices)  # [H]
     handover_station: np.ndarray = field(default_factory=_no_indices)  # [H] node index of the new station
+
+    # who has waited for whom in its programs, one row a pair that has (see `wsim.driver.waits`); sorted, empty where nobody has
+    wait_node: np.ndarray = field(default_factory=_no_indices)  # [W] node index of the one who waits
+    wait_awaited: np.ndarray = field(default_factory=_no_indices)  # [W] node index, or ANYONE
+    wait_s: np.ndarray = field(
+        default_factory=_no_numbers
+    )  # [W] those of a node sum to the `receiving` of its programs
+    wait_count: np.ndarray = field(
+        default_factory=_no_indices
+    )  # [W] waits; one that several share counts for each of them
+    wait_deadline_count: np.ndarray = field(default_factory=_no_indices)  # [W] of which ended by a deadline
 
     @property
     def handed_in(self) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wsim import accounts
+from wsim import accounts, waits
 from wsim.clock import NS_PER_S
 from wsim.evaluation import Scores, first_sustained
 from wsim.progress import Progress
@@ -128,6 +128,7 @@ class Recorder:
         for runner in self._run.driver.runners:
             runner.state_ns[runner.state] += now_ns - runner.since_ns
             runner.since_ns = now_ns
+            runner.cut_off_wait(now_ns)
         snapshot_edges = [edges for _, _, edges in self._snapshots]
         return RunRecord(
             name=scenario.scenario.name,
@@ -200,6 +201,7 @@ class Recorder:
             + (self._run.sinr.notes() if self._run.sinr is not None else [])
             + self._run.learning.notes,
             event_digest=ledger.event_digest,
+            **waits.columns(self._run.driver.runners, world.server_index),
             **(self._run.sinr.columns() if self._run.sinr is not None else {}),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wsim.record import CHANNEL_FACTS, RunRecord
+from wsim.record import ANYONE, CHANNEL_FACTS, RunRecord
 
 _AMOUNTS = (  # finite, never negative
     *("simulated_s", "airtime_s", "resource_hz_s", "effective_flops", "eval_time_s", "eval_energy_j", "energy_j"),
@@ -14,6 +14,7 @@ _AMOUNTS = (  # finite, never negative
     *("messages_sent", "messages_delivered_used", "messages_delivered_unused", "messages_in_flight"),
     *("payload_bits", "coded_bits", "on_air_bits", "packets_sent", "packets_lost", "sustained_evaluations"),
     *("sinr_time_s", "sinr_duration_s", "sinr_transfer", "handover_time_s"),
+    *("wait_s", "wait_count", "wait_deadline_count"),
 )
 _ACCURACIES = (  # finite, or NaN where there is none
     *("accuracy", "accuracy_worst", "accuracy_p10", "accuracy_std", "accuracy_by_device"),
@@ -51,9 +52,12 @@ def check_values(record: RunRecord) -> None:
         ("sinr_rx", num_nodes),
         ("handover_device", record.num_devices),
         ("handover_station", num_nodes),
+        ("wait_node", num_nodes),
+        ("wait_awaited", num_nodes),
     ):
         index = getattr(record, name)
-        if np.min(index, initial=0) < 0 or np.max(index, initial=-1) >= size:
+        lowest = ANYONE if name == "wait_awaited" else 0
+        if np.min(index, initial=0) < lowest or np.max(index, initial=-1) >= size:
             raise ValueError(f"{name} points to something that is not there")
     if record.num_devices > num_nodes or any(name.isdigit() for name in record.node_names[record.num_devices :]):
         raise ValueError("num_devices and the names of the nodes do not agree")

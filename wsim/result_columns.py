@@ -65,9 +65,10 @@ DIMENSIONS = {
     "item": Dimension("/provenance/item", "index of the item"),
     "sinr_step": Dimension("/sinr/sinr_step", "index of the step, sorted by transfer, receiver and time"),
     "handover": Dimension("/handovers/handover", "index of the hand-over"),
+    "wait": Dimension("/waits/wait", "index of the pair of a node and one for whom it waited"),
 }
 
-ON_REQUEST = ("sinr_step", "handover")
+ON_REQUEST = ("sinr_step", "handover", "wait")
 """Dimensions that are left out, with their columns, where they are empty."""
 
 _EVALUATION = ("evaluation",)
@@ -230,6 +231,11 @@ COLUMNS = (
         "1",
         "node of the station that serves it from then on",
     ),
+    Column("wait_node", "/waits/waiting", ("wait",), "1", "node whose programs waited"),
+    Column("wait_awaited", "/waits/awaited", ("wait",), "1", "node for which they waited; -1: nobody in particular"),
+    Column("wait_s", "/waits/waited_s", ("wait",), "s", "how long, in all"),
+    Column("wait_count", "/waits/num_waits", ("wait",), "1", "waits; one that several share counts for each of them"),
+    Column("wait_deadline_count", "/waits/num_deadlines", ("wait",), "1", "waits that a deadline ended"),
     Column("scenario_text", "/scenario/text", (), None, "the scenario file as it was read"),
     Column("overrides", "/scenario/override_text", ("override",), None, "override from the command line"),
     Column("resolved", "/scenario/resolved", (), None, "the resolved scenario, JSON"),

@@ -312,6 +312,7 @@ def _check_shapes(record: RunRecord) -> dict[str, int]:
         "item": len(record.provenance),
         "sinr_step": len(record.sinr_time_s),
         "handover": len(record.handover_time_s),
+        "wait": len(record.wait_s),
     }
     for column in COLUMNS:
         value = getattr(record, column.field)

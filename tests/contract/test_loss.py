@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,8 +13,10 @@ from learners.federated.prototype_message import PrototypeFragments, framed
 from learners.protocol import Payload
 from tests.contract.recording import record, value_of
 from tests.contract.worlds import SENDERS, calm, has_key, says
+from wsim.clock import NS_PER_S
 from wsim.record import RunRecord
 from wsim.scenario import Loaded
+from wsim.waits import receiving_s, waited_s
 
 AGE_BITS = 32  # a count of steps beside a model
 
@@ -67,6 +70,7 @@ def test_learner_survives_a_fifth_of_all_packets_lost(learner: str, partial: str
 def assert_books_close(run: RunRecord) -> None:
     arrived = run.messages_delivered_used + run.messages_delivered_unused
     assert run.messages_sent == arrived + sum(run.messages_lost.values()) + run.messages_in_flight
+    assert np.abs(waited_s(run) - receiving_s(run)).max() < 0.4 / NS_PER_S
 
 
 @pytest.mark.parametrize("codec", ["float16", "float32"])

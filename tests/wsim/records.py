@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from wsim.record import ENERGY_USES, LOSS_CAUSES, PROCESSOR_STATES, PROGRAM_STATES, RADIO_STATES, RunRecord
+from wsim.record import ANYONE, ENERGY_USES, LOSS_CAUSES, PROCESSOR_STATES, PROGRAM_STATES, RADIO_STATES, RunRecord
 from wsim.series import over_devices
 
 END_S = 118.4
@@ -142,6 +142,7 @@ def make_record(
         provenance={"wall_s": 2.7, "date": "2026-01-01", "executor": "batched", "window": 4096},
         event_digest="a3" * 32,
         **_sinrs(rng, num_devices, num_nodes),
+        **_waits(num_nodes),
     )
     return RunRecord(**(fields | changes))
 
@@ -161,6 +162,18 @@ def _sinrs(rng: np.random.Generator, num_devices: int, num_nodes: int) -> dict[s
         handover_time_s=np.array([3.0, 17.0, 40.0, 41.5]),
         handover_device=np.arange(4) % num_devices,
         handover_station=np.full(4, num_nodes - 1),
+    )
+
+
+def _waits(num_nodes: int) -> dict[str, np.ndarray]:
+    """Everybody has waited for the next node and for anyone."""
+    node = np.repeat(np.arange(num_nodes), 2)
+    return dict(
+        wait_node=node,
+        wait_awaited=np.where(np.arange(2 * num_nodes) % 2, (node + 1) % num_nodes, ANYONE),
+        wait_s=np.linspace(0.5, 20.0, 2 * num_nodes),
+        wait_count=5 + node,
+        wait_deadline_count=node % 3,
     )
 
 

@@ -158,6 +158,8 @@ def test_a_shape_beyond_all_memory_is_refused_before_it_is_filled(tmp_path: Path
         ("positions_m", np.full((2, 21, 3), np.nan), "positions_m is not finite"),
         ("group", np.full(20, 2), "group points to something that is not there"),
         ("edges", np.full((40, 2), -1), "edges points to"),
+        ("wait_awaited", np.full(42, -2), "wait_awaited points to"),
+        ("wait_s", np.full(42, -0.1), "wait_s holds a number"),
         ("series_subject", ["server", "device", "nobody"], "series_subject is empty or holds another word"),
         ("target_data", "validation", "unknown series"),
     ],

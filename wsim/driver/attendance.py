@@ -10,6 +10,7 @@ from wsim.clock import DEADLINE, NORMAL, Clock
 from wsim.driver.receiving import Receiving
 from wsim.driver.runner import COMPUTING, FINISHED, RECEIVING, SLEEPING, WAIT, Held, Runner, Wait
 from wsim.driver.timers import Timers
+from wsim.driver.waits import ANYONE
 from wsim.node import SimNode
 
 
@@ -67,8 +68,9 @@ class Attendance:
             if runner.waiting is not None:
                 self._receiving.forsake_absent(runner.waiting)
                 if runner.waiting.need <= 0:
-                    self._receiving.complete(runner.waiting)
+                    self._receiving.complete(runner.waiting, runner.waiting.left_out)
             elif held.answer is not None:
+                runner.end_wait(now_ns, ANYONE)
                 self._resume(runner, held.answer[0])
 
     def end(self, node: SimNode) -> None:
@@ -77,6 +79,7 @@ class Attendance:
             if runner.state == FINISHED:
                 continue
             self._timers.stop(runner)
+            runner.cut_off_wait(self._clock.now_ns)
             if runner.waiting is not None:
                 node.waiting.remove(runner.waiting)
                 runner.waiting = None
@@ -102,10 +105,11 @@ class Attendance:
             elif runner.held is not None:
                 runner.held.answer = (Joined(id),)
             else:
+                runner.end_wait(self._clock.now_ns, ANYONE)
                 self._resume(runner, Joined(id))
 
     def await_join(self, runner: Runner, request: AwaitJoin) -> Wait:
         """Answers an `AwaitJoin`."""
-        runner.state = RECEIVING
+        runner.begin_wait()
         self._for_company.append(runner)
         return WAIT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,10 @@ import numpy as np
 
 from learners.protocol import SERVER, Message, Receive, Received
 from wsim.clock import DEADLINE, Call, Clock, to_ns
-from wsim.driver.runner import RECEIVING, WAIT, Runner, Wait
+from wsim.driver.runner import WAIT, Runner, Wait
 from wsim.driver.timers import Timers
 from wsim.driver.waiting import Waiting
+from wsim.driver.waits import ANYONE
 from wsim.errors import SimulationError
 from wsim.ledger import Ledger
 from wsim.node import SimNode
@@ -69,7 +70,7 @@ class Receiving:
             ):
                 waiting.accept(message)
                 if waiting.need <= 0:
-                    self.complete(waiting)
+                    self.complete(waiting, ANYONE if waiting.pending is None else (sender,))
                 return
         if round <= node.closed.get(kind, -1):
             node.keep_late(message)
@@ -117,7 +118,7 @@ class Receiving:
             self.forsake_absent(waiting)
         if waiting.need <= 0 or request.timeout_s == 0:
             return self._answer(waiting)
-        runner.state = RECEIVING
+        runner.begin_wait()
         runner.waiting = waiting
         node.waiting.append(waiting)
         if request.timeout_s is not None:
@@ -128,11 +129,12 @@ class Receiving:
     def _timed_out(self, call: Call) -> None:
         waiting: Waiting = call.data
         self._timers.over(waiting.runner)
-        self.complete(waiting)
+        self.complete(waiting, waiting.missing, by_deadline=True)
 
-    def complete(self, waiting: Waiting) -> None:
+    def complete(self, waiting: Waiting, ended_by: Sequence[int | None], by_deadline: bool = False) -> None:
         """Answer with what there is."""
         runner = waiting.runner
+        runner.end_wait(self._clock.now_ns, ended_by, by_deadline)
         self._timers.stop(runner)
         runner.waiting = None
         runner.node.waiting.remove(waiting)
@@ -185,15 +187,15 @@ class Receiving:
                 for k, sender in node.inbox.get(request.kind, ())
                 if k > request.round and sender in waiting.pending
             ]
-        for sender in gone:
-            waiting.leave_out(sender)
+        if gone:
+            waiting.leave_out(*sorted(set(gone)))
 
     def forsake(self, waiting: Waiting, sender: int) -> None:
         """Do not wait for this one."""
         if waiting.pending is not None and sender in waiting.pending:
             waiting.leave_out(sender)
             if waiting.need <= 0 and waiting.runner.held is None:
-                self.complete(waiting)
+                self.complete(waiting, waiting.left_out)
 
 
 def _take_from(box: dict[tuple[int, int], Message], waiting: Waiting) -> None:

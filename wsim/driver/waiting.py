@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from learners.protocol import SERVER, Message, Receive
 from wsim.driver.runner import Runner
+from wsim.driver.waits import ANYONE
 
 
 class Waiting:
-    """pending: senders that are still waited for (ids), None for anyone; need: messages that are missing; num_values: of the
-    analog messages that were combined."""
+    """pending: senders that are still waited for (ids), None for anyone; need: messages that are missing; left_out: who will not send,
+    those of whom this became known last; num_values: of the analog messages that were combined."""
 
-    __slots__ = ("got", "need", "num_values", "pending", "request", "runner", "state")
+    __slots__ = ("got", "left_out", "need", "num_values", "pending", "request", "runner", "state")
 
     def __init__(self, runner: Runner, request: Receive, pending: set[int] | None, need: int) -> None:
         self.runner = runner
@@ -19,7 +22,15 @@ class Waiting:
         self.need = need
         self.got: list[Message] = []
         self.state = request.initial
+        self.left_out: tuple[int, ...] = ()
         self.num_values = 0
+
+    @property
+    def missing(self) -> Sequence[int | None]:
+        """For whom it waits now, sorted."""
+        if self.pending is None:
+            return ANYONE
+        return sorted(self.pending) or self.left_out
 
     def accept(self, message: Message) -> None:
         """One of those that it waits for."""
@@ -35,11 +46,12 @@ class Waiting:
         if self.pending is not None and (request.round is not None or request.count is None):
             self.pending.discard(message.sender)
 
-    def leave_out(self, sender: int) -> None:
-        """A sender will not send. Several messages may come from one sender where any round will do; then only nobody at all
-        is the end of it."""
+    def leave_out(self, *senders: int) -> None:
+        """These senders will not send. Several messages may come from one sender where any round will do; then only nobody at
+        all is the end of it."""
         assert self.pending is not None
-        self.pending.discard(sender)
+        self.pending.difference_update(senders)
+        self.left_out = senders
         if self.request.round is not None or self.request.count is None or not self.pending:
             self.need = min(self.need, len(self.pending))
 
