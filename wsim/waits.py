@@ -35,14 +35,19 @@ def columns(runners: Iterable[Runner], server_index: int) -> dict[str, Any]:
     }
 
 
-def name_of(record: RunRecord, awaited: int) -> str:
-    """Of a node, or "anyone"."""
-    return "anyone" if awaited == ANYONE else record.node_names[awaited]
-
-
 def waited_s(record: RunRecord) -> np.ndarray:
     """[num_nodes] seconds that each node has waited."""
     return np.bincount(record.wait_node, record.wait_s, len(record.node_names))
+
+
+def by_name_s(record: RunRecord) -> np.ndarray:
+    """[num_nodes] seconds of these for certain nodes."""
+    return np.bincount(record.wait_node, record.wait_s * (record.wait_awaited != ANYONE), len(record.node_names))
+
+
+def for_anyone_s(record: RunRecord) -> np.ndarray:
+    """[num_nodes] seconds of these for nobody in particular."""
+    return np.bincount(record.wait_node, record.wait_s * (record.wait_awaited == ANYONE), len(record.node_names))
 
 
 def receiving_s(record: RunRecord) -> np.ndarray:
@@ -52,13 +57,13 @@ def receiving_s(record: RunRecord) -> np.ndarray:
 
 
 def longest(record: RunRecord) -> list[tuple[int, float] | None]:
-    """Of each node, for whom it has waited longest (a node index or ANYONE; the lowest of equals), and seconds; None where it never
-    waited."""
+    """Of each node, for which it has waited longest (the lowest of equals), and seconds; None where it has waited for none by
+    name."""
     found: list[tuple[int, float] | None] = [None] * len(record.node_names)
     for node, awaited, seconds in zip(
         record.wait_node.tolist(), record.wait_awaited.tolist(), record.wait_s.tolist(), strict=True
     ):
         best = found[node]
-        if best is None or seconds > best[1]:
+        if awaited != ANYONE and (best is None or seconds > best[1]):
             found[node] = awaited, seconds
     return found

@@ -245,6 +245,19 @@ def test_plot_draws_sinrs_of_a_run_that_has_kept_them(home: Path, capsys: pytest
     assert "--set output.sinr=true" in failure(capsys, "plot", "off.h5", "--sinr")
 
 
+def test_waits_are_drawn_and_stand_in_the_table_of_devices(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert wsim("run", "cell.toml", "--out", "made.h5", "--quiet") == 0
+    assert wsim("plot", "made.h5", "--waits") == 0
+    assert Path("made-waits.png").read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    assert wsim("show", "made.h5", "--devices", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == ["0", "1", "2", "server"]
+    assert {row["longest_for"] for row in rows[:3]} == {"server"}
+    assert wsim("show", "made.h5", "--devices") == 0
+    assert "longest for" in capsys.readouterr().out
+
+
 # -- bad input: exit code 2 -------------------------------------------------------------------------------------------
 
 
@@ -276,6 +289,9 @@ def test_plot_draws_sinrs_of_a_run_that_has_kept_them(home: Path, capsys: pytest
         (["plot", "cell.toml", "--sinr"], ["cell.toml", "is a scenario", "output.sinr = true"]),
         (["plot", "made.h5", "--sinr", "--seed", "2"], ["made.h5", "--seed", "--sinr"]),
         (["plot", "made.h5", "--sinr", "--map"], ["made.h5", "--map", "--sinr"]),
+        (["plot", "cell.toml", "--waits"], ["cell.toml", "is a scenario", "--waits"]),
+        (["plot", "made.h5", "--waits", "--at", "3"], ["made.h5", "--at", "--waits"]),
+        (["plot", "made.h5", "--waits", "--sinr"], ["made.h5", "--sinr", "--waits"]),
         (["plot", "made.h5", "--device", "2"], ["made.h5", "--device", "--sinr"]),
         (["plot", "cell.toml", "--at", "-3"], ["--at", "greater than or equal to 0"]),
     ],

@@ -46,3 +46,15 @@ def print_record(record: RunRecord, json: bool) -> None:
     from wsim.report import summary_table
 
     Console().print(summary_table(record))
+
+
+def print_devices(record: RunRecord, json: bool) -> None:
+    """The devices of a run: a list of JSON objects or a table."""
+    from wsim.devices_report import device_dicts, device_table
+
+    if json:
+        print_json(device_dicts(record))
+        return
+    from rich.console import Console
+
+    Console().print(device_table(record))

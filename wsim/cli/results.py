@@ -9,16 +9,29 @@ from typing import Annotated, Any
 import typer
 
 from wsim.cli.options import Arm, Json, Overrides, PlotFile, ResultFile, Seed
-from wsim.cli.output import PLAIN, print_record, stderr, working
+from wsim.cli.output import PLAIN, print_devices, print_record, stderr, working
 from wsim.cli.running import load_scenario
 from wsim.errors import ResultError
 
 
-def show(result: ResultFile, json: Json = False) -> None:
-    """Print the table of a result again."""
+def show(
+    result: ResultFile,
+    devices: Annotated[
+        bool,
+        typer.Option(
+            "--devices", help="One line a device: accuracy, time computing and waiting, for whom, bits, energy."
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Print the table of a result again, or one of its devices."""
     from wsim.results import read
 
-    print_record(read(result), json)
+    record = read(result)
+    if devices:
+        print_devices(record, json)
+    else:
+        print_record(record, json)
 
 
 def plot(
@@ -54,20 +67,30 @@ def plot(
             show_default=False,
         ),
     ] = None,
+    waits: Annotated[bool, typer.Option("--waits", help="Of a result: who waited for whom, and how long.")] = False,
     overrides: Overrides = None,
     seed: Seed = None,
     arm: Arm = None,
 ) -> None:
-    """Draw the picture of a result again, its SINR over time, or the map of a scenario: positions, links and coverage."""
+    """Draw the picture of a result again, its SINR over time, who waited for whom, or the map of a scenario: positions, links and
+    coverage."""
     is_scenario = file.suffix == ".toml" or (not file.suffix and not file.exists())
     if devices and not sinr:
         raise ResultError(f"{file}: --device is for --sinr")
+    if sinr and waits:
+        raise ResultError(f"{file}: --sinr and --waits are two pictures; draw one after the other")
+    of_maps = {"--map": map or None, "--set": overrides, "--seed": seed, "--arm": arm}
     if sinr:
         if is_scenario:
             raise ResultError(f"{file}: is a scenario; --sinr is of the result (.h5) of a run with output.sinr = true")
-        given = {"--map": map or None, "--set": overrides, "--seed": seed, "--arm": arm}
-        _refuse(file, "--sinr is of a result, as it is", given)
+        _refuse(file, "--sinr is of a result, as it is", of_maps)
         _plot_sinr(file, out, devices, at)
+        return
+    if waits:
+        if is_scenario:
+            raise ResultError(f"{file}: is a scenario; --waits is of the result (.h5) of a run")
+        _refuse(file, "--waits is of a result, as it is", {**of_maps, "--at": at})
+        _plot_waits(file, out)
         return
     if is_scenario or map:
         _plot_map(file, out, at, overrides, seed, arm)
@@ -98,6 +121,17 @@ def _plot_sinr(file: Path, out: Path | None, devices: list[int] | None, at: floa
     picture = _picture(file, out or file.with_name(f"{file.stem}-sinr.png"))
     with working("drawing the picture"):
         plot_sinr(record, picture, devices, at)
+    stderr().print(f"{picture} written", **PLAIN)
+
+
+def _plot_waits(file: Path, out: Path | None) -> None:
+    from wsim.results import read
+    from wsim.waits_picture import plot_waits
+
+    record = read(file)
+    picture = _picture(file, out or file.with_name(f"{file.stem}-waits.png"))
+    with working("drawing the picture"):
+        plot_waits(record, picture)
     stderr().print(f"{picture} written", **PLAIN)
 
 
