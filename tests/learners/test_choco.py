@@ -19,7 +19,7 @@ from learners.deferred import op
 from learners.executors import EagerExecutor
 from learners.mixing import mixing_matrix
 from learners.protocol import Node, Payload, Value
-from tests.contract.recording import Recording, value_of
+from tests.contract.recording import Recording, record, value_of
 from tests.contract.worlds import calm
 from tests.learners.oracle_runs import Minibatches, Overheard, Quadratics, digits_task, golden_run, run
 from wsim.engine import simulate
@@ -149,6 +149,28 @@ def test_lost_differences_are_made_up_by_whole_copies(monkeypatch: pytest.Monkey
 def replace_task(recorder: Recording, task: Any) -> Recording:
     recorder.learner = replace(recorder.learner, task=task)
     return recorder
+
+
+@pytest.mark.parametrize(("index", "bits"), [("packed", 7), ("bitmap", None)])
+def test_differences_and_copies_have_the_bits_of_real_bytes(index: str, bits: int | None) -> None:
+    """A tenth of 108 values: 10 of 32 bits with packed places of 7 bits each, or a bit for every place; a whole copy is 108 values of 32
+    bits, an ask one number. Every message is encoded."""
+    keys = ["codec.name=topk", "codec.ratio=0.1", f"codec.index={index}", "codec.error_feedback=false"]
+    losses = ["channel.forced_loss={rate=0.2}", "transport.reliability=none", "algorithm.deadline_s=0.4"]
+    _, recording = record(calm("choco", *keys, *losses, "dtype=float32"))
+    codec, (num_values,) = recording.learner.codec, (recording.nodes[0].task.num_params,)
+    k = codec.num_kept(num_values)
+    assert (num_values, k) == (108, 10)
+    asked, copied = 32, 32 * num_values
+    difference = 32 * k + (num_values if bits is None else bits * k)
+    found = {payload.num_bits for payload in recording.sent}
+    assert found == {asked, copied, 8 * -(-difference // 8)}
+    for payload in recording.sent:
+        values, shape = value_of(payload.data), (payload.num_values,)
+        if payload.num_bits == copied:
+            assert 8 * len(Float32().encode(Float32().compress(values), shape)) == copied
+        elif payload.num_bits != asked:
+            assert 8 * len(codec.encode(codec.compress(values, None), shape)) == payload.num_bits
 
 
 def test_codecs_with_a_memory_of_their_own_are_refused() -> None:

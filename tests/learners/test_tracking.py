@@ -5,6 +5,7 @@ The standard example: f_i = (x - b_i)^2 / 2, b = (1, 2, 3, 6), ring with weights
 its limit, worked out outside this code.
 """
 
+from collections.abc import Generator
 from typing import Any
 
 import networkx as nx
@@ -14,14 +15,17 @@ import torch
 from torch import Tensor
 
 from learners.compression.float32 import Float32
+from learners.decentralized.choco import Choco
 from learners.decentralized.d2 import D2
 from learners.decentralized.dpsgd import Dpsgd
 from learners.decentralized.gradient_tracking import GradientTracking
 from learners.decentralized.gut import Gut
 from learners.decentralized.momentum_tracking import MomentumTracking
+from learners.decentralized.ngc import Ngc
+from learners.decentralized.qg_dsgdm import QgDsgdm
 from learners.mixing import mixing_matrix
 from learners.protocol import Message
-from tests.learners.oracle_runs import Minibatches, Overheard, digits_task, golden_run
+from tests.learners.oracle_runs import Minibatches, Overheard, Quadratics, digits_task, golden_run, run
 from tests.learners.test_algorithm_steps import Hand, HandNode, learner, mask, vector
 
 GOLDEN: dict[str, tuple[Any, dict[str, Any], list[float], list[float]]] = {
@@ -85,16 +89,111 @@ def test_the_mean_model_takes_the_mean_gradient(executor: Any, case: str) -> Non
     assert means == pytest.approx(3 + (np.mean(start) - 3) * 0.9 ** np.arange(1, 7), abs=1e-12)
 
 
-@pytest.mark.parametrize("case", ["D2", "exact diffusion", "DSGT", "GUT, mu 0.9"])
+PLAIN: dict[str, tuple[Any, dict[str, Any], bool]] = {  # whether all devices are equal at once
+    "D-PSGD": (Dpsgd, {}, False),
+    "adapt, then combine": (Dpsgd, {"form": "atc"}, True),
+    "mixing first": (Dpsgd, {"form": "mix_first"}, False),
+    "NGC": (Ngc, {"alpha": 1.0}, True),
+    "D2": (D2, {}, True),
+    "exact diffusion": (D2, {"form": "exact_diffusion"}, False),
+    "DSGT": (GradientTracking, {}, False),
+    "GUT": (Gut, {"mu": 0.9}, False),
+}
+
+
+@pytest.mark.parametrize("case", PLAIN)
 def test_a_complete_graph_of_equal_weights_descends_on_the_mean(executor: Any, case: str) -> None:
-    """The means of the models after mixing are those of gradient descent on the mean loss; without differences between
-    models (D2: at once) every device has them."""
-    cls, options, *_ = GOLDEN[case]
+    """The means of the models are those of gradient descent on the mean loss; where models are mixed last, every device has
+    them."""
+    cls, options, at_once = PLAIN[case]
     models = golden_run(cls, executor, 4, nx.complete_graph(4), **options)
     descent = 3 - 3 * 0.9 ** np.arange(1, 5)
     assert models.mean(axis=1) == pytest.approx(descent, abs=1e-12)
-    if case == "D2":
+    if at_once:
         assert np.ptp(models, axis=1) == pytest.approx(np.zeros(4), abs=1e-12)
+
+
+def steps_of_the_mean(case: str) -> Generator[float, float, None]:
+    """Displacements of the mean model, less the factor -lr; is sent the mean gradient mean x - 3 of each round."""
+    m = h = step = before = 0.0
+    g = yield 0.0
+    while True:
+        if case.startswith("QG-GUTm"):  # y = g + mu (last step - last g), m <- 0.9 m + y
+            y, before = g + 0.06 * (step - before), g
+            m = step = 0.9 * m + y
+        elif case.startswith("QG"):  # m = 0.8 h + g, h <- 0.7 h + 0.3 u
+            m = 0.8 * h + g
+            step = g + 0.8 * m
+            h = 0.7 * h + 0.3 * step
+        else:
+            m = 0.8 * m + g
+            step = g + 0.8 * m if "Nesterov" in case else m
+        g = yield step
+
+
+WITH_MOMENTUM: dict[str, tuple[Any, dict[str, Any]]] = {
+    "DSGDm-N, Nesterov": (Dpsgd, {"form": "atc", "momentum": 0.8, "nesterov": True}),
+    "DSGDm": (Dpsgd, {"momentum": 0.8}),
+    "QG": (QgDsgdm, {"momentum": 0.8, "mu": 0.7, "nesterov": True}),
+    "QG, code of NGC": (QgDsgdm, {"form": "ngc-code", "momentum": 0.8, "mu": 0.7, "nesterov": True}),
+    "code of CCL, Nesterov": (QgDsgdm, {"form": "ccl-code", "momentum": 0.8, "nesterov": True}),
+    "momentum tracking": (MomentumTracking, {"momentum": 0.8}),
+    "tracking, Nesterov": (GradientTracking, {"momentum": 0.8, "nesterov": True}),
+    "QG-GUTm": (Gut, {"mu": 0.06, "momentum": 0.9}),
+    "CHOCO": (Choco, {"consensus_rate": 0.3, "momentum": 0.8}),
+}
+
+
+@pytest.mark.parametrize("case", WITH_MOMENTUM)
+def test_the_mean_model_takes_the_mean_of_the_applied_steps(executor: Any, case: str) -> None:
+    """mean x+ = mean x - lr mean u on an irregular graph from different models: with the curvature 1 everywhere the mean follows the
+    method's recursion for one number."""
+    cls, options = WITH_MOMENTUM[case]
+    start = (4.0, -1.0, 0.5, 2.0)
+    models = golden_run(cls, executor, 7, nx.path_graph(4), start, **options)
+    mean = float(np.mean(start))
+    steps = steps_of_the_mean(case)
+    next(steps)
+    expected = []
+    for _ in range(7):
+        mean -= 0.1 * steps.send(mean - 3)
+        expected.append(mean)
+    assert models.mean(axis=1) == pytest.approx(expected, abs=1e-12)
+
+
+def test_d2_is_stable_above_its_least_eigenvalue_only(executor: Any) -> None:
+    """Without gradients a part of X along an eigenvector of W follows a+ = l (2 a - a-), whose roots l +- sqrt(l^2 - l) reach -1 at
+    l = -1/3. Three against three devices, all neighbors of the other side, weights 1/4: l = -1/2, and differences grow by
+    1/2 + sqrt(3/4) a round; a ring of 4 has -1/3 and keeps them; one of 5, and exact diffusion anywhere, forget them."""
+
+    def spreads(graph: nx.Graph, form: str) -> np.ndarray:
+        n = len(graph)
+        initial = [torch.tensor([float((-1) ** i + i % 3)], dtype=torch.float64) for i in range(n)]
+        task: Any = Quadratics([0] * n, [0] * n)
+        models = run(D2(task, Float32(), 80, 0.1, 1, form=form), executor, [[i] for i in range(n)], initial, graph)  # type: ignore[arg-type]
+        return np.ptp([models[i][:, 0] for i in range(n)], axis=0)
+
+    sides = nx.complete_bipartite_graph(3, 3)
+    growing = spreads(sides, "d2")
+    assert growing[-1] / growing[-2] == pytest.approx(0.5 + np.sqrt(0.75), abs=1e-9)
+    kept = spreads(nx.cycle_graph(4), "d2")
+    assert kept[-1] == pytest.approx(kept[-3], abs=1e-9)
+    assert kept[-1] > 0.1
+    for graph, form in ((nx.cycle_graph(5), "d2"), (sides, "exact_diffusion")):
+        assert spreads(graph, form)[-1] < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [(Gut, {"mu": 0.9}), (Gut, {"mu": 0.1, "momentum": 0.9}), (Ngc, {"quasi_global": True, "momentum": 0.9})],
+)
+def test_a_rate_of_zero_is_survived(executor: Any, cls: Any, options: dict[str, Any]) -> None:
+    """The cosine schedule ends at 0: what is divided by the rate is divided by 1e-8 then."""
+    schedule = {"learning_rate_schedule": "cosine", "decay_rounds": 3}
+    models = golden_run(cls, executor, 6, **options, **schedule)
+    assert np.isfinite(models).all()
+    assert models[-1].min() > 0
+    assert models[-1].max() < 6
 
 
 def momentum_of(gradients: np.ndarray, beta: float) -> np.ndarray:
