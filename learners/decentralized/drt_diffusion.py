@@ -132,11 +132,9 @@ def _combined(
     gaps = torch.where(there.unsqueeze(-1), gaps, 0)
     present = there.unsqueeze(-1) & arrived
     c = torch.where(present, c.unsqueeze(-1), 0)  # [m, num_layers]
-    least = drt.MIN_DISTANCE if kernel in drt.SINGULAR else 0.0
-    kappa = drt.clipped(drt.log_kernel(drt.distances(gaps, own_norms, least), kernel), present, kernel, max_ratio)
+    kappa = drt.kappas(gaps, own_norms, present, kernel, max_ratio)
     if symmetric:
-        back = drt.distances(gaps, other_norms, least)
-        kappa = torch.minimum(kappa, drt.clipped(drt.log_kernel(back, kernel), present, kernel, max_ratio))
+        kappa = torch.minimum(kappa, drt.kappas(gaps, other_norms, present, kernel, max_ratio))
         a = torch.minimum(c * kappa, torch.where(present, caps.unsqueeze(-1), 0))
     elif normalization == "residual":
         a = drt.residual(c, kappa, min_own_weight)

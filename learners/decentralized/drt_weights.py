@@ -66,8 +66,8 @@ def layer_norms(x: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def distances(difference: Tensor, norms: Tensor, least: float = 0.0) -> Tensor:
-    """r [..., num_layers] of the layers' norms of a difference and of the model that it is measured against. A layer
-    whose own norm is (nearly) 0 has r = `least`: it is averaged as in plain diffusion."""
+    """r [..., num_layers] of the layers' norms of a difference and of the model that it is measured against; `least` in a
+    layer whose own norm is (nearly) 0."""
     r = difference / norms.clamp(min=MIN_NORM)
     return torch.where(norms < MIN_NORM, least, r.clamp(min=least))
 
@@ -103,6 +103,16 @@ def clipped(log_kappa: Tensor, present: Tensor, kernel: str, max_ratio: float) -
         count = present.sum().clamp(min=1)
         log_kappa = log_kappa - (some.flatten().logsumexp(0).clamp(min=-1e30) - torch.log(count.to(log_kappa.dtype)))
     return torch.exp(log_kappa).clamp(1 / max_ratio, max_ratio)
+
+
+def kappas(gaps: Tensor, norms: Tensor, present: Tensor, kernel: str, max_ratio: float) -> Tensor:
+    """kappa [m, num_layers], clipped, of the layers' norms of differences [m, num_layers] and of the model that they are measured
+    against [num_layers] or [m, num_layers]. A layer whose own norm is (nearly) 0 is averaged as in plain diffusion, kappa = 1,
+    and counts in no mean: relative to nothing, any difference would rule all layers. present: see `clipped`."""
+    least = MIN_DISTANCE if kernel in SINGULAR else 0.0
+    measurable = norms >= MIN_NORM
+    log_kappa = log_kernel(distances(gaps, norms, least), kernel)
+    return torch.where(measurable, clipped(log_kappa, present & measurable, kernel, max_ratio), 1)
 
 
 def residual(c: Tensor, kappa: Tensor, min_own_weight: float) -> Tensor:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.contract.test_loss import assert_books_close
+from tests.contract.learning import LEARNING, assert_books_close, assert_half_is_learned
 from tests.contract.worlds import LEARNERS, calm, harsh, has_key, says
 from wsim.engine import simulate
 from wsim.record import RADIO_STATES, RunRecord
@@ -111,18 +111,10 @@ def test_neighbors_find_together_after_the_last_arrival(seed: int, tmp_path: Pat
 @pytest.mark.parametrize("learner", [name for name in LEARNERS if name != "centralized"])
 def test_learning_goes_on_among_those_who_are_there(learner: str) -> None:
     """A third of the time away costs less than half of what is learned above chance."""
-    work = [
-        "dtype=float32",
-        "stop.rounds=8",
-        "data.num_samples=800",
-        "algorithm.local_steps=10",
-        "algorithm.learning_rate=0.3",
-    ]
     churn = 'devices.0.churn={kind="random", mean_up_s=0.2, mean_down_s=0.1}'
-    clean = simulate(calm(learner, *work))
-    record = simulate(calm(learner, *work, churn))
+    record = simulate(calm(learner, *LEARNING, churn))
     assert record.radio_s[: record.num_devices, OFF].sum() > 0.1 * record.simulated_s
-    assert record.accuracy[-1] > 0.25 + 0.5 * (clean.accuracy[-1] - 0.25)
+    assert_half_is_learned(learner, record)
 
 
 @pytest.mark.parametrize("handover", ["continue", "lose"])

@@ -520,7 +520,9 @@ def test_rows_are_bit_equal_in_every_group_and_ops_are_pure(
     rng = np.random.default_rng(7)
     num_jobs = NUM_LARGE_JOBS if task.num_params > LARGE else NUM_JOBS
     sizes, repeats = GROUP_SIZES, REPEATS
-    if op.loop:  # one job after the other: the first is called, the second recorded, the third and all later ones replayed
+    if (
+        op.loop
+    ):  # one job after the other: the first is called, the second recorded, the third and all later ones replayed
         num_jobs, sizes, repeats = 3, (2,), 2
     jobs = [make(rng, task) for _ in range(num_jobs)]
     copies = [_map(torch.clone, args) for args in jobs]

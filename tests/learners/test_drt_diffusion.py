@@ -43,14 +43,16 @@ def combined(kernel: str, normalization: str = "residual", **changes: Any) -> Te
 
 
 def test_distances_of_the_worked_example() -> None:
-    for (k, l), r, trust in [
-        ((0, 1), [0.6, 0.5], 1.4),
-        ((0, 2), [0.2, 0], 0.2),
-        ((1, 0), [0.948683, 1], 2.897367),
-        ((2, 0), [0.176777, 0], 0.176777),
+    """r, DRT, and its smooth form prod_p (1 + r_p^2) - 1, the penalty of the default kernel."""
+    for (k, l), r, trust, smooth in [
+        ((0, 1), [0.6, 0.5], 1.4, 0.7),
+        ((0, 2), [0.2, 0], 0.2, 0.04),
+        ((1, 0), [0.948683, 1], 2.897367, 2.8),
+        ((2, 0), [0.176777, 0], 0.176777, 0.03125),
     ]:
         assert ratios(k, l).tolist() == pytest.approx(r, abs=5e-7)
         assert float(drt.deep_relative_trust(ratios(k, l))) == pytest.approx(trust, abs=5e-7)
+        assert float(2 * penalty("prod_sq", PSI[k], [PSI[l]], SIZES)) == pytest.approx(smooth, abs=5e-7)
 
 
 @pytest.mark.parametrize(
@@ -156,11 +158,11 @@ def test_weights_do_not_feel_a_common_scale_of_a_layer(kernel: str) -> None:
     psi, others, c = random_models(4)
     sizes, free = (4, 3, 6), torch.ones(3, dtype=torch.float64)
     scale = torch.cat([torch.full((n,), f, dtype=torch.float64) for n, f in zip(sizes, (3.0, 0.01, 40.0), strict=True)])
-    rule = (kernel, "simplex", False, 3.0, 0.0)
-    w, measures = combine(psi, others, c, free, sizes, *rule)
-    scaled, same = combine(psi * scale, [other * scale for other in others], c, free, sizes, *rule)
-    assert torch.allclose(scaled, w * scale, rtol=1e-10)
-    assert torch.allclose(same, measures, rtol=1e-10)
+    for rule in (("simplex", False, 3.0, 0.0), ("residual", False, 3.0, 0.05), ("residual", True, 3.0, 0.05)):
+        w, measures = combine(psi, others, c, free, sizes, kernel, *rule)
+        scaled, same = combine(psi * scale, [other * scale for other in others], c, free, sizes, kernel, *rule)
+        assert torch.allclose(scaled, w * scale, rtol=1e-10)
+        assert torch.allclose(same, measures, rtol=1e-10)
 
 
 def test_prod_sq_of_one_layer_is_plain_and_the_squares_lie_on_their_sides_of_one() -> None:
@@ -171,7 +173,8 @@ def test_prod_sq_of_one_layer_is_plain_and_the_squares_lie_on_their_sides_of_one
     r = torch.rand(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + 0.01
     assert (drt.log_kernel(r, "prod_sq") > 0).all()
     assert (drt.log_kernel(r, "log_sq") < 0).all()
-    assert not drt.log_kernel(r * 0, "prod_sq").any()
+    for kernel in ("classic", "prod_sq", "log_sq"):
+        assert not drt.log_kernel(r * 0, kernel).any()
 
 
 def test_many_layers_do_not_overflow() -> None:
@@ -240,6 +243,23 @@ def test_what_did_not_arrive_or_is_not_finite_counts_as_missing() -> None:
     assert torch.allclose(masked, expected, atol=1e-13)
 
 
+def test_a_simplex_without_a_neighbor_shares_its_weight_out() -> None:
+    """a_l = c_l kappa_l / (c_k + sum_m c_m kappa_m) over those who are there: relative weights among them stay."""
+    psi, others, c = random_models(7)
+    free, sizes, rule = torch.ones(3, dtype=torch.float64), (4, 3, 6), ("prod_sq", "simplex", False, 2.0, 0.0)
+    w, measures = combine(psi, others[:2], c[:2], free[:2], sizes, *rule)
+    own = 1 - c[:2].sum()  # the static weight of the lost one stays with the device
+    for p, cut in enumerate(torch.arange(13).split(sizes)):
+        a = []
+        for other in others[:2]:
+            r = [float((other - psi)[q].norm() / psi[q].norm()) for q in torch.arange(13).split(sizes)]
+            a.append(0.25 * min(float(np.prod([1 + ratio**2 for q, ratio in enumerate(r) if q != p])), 2.0))
+        total = float(own) + sum(a)
+        expected = (own * psi + a[0] * others[0] + a[1] * others[1])[cut] / total
+        assert torch.allclose(w[cut], expected, atol=1e-13)
+        assert float(measures[2 + p]) == pytest.approx(float(own) / total, abs=1e-13)
+
+
 def test_layers_are_modules_or_tensors() -> None:
     resnet = ResNet20((3, 32, 32), 10)
     assert len(drt.layer_sizes(resnet.shapes)) == 22
@@ -249,8 +269,18 @@ def test_layers_are_modules_or_tensors() -> None:
 
 
 def test_a_layer_without_norm_is_averaged_plainly() -> None:
+    """And changes nothing for the others: biases that start at 0, each a layer of its own."""
     norms, gaps = torch.tensor([0.0, 2.0]), torch.tensor([5.0, 1.0])
     assert drt.distances(gaps, norms).tolist() == [0.0, 0.5]
+    psi, others, c = random_models(8)
+    psi[4:7] = 0
+    free, rest = torch.ones(3, dtype=torch.float64), [*range(4), *range(7, 13)]
+    for kernel in drt.KERNELS:
+        rule = (kernel, "residual", False, 3.0, 0.0)
+        w, _ = combine(psi, others, c, free, (4, 3, 6), *rule)
+        without, _ = combine(psi[rest], [other[rest] for other in others], c, free, (4, 6), *rule)
+        assert torch.allclose(w[rest], without, atol=1e-14)
+        assert torch.allclose(w[4:7], sum(other[4:7] for other in others) / 4, atol=1e-14)
 
 
 @pytest.fixture(scope="module")

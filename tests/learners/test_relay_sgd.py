@@ -73,7 +73,8 @@ def test_a_lost_sum_is_left_out_with_its_count(fill: str) -> None:
     h = half(vector(0, 0, 0))
     assert sent() == [(1, close(h), 1), (2, close(h), 1)]
     hand.answer(
-        Message(1, "sum", 0, (vector(3, 0, 3), torch.tensor(3))), Message(2, "sum", 0, (vector(2, 4, 0), torch.tensor(2)))
+        Message(1, "sum", 0, (vector(3, 0, 3), torch.tensor(3))),
+        Message(2, "sum", 0, (vector(2, 4, 0), torch.tensor(2))),
     )
     x = average(h, vector(5, 4, 3), 5)
     assert hand.reports[0].tolist() == close(x)

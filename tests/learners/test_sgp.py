@@ -16,6 +16,7 @@ from learners.compression.float32 import Float32
 from learners.decentralized.dpsgd import Dpsgd
 from learners.decentralized.sgp import Sgp
 from tests.contract.recording import Recording, record, value_of
+from tests.contract.test_survival import walks
 from tests.contract.worlds import calm
 from tests.learners.oracle_runs import Minibatches, Overheard, Quadratics, digits_task, golden_run, run
 from wsim.engine import simulate
@@ -127,8 +128,7 @@ def test_one_peer_exponential_graph_averages_exactly() -> None:
 
 
 def test_comings_and_goings_take_no_mass_along(tmp_path: Path) -> None:
-    """Everybody leaves and returns, some twice, and comes back rounds behind; training stops after the first round. Everybody's z ends
-    at the mean of the models after that round."""
+    """Everybody leaves and returns, some twice, and comes back rounds behind."""
     events = [
         (0, 0.03, 0.09),
         (3, 0.05, 0.2),
@@ -140,17 +140,28 @@ def test_comings_and_goings_take_no_mass_along(tmp_path: Path) -> None:
     ]
     file = tmp_path / "churn.csv"
     file.write_text("\n".join(f"{i} {out} leave\n{i} {back} join" for i, out, back in events))
+    assert_mass_is_kept(150, f'devices.0.churn={{kind="schedule", file="{file}"}}')
+
+
+def test_a_graph_that_falls_apart_and_heals_takes_no_mass_along(tmp_path: Path) -> None:
+    """While a fifth of all packets is lost."""
+    losses = ["channel.forced_loss={rate=0.2}", "transport.reliability=none", "algorithm.deadline_s=0.05"]
+    assert_mass_is_kept(60, *walks(tmp_path / "walk.csv"), *losses)
+
+
+def assert_mass_is_kept(num_rounds: int, *keys: str) -> None:
+    """Training stops after the first round, some messages are lost: everybody's z ends at the mean of the models after that round."""
     codec = Overheard()
-    keys = [f'devices.0.churn={{kind="schedule", file="{file}"}}', "stop.rounds=150", *ONE_ROUND_OF_TRAINING]
-    recorder = Recording(
-        Sgp(None, codec, 150, learning_rate_schedule="step", decay_rounds=1, decay_factor=1e-12)  # type: ignore[arg-type]
-    )
+    loaded = calm("sgp", *keys, f"stop.rounds={num_rounds}")
+    deadline_s = loaded.scenario.algorithm.hyperparameters.get("deadline_s")
+    training = {"learning_rate_schedule": "step", "decay_rounds": 1, "decay_factor": 1e-12}
+    recorder = Recording(Sgp(None, codec, num_rounds, deadline_s=deadline_s, **training))  # type: ignore[arg-type]
 
     def make(task: Any, *_: Any) -> Recording:
         recorder.learner = replace(recorder.learner, task=task)
         return recorder
 
-    result = simulate(calm("sgp", *keys), learner=make)
+    result = simulate(loaded, learner=make)
     assert result.messages_delivered_used < result.messages_sent
     first: dict[int, Tensor] = {}
     for node, share in codec.sent:
