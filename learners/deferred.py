@@ -78,7 +78,16 @@ class Op:
         if executor is None:
             return self.compute(args), self.flops(*args)
         signature, leaves = self.signature(args)
-        return executor.recorded(signature, leaves), signature.flops or self.flops(*args)
+        return executor.recorded(signature, leaves), signature.flops or self._counted(signature, leaves, args)
+
+    def _counted(self, signature: Signature, leaves: list[Any], args: Sequence[Any]) -> int:
+        """`flops` of a call whose signature says all but the exact lengths of ragged arguments."""
+        ragged = [leaves[place] for place in signature.ragged]
+        key = signature, *[len(leaf) if isinstance(leaf, (list, tuple)) else leaf.shape[0] for leaf in ragged]
+        flops = self._flops.get(key)
+        if flops is None:
+            flops = self._flops[key] = count_flops(self, args)
+        return flops
 
     def compute(self, args: Sequence[Any]) -> Any:
         """fn of tensors, now; ragged arguments are stacked (and padded) as an executor would."""

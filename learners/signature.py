@@ -129,20 +129,10 @@ def flatten(op: Op, args: Sequence[Any], *, exact: bool = False, num_xs: int = 0
     """
     key: list[Any] = []
     leaves: list[Any] = []
-    if not op.ragged and not num_xs:  # the usual case, kept short: it is met once a job
-        for arg in args:
-            kind = type(arg)
-            if kind is Deferred:
-                key.append(arg.key)
-                leaves.append(arg)
-            elif kind is Tensor:
-                key.append((arg.shape, arg.dtype))
-                leaves.append(arg)
-            else:
-                key.append(_key(op, arg, leaves))
-        return tuple(key), leaves
-    for position, arg in enumerate(args):
-        if position in op.ragged:
+    ragged = op.ragged
+    for position, arg in enumerate(args):  # met once a job
+        kind = type(arg)
+        if position in ragged:
             key.append(ragged_key(op, arg, args[0], exact))
             leaves.append(arg)
         elif 0 < position <= num_xs:
@@ -150,21 +140,27 @@ def flatten(op: Op, args: Sequence[Any], *, exact: bool = False, num_xs: int = 0
                 raise TypeError(f"op {op.name}: the steps of a scan are tensors [num_steps, ...], not {arg!r}")
             key.append((arg.shape[1:], arg.dtype))
             leaves.append(arg)
+        elif kind is Deferred:
+            key.append(arg.key)
+            leaves.append(arg)
+        elif kind is Tensor:
+            key.append((arg.shape, arg.dtype))
+            leaves.append(arg)
         else:
             key.append(_key(op, arg, leaves))
     return tuple(key), leaves
 
 
 def _key(op: Op, arg: Any, leaves: list[Any]) -> Any:
-    if isinstance(arg, (Deferred, Tensor)):
-        leaves.append(arg)
-        return arg.shape, arg.dtype
-    if isinstance(arg, (tuple, list)):
-        return (type(arg), *(_key(op, part, leaves) for part in arg))
     if isinstance(arg, float):
         return float, arg.hex()  # equal keys only for equal bits: 0.0 == -0.0 and nan != nan
     if arg is None or isinstance(arg, (bool, int, str, torch.dtype)):
         return type(arg), arg  # with the type: 1 == 1.0 == True
+    if isinstance(arg, (tuple, list)):
+        return (type(arg), *[_key(op, part, leaves) for part in arg])
+    if isinstance(arg, (Deferred, Tensor)):
+        leaves.append(arg)
+        return arg.shape, arg.dtype
     raise TypeError(
         f"op {op.name}: an argument of type {type(arg).__name__}; ops take tensors, tuples and lists of tensors, numbers, "
         "strings and None"
@@ -197,7 +193,10 @@ def ragged_key(op: Op, arg: Any, first: Any, exact: bool) -> tuple[int, torch.Si
                 f"op {op.name}: an empty ragged argument takes its shape from the op's first, which is no tensor"
             )
         shape, dtype = entry.shape, entry.dtype
+        key = entry.key if type(entry) is Deferred else None
         for other in arg:
+            if type(other) is Deferred and other.key is key:  # as a rule: results of one signature
+                continue
             if other.shape != shape or other.dtype != dtype:
                 raise ValueError(
                     f"op {op.name}: a ragged argument with entries {list(shape)} {dtype} and {list(other.shape)} "
