@@ -14,9 +14,6 @@ from torch import Tensor
 
 from learners.values import Deferred
 
-FEW_BASES = 8
-"""Rows of several bases are put into one table if there are at least this many rows a base, else stacked one by one."""
-
 
 def tensor_of(value: Any) -> Tensor:
     """A tensor, or a resolved Deferred as one (a view)."""
@@ -33,50 +30,31 @@ def gather(values: Sequence[Any]) -> Tensor:
 class Column:
     """One argument of a group of jobs, values of one shape, to be taken a run of jobs at a time."""
 
-    __slots__ = ("_rows", "_table", "_values")
+    __slots__ = ("_rows", "_table", "_tensors", "_values")
 
     def __init__(self, values: Sequence[Any]) -> None:
         self._values = values
         self._table: Tensor | None = None  # None: the values lie anywhere
         self._rows: list[int] | None = None  # of the table; None: the table is everyone's value
+        self._tensors: dict[int, Tensor] = {}  # by identity of a value: one may be wanted by many
         first = values[0]
         if type(first) is Deferred and first.row is not None:
             base = first.base
             rows = [value.row for value in values if type(value) is Deferred and value.base is base]
             if len(rows) == len(values):
                 self._table, self._rows = base, rows  # type: ignore[assignment]
-            else:
-                self._make_table()
         else:
             whole = first.base if type(first) is Deferred else first
             if all((value.base if type(value) is Deferred else value) is whole for value in values):
                 self._table = whole
-
-    def _make_table(self) -> None:
-        """Of rows of several bases."""
-        wanted: dict[int, tuple[Tensor, set[int]]] = {}
-        for value in self._values:
-            if type(value) is not Deferred or value.row is None:
-                return
-            wanted.setdefault(id(value.base), (value.base, set()))[1].add(value.row)  # type: ignore[arg-type]
-        if len(wanted) * FEW_BASES > len(self._values):
-            return
-        parts: list[Tensor] = []
-        places: dict[int, dict[int, int]] = {}
-        start = 0
-        for key, (base, rows) in wanted.items():
-            order = range(len(base)) if 2 * len(rows) >= len(base) else sorted(rows)
-            parts.append(base if len(order) == len(base) else base.index_select(0, torch.tensor(order)))
-            places[key] = {row: place for place, row in enumerate(order, start)}
-            start += len(order)
-        self._table = torch.cat(parts)
-        self._rows = [places[id(value.base)][value.row] for value in self._values]
+        if self._table is None:
+            self._tensors = {key: tensor_of(value) for key, value in {id(value): value for value in values}.items()}
 
     def take(self, start: int, stop: int, num_rows: int) -> Tensor:
         """The values of jobs start to stop, and any others behind them, as [num_rows, ...]. May be a view."""
         table = self._table
         if table is None:
-            tensors = [tensor_of(value) for value in self._values[start:stop]]
+            tensors = [self._tensors[id(value)] for value in self._values[start:stop]]
             return torch.stack(tensors + tensors[-1:] * (num_rows - len(tensors)))
         if self._rows is None:
             return table.expand(num_rows, *table.shape)
@@ -126,7 +104,7 @@ class RaggedColumn:
             return stacked.view(num_rows, m, *shape)
         tensors = [tensor_of(value) for value in self._values[start:stop]]
         tensors += tensors[-1:] * (num_rows - len(tensors))
-        if all(len(tensor) == m for tensor in tensors):
+        if all(tensor.shape[0] == m for tensor in tensors):
             return torch.stack(tensors)
         stacked = torch.zeros((num_rows * m, *shape), dtype=self._dtype)
         where = [i * m + j for i, tensor in enumerate(tensors) for j in range(len(tensor))]
