@@ -21,6 +21,7 @@ from torch import Tensor
 from learners.deferred import Op
 from learners.executors import Executor
 from learners.protocol import Value
+from learners.values import Deferred
 
 PIECE_BYTES = 16 << 20
 """Memory that one model's call may take; a test set that needs more is cut. Pieces depend on shapes alone, so that a score
@@ -40,7 +41,7 @@ class Examples:
         self._pieces: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
     def __len__(self) -> int:
-        return len(self.inputs) if self.rows is None else len(self.rows)
+        return self.inputs.shape[0] if self.rows is None else len(self.rows)
 
     def pieces(self, size: int) -> list[tuple[Tensor, Tensor]]:
         """At most `size` samples each: (inputs, labels), or (indices, mask) of a padded length where there are rows."""
@@ -90,12 +91,16 @@ class Scorer:
         places: dict[torch.dtype, list[tuple[int, int]]] = {}
         results: dict[torch.dtype, list[Any]] = {}
         means = np.zeros(len(questions), dtype=bool)
+        calls: dict[Any, tuple[Op, list[tuple[Tensor, Tensor]], bool]] = {}  # equal for models of one shape
         for i, (value, metric, samples) in enumerate(questions):
             if not len(samples):
                 continue
-            size, means[i] = self._size(value, metric, samples)
-            for piece in [_exact(samples)] if means[i] else samples.pieces(size):
-                found = self._op(metric, samples, bool(means[i]))(value, *piece)
+            key = metric, samples, value.key if type(value) is Deferred else id(value)
+            if key not in calls:
+                calls[key] = self._calls(value, metric, samples)
+            op, pieces, means[i] = calls[key]
+            for piece in pieces:
+                found = op(value, *piece)
                 for k, result in enumerate(found if isinstance(found, tuple) else (found,)):
                     scores[i, k] = 0.0
                     places.setdefault(result.dtype, []).append((i, k))
@@ -129,6 +134,11 @@ class Scorer:
             part = self._executor.stack(models[start : start + size]).to(torch.float64)
             variance += float(weights[start : start + size] @ (part - mean).square().sum(1))
         return self._executor.lift(mean.to(dtype)), variance**0.5
+
+    def _calls(self, value: Value, metric: Op, samples: Examples) -> tuple[Op, list[tuple[Tensor, Tensor]], bool]:
+        """The op for a value of this shape, the pieces of the samples, and whether the metric gives a mean."""
+        size, mean = self._size(value, metric, samples)
+        return self._op(metric, samples, mean), [_exact(samples)] if mean else samples.pieces(size), mean
 
     def _size(self, value: Value, metric: Op, samples: Examples) -> tuple[int, bool]:
         """(samples in a piece, whether the metric gives a mean)."""
