@@ -144,15 +144,13 @@ class Radios:
         tx, rx = self._one_tx_share[node], self._one_rx_share[node]
         state = self._one_state_ns
         rest_state = ACCESS if self._one_waiting[node] > 0 else LISTEN
-        if tx == 0.0 and rx == 0.0:
-            state[rest_state][node] += elapsed
-            return
-        if tx == 1.0 and rx == 0.0:
-            self._one_tx_j[node] += elapsed * self._one_tx_w[node] / NS_PER_S
-            state[TX][node] += elapsed
-            return
-        if rx == 1.0 and tx == 0.0:
-            state[RX][node] += elapsed
+        sends, receives = tx >= 1.0, rx >= 1.0
+        all_or_nothing = (sends or tx == 0.0) and (receives or rx == 0.0)
+        if all_or_nothing and (not (sends and receives) or self._one_full_duplex[node]):
+            whole = (BOTH if receives else TX) if sends else (RX if receives else rest_state)
+            state[whole][node] += elapsed
+            if sends:
+                self._one_tx_j[node] += elapsed * self._one_tx_w[node] / NS_PER_S
             return
         tx, rx = min(tx, 1.0), min(rx, 1.0)
         overlap = tx * rx if self._one_full_duplex[node] else 0.0

@@ -37,6 +37,7 @@ class IdealMedium:
         self._done = done
         self._static_rate: dict[tuple[int, tuple[int, ...]], float] = {}
         self._active: dict[Transfer, Call | None] = {}
+        self._never: set[Transfer] = set()  # of them those that nothing will bring through: rate zero on a static link
         self._marks: dict[Transfer, tuple[int, float, float]] = {}  # time, bits and stalled ns at a change of power
         self._by_sender: dict[int, list[Transfer]] = {}
         self._booked_ns: dict[int, int] = {}  # until when the radio of a sender knows of its stalls
@@ -51,8 +52,16 @@ class IdealMedium:
         self._radios.change_receivers(transfer.receivers, now_ns, 1.0)
         if transfer.efficiency is not None:
             transfer.history.append((now_ns, 0.0, self._bandwidth_hz))
-        self._active[transfer] = self._plan(transfer, now_ns, float(transfer.bits))
+        self._expect(transfer, self._plan(transfer, now_ns, float(transfer.bits)))
         self.peak_links = max(self.peak_links, len(self._active))
+
+    def _expect(self, transfer: Transfer, call: Call | None) -> None:
+        """When it is through, or looked at again; None: never."""
+        self._active[transfer] = call
+        if call is None:
+            self._never.add(transfer)
+        else:
+            self._never.discard(transfer)
 
     def cancel(self, transfer: Transfer) -> float:
         call = self._active.pop(transfer)
@@ -60,6 +69,7 @@ class IdealMedium:
             call.cancel()
         drained = min(self._drained(transfer, self._clock.now_ns), float(transfer.bits))
         self._leave(transfer)
+        self._never.discard(transfer)
         return drained
 
     def drained_of(self, transfer: Transfer) -> float:
@@ -90,7 +100,7 @@ class IdealMedium:
                 if call is not None:
                     call.cancel()
                 begin_ns, drained, _ = self._marks[transfer]
-                self._active[transfer] = self._plan(transfer, begin_ns, max(transfer.bits - drained, 0.0))
+                self._expect(transfer, self._plan(transfer, begin_ns, max(transfer.bits - drained, 0.0)))
 
     def _finished(self, call: Call) -> None:
         transfer: Transfer = call.data
@@ -125,6 +135,8 @@ class IdealMedium:
         """A sender is on the air while any of its links carries something: tell its radio when none did, since last told."""
         now_ns = self._clock.now_ns
         since_ns, self._booked_ns[sender] = self._booked_ns.get(sender, now_ns), now_ns
+        if self._links.static and not self._never:
+            return
         active = self._by_sender.get(sender)
         if not active or now_ns <= since_ns or any(transfer.efficiency is not None for transfer in active):
             return
@@ -173,7 +185,7 @@ class IdealMedium:
 
     def _look_again(self, call: Call) -> None:
         transfer, left = call.data
-        self._active[transfer] = self._plan(transfer, self._clock.now_ns, left)
+        self._expect(transfer, self._plan(transfer, self._clock.now_ns, left))
 
     def _constant_rate(self, transfer: Transfer) -> float:
         if transfer.efficiency is not None:
