@@ -99,9 +99,11 @@ class DrtDiffusion(NeighborSgd):
 
     def _caps(self, node: Node, heard: Heard) -> Tensor:
         """[num_messages] the largest weight that both ends of a symmetric link allow: (1 - a_min) / max(d_k, d_l)."""
+        if not self.symmetric:
+            return torch.ones_like(heard.weights)
         own = len(heard.sent.neighbors)
         degrees = [max(own, message.degree, 1) for message in heard.received.messages]
-        return node.tensor([(1 - self.min_own_weight) / degree if self.symmetric else 1.0 for degree in degrees])
+        return node.tensor([(1 - self.min_own_weight) / degree for degree in degrees])
 
 
 def _combined(
@@ -128,7 +130,7 @@ def _combined(
     """
     gaps = drt.layer_norms(difference, sizes)  # [m, num_layers]
     there = (c > 0) & torch.isfinite(gaps).all(-1)
-    difference = torch.where(there.unsqueeze(-1), difference, 0)
+    difference = torch.nan_to_num(difference, nan=0, posinf=0, neginf=0)  # what is not there has weight 0 below
     gaps = torch.where(there.unsqueeze(-1), gaps, 0)
     present = there.unsqueeze(-1) & arrived
     c = torch.where(present, c.unsqueeze(-1), 0)  # [m, num_layers]

@@ -32,6 +32,7 @@ kernels, this clipping or these normalizations is a reconstruction that was not 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from math import prod
 
 import torch
@@ -48,6 +49,7 @@ MIN_NORM = 1e-12
 MIN_DISTANCE = 1e-6
 
 
+@cache
 def layer_sizes(shapes: Shapes, layers: str = "module") -> tuple[int, ...]:
     """Lengths of the layers, in the order of the flat vector. "module": a weight with all that follows it up to the next weight
     (biases, scales and shifts of its normalization, which start at 0 or 1); "tensor": every tensor by itself."""
