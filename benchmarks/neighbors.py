@@ -95,31 +95,37 @@ def plain_drt(problem: Problem, rounds: int) -> float:
         for device, model in enumerate(models):
             g = gradients(model, problem, drawn[device])
             psi.append({name: x - LEARNING_RATE * g[name] for name, x in copy_state(model).items()})
+        flat = [[torch.cat([state[name].flatten() for name in layer]) for layer in LAYERS] for state in psi]
+        norms = [[float(layer.norm()) for layer in layers] for layers in flat]
         for device, model in enumerate(models):
-            model.load_state_dict(_trusted(problem, device, psi, [j for j in groups[device] if j != device]))
+            neighbors = [j for j in groups[device] if j != device]
+            squares = {
+                j: [
+                    (float((b - a).norm()) / r) ** 2
+                    for a, b, r in zip(flat[device], flat[j], norms[device], strict=True)
+                ]
+                for j in neighbors
+            }
+            model.load_state_dict(_trusted(problem, device, psi, squares))
         result = mean_accuracy(models, problem)
     return result
 
 
-def _trusted(problem: Problem, device: int, psi: list[State], neighbors: list[int]) -> State:
+def _trusted(problem: Problem, device: int, psi: list[State], squares: dict[int, list[float]]) -> State:
+    """squares: of the relative distances of the layers, by neighbor."""
     own, c = psi[device], problem.mixing[device].tolist()
-    flat = [torch.cat([own[name].flatten() for name in layer]) for layer in LAYERS]
-    others = {j: [torch.cat([psi[j][name].flatten() for name in layer]) for layer in LAYERS] for j in neighbors}
-    squares = {
-        j: [float((a - b).norm() / a.norm()) ** 2 for a, b in zip(flat, others[j], strict=True)] for j in neighbors
-    }
     combined: State = {}
     for p, layer in enumerate(LAYERS):
         weights = {}
-        for j in neighbors:
+        for j, each in squares.items():
             kappa = 1.0
-            for q, square in enumerate(squares[j]):
+            for q, square in enumerate(each):
                 kappa *= 1.0 if q == p else 1 + square
             weights[j] = c[j] * min(max(kappa, 0.5), 2.0)
         total = sum(weights.values())
         scale = 0.95 / total if total > 0.95 else 1.0
         for name in layer:
-            combined[name] = own[name] + sum(scale * weights[j] * (psi[j][name] - own[name]) for j in neighbors)
+            combined[name] = own[name] + sum(scale * weights[j] * (psi[j][name] - own[name]) for j in squares)
     return combined
 
 
