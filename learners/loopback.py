@@ -23,6 +23,7 @@ from learners.protocol import (
     Compute,
     Joined,
     Left,
+    Measure,
     Message,
     Node,
     Observe,
@@ -51,6 +52,14 @@ class Reported(NamedTuple):
     name: str
     value: Value
     metric: Any
+
+
+class Measured(NamedTuple):
+    """One `Measure`, with the node that made it."""
+
+    node: int
+    name: str
+    value: Value
 
 
 @dataclass
@@ -117,7 +126,7 @@ class Loopback:
     rate inf bit/s, time by the bench's own clock, membership by the changes of `node.neighbors` since last asked (at first:
     since the start). Analog sends arrive with coefficient 1 and no noise. Actuate changes nothing.
 
-    reports: every `Reported`, in order. trace: every request and reception as (node id, what, ...), without values.
+    reports: every `Reported`, in order; measures: every `Measured`. trace: every request and reception as (node id, what, ...), without values.
     flops: of all computations. now_s: the clock.
     """
 
@@ -131,6 +140,7 @@ class Loopback:
         self.now_s = 0.0
         self.flops = 0
         self.reports: list[Reported] = []
+        self.measures: list[Measured] = []
         self.trace: list[tuple[Any, ...]] = []
         self._observe = observe
         self._max_requests = max_requests
@@ -212,6 +222,9 @@ class Loopback:
                 return value.tensor() if isinstance(value, Deferred) else value
             case Report(name=name, value=value, metric=metric):
                 self.reports.append(Reported(node.id, name, value, metric))
+                return None
+            case Measure(name=name, value=value):
+                self.measures.append(Measured(node.id, name, value))
                 return None
             case Observe():
                 return self._look(node, request)
@@ -334,8 +347,8 @@ def describe(request: Any) -> tuple[Any, ...]:
             return ("send", _ids(to), kind, k, payload.num_bits, broadcast)
         case Receive(senders=senders, kind=kind, round=k, count=num):
             return ("receive", None if senders is None else tuple(senders), kind, k, num)
-        case Report(name=name):
-            return ("report", name)
+        case Report(name=name) | Measure(name=name):
+            return (type(request).__name__.lower(), name)
         case Observe(what=what) | Actuate(what=what):
             return (type(request).__name__.lower(), what)
     return (type(request).__name__.lower(),)

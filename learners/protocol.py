@@ -18,6 +18,7 @@ neighbors when it last asked for them; `Outcome` of what was sent to one that is
     Sleep(duration_s)             None, later
     Read(value)                   the value itself, as a tensor (forces deferred work; costs batching)
     Report(name, value, metric)   None, at once; the engine evaluates it at the scenario's evaluation times
+    Measure(name, value)          None, at once; kept, and recorded at the scenario's evaluation times
     AwaitJoin()                   a `Joined`, as soon as somebody joins the neighborhood
     Observe(what, peer)           position | battery | gain | rate | time | membership, at the scenario's stated cost
     Actuate(what, value)          None, at once: transmit power (dBm) or channel index, from now on
@@ -217,6 +218,15 @@ class Report(NamedTuple):
     round: int | None = None
 
 
+class Measure(NamedTuple):
+    """What a device measures of the algorithm itself: weights, distances. name: one that the learner lists in `measures`; value:
+    [n], a number for each of its components, which takes the place of the last one; None: there is none any more. Costs nothing,
+    is nobody else's to see, and only what is there at an evaluation is recorded."""
+
+    name: str
+    value: Value
+
+
 class AwaitJoin(NamedTuple):
     """Wait until a node comes into the neighborhood; answered with `Joined`. For who finds nobody there."""
 
@@ -341,7 +351,8 @@ class Learner(Protocol):
     they take no time shows another run; sends (True), it sends messages at all; pools_samples (False), all training samples are at the
     server, or at device 0 without one; reports (()), the names of what it reports beside "model": an inference head,
     "after_local_training", or "HEAD/after_local_training"; own_metrics (()), the names of those reports that bring a metric along
-    because their value is no flat model; note, a line for the user about what its results mean.
+    because their value is no flat model; measures ({}), by name the components of what the devices measure of the algorithm: their
+    names, or one word, such as "layer", where the model says how many there are: "layer 0", "layer 1", ...; note, a line for the user about what its results mean.
     """
 
     uses_server: bool | None

@@ -32,6 +32,7 @@ from wsim.limits import STOP, Limits
 from wsim.mac.air_watch import AirWatch
 from wsim.mac.medium_access import Air, medium_access
 from wsim.mac.sinr_series import SinrSeries
+from wsim.measures import Measures
 from wsim.node import SimNode
 from wsim.packets import ForcedLoss, room_bits
 from wsim.presence import Presence
@@ -176,6 +177,7 @@ class Run:
             self.learning,
             self._round_done,
         )
+        self.measures = Measures(getattr(self.learning.learner, "measures", {}), world.num_devices, self.learning)
         senses = Senses(self)
         self.driver = Driver(
             self.clock,
@@ -184,6 +186,7 @@ class Run:
             self.learning.executor,
             self.learning.to_mask,
             self.evaluator.report,
+            self.measures.keep,
             senses.observe,
             senses.actuate,
             trace,

@@ -200,6 +200,11 @@ class Learning:
             ]
         )
 
+    def numbers(self, values: Sequence[Any]) -> np.ndarray:
+        """float64 [len(values), n] of vectors of one length."""
+        found: np.ndarray = self.executor.stack(values).double().numpy()
+        return found
+
     def consensus(self, values: Sequence[Any]) -> tuple[Any, float]:
         """The mean of flat models, and their root mean square distance to it."""
         return self._scorer.consensus(values)

@@ -24,6 +24,10 @@ def _no_numbers() -> np.ndarray:
     return np.empty(0)
 
 
+def _no_measures() -> np.ndarray:
+    return np.empty((0, 0, 0))
+
+
 def _no_indices() -> np.ndarray:
     return np.empty(0, dtype=np.int64)
 
@@ -135,6 +139,11 @@ class RunRecord:
     streams) and run_number (`Loaded.run_number`). Empty where the file is older than this."""
     provenance: dict[str, Any] = field(default_factory=dict)  # wall times, date, host, executor, window
     event_digest: str = ""  # hash of the event trace (send, deliver, loss, compute: times and ids)
+
+    # what devices measured of the learning algorithm; empty where it measures nothing, and in an estimate
+    measure_name: list[str] = field(default_factory=list)  # [M] see `learners.protocol.Learner`
+    measure_component: list[str] = field(default_factory=list)  # [M]
+    measure_value: np.ndarray = field(default_factory=_no_measures)  # [M, E, num_devices], NaN where there was none
 
     # with [output] sinr, else empty: the SINR of what was on the air, a step function of time for every transfer and receiver
     sinr_time_s: np.ndarray = field(default_factory=_no_numbers)  # [N] where the step begins

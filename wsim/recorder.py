@@ -29,6 +29,7 @@ class Recorder:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._scores: list[Scores] = []  # one an evaluation, as are the rows
+        self._measured: list[dict[str, np.ndarray]] = []
         self._rows: list[tuple[Any, ...]] = []
         self._snapshots: list[tuple[float, np.ndarray, np.ndarray]] = []  # seconds, positions, edges
 
@@ -50,7 +51,9 @@ class Recorder:
         if self._rows and self._rows[-1][0] == self._run.clock.now_s:
             self._rows.pop()
             self._scores.pop()
+            self._measured.pop()
         self._scores.append(self._run.evaluator.evaluate())
+        self._measured.append(self._run.measures.evaluate(self._run.evaluator.counts))
         presence, num_devices = self._run.presence, self._run.world.num_devices
         on_air = self._run.ledger.on_air_bits + round(self._run.media.drained_bits(self._run.clock.now_ns))
         self._rows.append(
@@ -202,6 +205,7 @@ class Recorder:
             + self._run.learning.notes,
             event_digest=ledger.event_digest,
             **waits.columns(self._run.driver.runners, world.server_index),
+            **self._run.measures.columns(self._measured),
             **(self._run.sinr.columns() if self._run.sinr is not None else {}),
         )
 

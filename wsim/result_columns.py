@@ -49,6 +49,7 @@ DIMENSIONS = {
     "evaluation": Dimension("/metrics/evaluation", "index of the evaluation"),
     "series": Dimension("/metrics/series/series", "index of the series: what was evaluated side by side"),
     "level": Dimension("/metrics/series/level", "index of the way in which devices are brought together"),
+    "measure": Dimension("/metrics/measures/measure", "index of the component of what the devices measured"),
     "target": Dimension("/targets/target", "index of the target"),
     "loss_cause": Dimension("/ledger/loss_cause", "why a message was lost", LOSS_CAUSES),
     "processor_state": Dimension("/timelines/processor_state", "state of the processor", PROCESSOR_STATES),
@@ -68,7 +69,7 @@ DIMENSIONS = {
     "wait": Dimension("/waits/wait", "index of the pair of a node and one for whom it waited"),
 }
 
-ON_REQUEST = ("sinr_step", "handover", "wait")
+ON_REQUEST = ("sinr_step", "handover", "wait", "measure")
 """Dimensions that are left out, with their columns, where they are empty."""
 
 _EVALUATION = ("evaluation",)
@@ -156,6 +157,17 @@ COLUMNS = (
         _SERIES,
         "1",
         "root mean square distance of the devices' models to their mean",
+    ),
+    Column(
+        "measure_name", "/metrics/measures/name", ("measure",), None, "what devices measured of the learning algorithm"
+    ),
+    Column("measure_component", "/metrics/measures/component", ("measure",), None, "which number of it"),
+    Column(
+        "measure_value",
+        "/metrics/measures/value",
+        ("measure", "evaluation", "device"),
+        "1",
+        "what the device had measured last",
     ),
     Column("eval_payload_bits", "/metrics/payload_bits", _EVALUATION, "bit", "payload bits so far"),
     Column("eval_coded_bits", "/metrics/coded_bits", _EVALUATION, "bit", "coded bits so far"),

@@ -313,11 +313,12 @@ def _check_shapes(record: RunRecord) -> dict[str, int]:
         "sinr_step": len(record.sinr_time_s),
         "handover": len(record.handover_time_s),
         "wait": len(record.wait_s),
+        "measure": len(record.measure_name),
     }
     for column in COLUMNS:
         value = getattr(record, column.field)
         shape = tuple(sizes[name] for name in column.dims)
-        if isinstance(value, np.ndarray) and value.shape != shape:
+        if isinstance(value, np.ndarray) and is_there(column, record) and value.shape != shape:
             raise ValueError(f"{column.field} has shape {value.shape}, not {shape} = {column.dims}")
     if record.edges.shape != (sizes["edge"], 2):
         raise ValueError(f"edges has shape {record.edges.shape}, not {(sizes['edge'], 2)}")

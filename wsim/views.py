@@ -4,6 +4,7 @@
     results.runs                                           one row a run: arm, seed, accuracy, seconds, bits, joules, targets
     results.evaluations                                    one row an evaluation of a run
     results.series, results.groups, results.devices        the same for all that was evaluated side by side, by group, by device
+    results.measures                                       what devices measured of the algorithm, such as weights
     results.generalization_gaps                            train minus test accuracy, where both are measured
     results.dataset()                                      the curves of all runs as arrays [run, evaluation]
     results.tree()                                         everything in the files, with a run dimension
@@ -180,20 +181,27 @@ class Results:
         test samples."""
         frames = []
         for identity, record in zip(self._identities, self, strict=True):
-            num_evaluations, num_devices = len(record.eval_time_s), record.num_devices
             for i in range(len(record.series_report)):
                 frames.append(
                     identity
                     | _series_identity(record, i)
+                    | _of_devices(record)
                     | {
-                        "device": np.tile(np.arange(num_devices), num_evaluations),
-                        "group": np.tile(np.array(record.group_names, dtype=object)[record.group], num_evaluations),
-                        "time_s": np.repeat(record.eval_time_s, num_devices),
-                        "round": np.repeat(record.eval_round, num_devices),
                         "accuracy": record.series_accuracy_by_device[i].ravel(),
                         "loss": record.series_loss_by_device[i].ravel(),
                     }
                 )
+        return self._joined(frames)
+
+    @cached_property
+    def measures(self) -> pd.DataFrame:
+        """One row a component of what the devices measured of the learning algorithm, device and evaluation: `value`, NaN where a
+        device had measured nothing. Without rows where no learner measures anything."""
+        frames: list[dict[str, Any]] = []
+        for identity, record in zip(self._identities, self, strict=True):
+            for i, (name, component) in enumerate(zip(record.measure_name, record.measure_component, strict=True)):
+                columns = _of_devices(record) | {"value": record.measure_value[i].ravel()}
+                frames.append(identity | {"measure": name, "component": component} | columns)
         return self._joined(frames)
 
     def dataset(self) -> xr.Dataset:
@@ -290,6 +298,17 @@ def _totals(record: RunRecord) -> dict[str, Any]:
 
 def _series_identity(record: RunRecord, i: int) -> dict[str, str]:
     return {"report": record.series_report[i], "subject": record.series_subject[i], "data": record.series_data[i]}
+
+
+def _of_devices(record: RunRecord) -> dict[str, np.ndarray]:
+    """Columns of rows of one device after the other, evaluation after evaluation."""
+    num_evaluations, num_devices = len(record.eval_time_s), record.num_devices
+    return {
+        "device": np.tile(np.arange(num_devices), num_evaluations),
+        "group": np.tile(np.array(record.group_names, dtype=object)[record.group], num_evaluations),
+        "time_s": np.repeat(record.eval_time_s, num_devices),
+        "round": np.repeat(record.eval_round, num_devices),
+    }
 
 
 def _plain(value: Any) -> Any:

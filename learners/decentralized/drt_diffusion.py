@@ -23,13 +23,16 @@ Lost messages: the weight of a neighbor that is missing returns to the device (n
 Where only parts of a model arrived, its layers are compared in the coordinates that did, and the weight of the others returns to
 the device. With symmetric = true the plain average of the devices is kept only if both ends miss each other. A model that is
 not finite counts as missing.
+
+Measured of itself: deep relative trust to the neighbors that it heard in the last round (mean and largest), and by layer the weight
+that its own model had and the largest of a neighbor; nothing after a round in which it heard nobody.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -39,7 +42,7 @@ from learners.decentralized import drt_weights as drt
 from learners.decentralized.neighbor_sgd import Heard, NeighborSgd
 from learners.deferred import op
 from learners.fields import check_choice
-from learners.protocol import Compute, Node, Program, Report
+from learners.protocol import Compute, Measure, Node, Program, Report
 from learners.quantities import PartOrZero, Ratio
 
 
@@ -56,6 +59,11 @@ class DrtDiffusion(NeighborSgd):
     layers: Literal["module", "tensor"] = "module"
 
     takes_matrix = "row stochastic"
+    measures: ClassVar[dict[str, tuple[str, ...] | str]] = {
+        "deep_relative_trust": ("mean", "largest"),
+        "own_weight": "layer",
+        "largest_neighbor_weight": "layer",
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,9 +89,11 @@ class DrtDiffusion(NeighborSgd):
             yield Report("after_local_training", psi)
             sent = yield from self.publish(node, k, psi)
             heard = yield from self.gather(node, sent)
-            w = psi
+            w, measured = psi, [None] * 3
             if heard.received.messages:
-                w, _ = yield self._combine(node, psi, heard)
+                w, *measured = yield self._combine(node, psi, heard)
+            for name, value in zip(self.measures, measured, strict=True):
+                yield Measure(name, value)
             k = yield from self.close(node, w, heard)
 
     def _combine(self, node: Node, psi: Any, heard: Heard) -> Compute:
@@ -106,6 +116,9 @@ class DrtDiffusion(NeighborSgd):
         return node.tensor([(1 - self.min_own_weight) / degree for degree in degrees])
 
 
+Combined = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
 def _combined(
     psi: Tensor,
     difference: Tensor,
@@ -120,9 +133,9 @@ def _combined(
     symmetric: bool,
     max_ratio: float,
     min_own_weight: float,
-) -> tuple[Tensor, Tensor]:
-    """w_k [num_params] and its measures [2 + 2 num_layers]: mean and largest DRT to the neighbors, own weight by layer, and the
-    largest of a neighbor.
+) -> Combined:
+    """w_k [num_params]; mean and largest DRT to the neighbors [2]; own weight by layer and the largest of a neighbor, [num_layers]
+    each.
 
     difference: psi_l - psi_k [m, num_params], 0 where nothing arrived; own_norms: of psi_k, [num_layers] or, over the coordinates
     that arrived of each, [m, num_layers]; other_norms: of psi_l likewise, looked at if symmetric; arrived: bool [m or 1,
@@ -146,8 +159,7 @@ def _combined(
     steps = [weights @ layer for weights, layer in zip(a.unbind(-1), layers, strict=True)]
     trust = torch.where(there, drt.deep_relative_trust(drt.distances(gaps, own_norms)), 0)
     mean = trust.sum() / there.sum().clamp(min=1)
-    measures = torch.cat((torch.stack((mean, trust.amax())), 1 - a.sum(0), a.amax(0)))
-    return psi + torch.cat(steps), measures
+    return psi + torch.cat(steps), torch.stack((mean, trust.amax())), 1 - a.sum(0), a.amax(0)
 
 
 def _flops(psi: Tensor, received: Tensor, *_: Any) -> int:
@@ -167,7 +179,7 @@ def combine(
     symmetric: bool,
     max_ratio: float,
     min_own_weight: float,
-) -> tuple[Tensor, Tensor]:
+) -> Combined:
     """The combination of whole models psi_l [m, num_params], see `_combined`."""
     own = drt.layer_norms(psi, sizes)
     others = drt.layer_norms(received, sizes) if symmetric else own
@@ -189,7 +201,7 @@ def combine_masked(
     max_ratio: float,
     min_own_weight: float,
     masks: Tensor,
-) -> tuple[Tensor, Tensor]:
+) -> Combined:
     """As `combine`, over the coordinates that arrived (masks, bool [m, num_params])."""
     own = drt.layer_norms(torch.where(masks, psi, 0), sizes)
     others = drt.layer_norms(torch.where(masks, received, 0), sizes) if symmetric else own

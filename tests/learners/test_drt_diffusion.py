@@ -38,7 +38,7 @@ def ratios(k: int, l: int) -> Tensor:
 
 def combined(kernel: str, normalization: str = "residual", **changes: Any) -> Tensor:
     rule = {"symmetric": False, "max_ratio": NO_CLIP, "min_own_weight": 0.0} | changes
-    w, _ = combine(PSI[0], [PSI[1], PSI[2]], THIRD, FREE, SIZES, kernel, normalization, *rule.values())
+    w, *_ = combine(PSI[0], [PSI[1], PSI[2]], THIRD, FREE, SIZES, kernel, normalization, *rule.values())
     return w
 
 
@@ -68,6 +68,15 @@ def test_distances_of_the_worked_example() -> None:
 )
 def test_combinations_of_the_worked_example(kernel: str, normalization: str, w: list[float]) -> None:
     assert combined(kernel, normalization).tolist() == pytest.approx(w, abs=5e-7)
+
+
+def test_measures_of_the_worked_example() -> None:
+    """DRT 1.4 and 0.2; r^2 = (0.36, 0.25) and (0.04, 0): of prod_sq, kappa = (1.25, 1.36) and (1, 1.04), weights a third of it."""
+    rule = "prod_sq", "residual", False, NO_CLIP, 0.0
+    _, trust, own, largest = combine(PSI[0], [PSI[1], PSI[2]], THIRD, FREE, SIZES, *rule)
+    assert trust.tolist() == pytest.approx([0.8, 1.4])
+    assert own.tolist() == pytest.approx([1 - 2.25 / 3, 1 - 2.4 / 3])
+    assert largest.tolist() == pytest.approx([1.25 / 3, 1.36 / 3])
 
 
 def penalty(kernel: str, w: Tensor, others: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
@@ -145,12 +154,12 @@ def test_equal_models_and_no_clip_range_give_plain_diffusion(kernel: str, normal
     psi, others, c = random_models(3)
     free, sizes = torch.ones(3, dtype=torch.float64), (4, 3, 6)
     plain = mix(psi, psi, others, c)
-    w, _ = combine(psi, others, c, free, sizes, kernel, normalization, False, 1.0, 0.0)
+    w, *_ = combine(psi, others, c, free, sizes, kernel, normalization, False, 1.0, 0.0)
     assert torch.allclose(w, plain, atol=1e-14)
-    w, measures = combine(psi, [psi] * 3, c, free, sizes, kernel, normalization, False, 2.0, 0.05)
+    w, trust, own, _ = combine(psi, [psi] * 3, c, free, sizes, kernel, normalization, False, 2.0, 0.05)
     assert torch.equal(w, psi)
-    assert measures[:2].tolist() == [0, 0]
-    assert measures[2:5].tolist() == pytest.approx([0.25] * 3)
+    assert trust.tolist() == [0, 0]
+    assert own.tolist() == pytest.approx([0.25] * 3)
 
 
 @pytest.mark.parametrize("kernel", drt.KERNELS)
@@ -159,16 +168,16 @@ def test_weights_do_not_feel_a_common_scale_of_a_layer(kernel: str) -> None:
     sizes, free = (4, 3, 6), torch.ones(3, dtype=torch.float64)
     scale = torch.cat([torch.full((n,), f, dtype=torch.float64) for n, f in zip(sizes, (3.0, 0.01, 40.0), strict=True)])
     for rule in (("simplex", False, 3.0, 0.0), ("residual", False, 3.0, 0.05), ("residual", True, 3.0, 0.05)):
-        w, measures = combine(psi, others, c, free, sizes, kernel, *rule)
-        scaled, same = combine(psi * scale, [other * scale for other in others], c, free, sizes, kernel, *rule)
+        w, *measures = combine(psi, others, c, free, sizes, kernel, *rule)
+        scaled, *same = combine(psi * scale, [other * scale for other in others], c, free, sizes, kernel, *rule)
         assert torch.allclose(scaled, w * scale, rtol=1e-10)
-        assert torch.allclose(same, measures, rtol=1e-10)
+        assert torch.allclose(torch.cat(same), torch.cat(measures), rtol=1e-10)
 
 
 def test_prod_sq_of_one_layer_is_plain_and_the_squares_lie_on_their_sides_of_one() -> None:
     psi, others, c = random_models(5)
     free = torch.ones(3, dtype=torch.float64)
-    w, _ = combine(psi, others, c, free, (13,), "prod_sq", "residual", False, 5.0, 0.0)
+    w, *_ = combine(psi, others, c, free, (13,), "prod_sq", "residual", False, 5.0, 0.0)
     assert torch.allclose(w, mix(psi, psi, others, c), atol=1e-14)
     r = torch.rand(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + 0.01
     assert (drt.log_kernel(r, "prod_sq") > 0).all()
@@ -197,7 +206,7 @@ def test_symmetric_weights_keep_the_average_on_an_irregular_graph(kernel: str) -
     for k in range(9):
         neighbors = sorted(graph[k])
         caps = [0.95 / max(graph.degree[k], graph.degree[l]) for l in neighbors]
-        w, measures = combine(
+        w, _, own, _ = combine(
             psi[k],
             [psi[l] for l in neighbors],
             torch.tensor(matrix[k, neighbors]),
@@ -209,7 +218,7 @@ def test_symmetric_weights_keep_the_average_on_an_irregular_graph(kernel: str) -
             4.0,
             0.05,
         )
-        assert (measures[2:4] >= 0.05 - 1e-12).all()
+        assert (own >= 0.05 - 1e-12).all()
         new.append(w)
     assert torch.allclose(torch.stack(new).mean(0), psi.mean(0), atol=1e-14)
 
@@ -218,16 +227,16 @@ def test_what_did_not_arrive_or_is_not_finite_counts_as_missing() -> None:
     psi, others, c = random_models(7)
     free, sizes = torch.ones(3, dtype=torch.float64), (4, 3, 6)
     rule = ("prod_sq", "residual", False, 2.0, 0.0)
-    without, _ = combine(psi, others[:2], c[:2], free[:2], sizes, *rule)
+    without, *_ = combine(psi, others[:2], c[:2], free[:2], sizes, *rule)
     for broken in (torch.full_like(psi, torch.nan), torch.full_like(psi, torch.inf)):
-        w, _ = combine(psi, [*others[:2], broken], c, free, sizes, *rule)
+        w, *_ = combine(psi, [*others[:2], broken], c, free, sizes, *rule)
         assert torch.allclose(w, without, atol=1e-14)
     whole = torch.ones(13, dtype=torch.bool)
-    masked, _ = combine_masked(psi, others, c, free, sizes, *rule, [whole, whole, ~whole])
+    masked, *_ = combine_masked(psi, others, c, free, sizes, *rule, [whole, whole, ~whole])
     assert torch.allclose(masked, without, atol=1e-14)
     part = whole.clone()
     part[5:] = False  # the first layer and one number of the second
-    masked, _ = combine_masked(psi, others, c, free, sizes, *rule, [whole, whole, part])
+    masked, *_ = combine_masked(psi, others, c, free, sizes, *rule, [whole, whole, part])
     expected = psi.clone()
     for p, cut in enumerate(torch.arange(13).split(sizes)):
         a = []
@@ -247,7 +256,7 @@ def test_a_simplex_without_a_neighbor_shares_its_weight_out() -> None:
     """a_l = c_l kappa_l / (c_k + sum_m c_m kappa_m) over those who are there: relative weights among them stay."""
     psi, others, c = random_models(7)
     free, sizes, rule = torch.ones(3, dtype=torch.float64), (4, 3, 6), ("prod_sq", "simplex", False, 2.0, 0.0)
-    w, measures = combine(psi, others[:2], c[:2], free[:2], sizes, *rule)
+    w, _, own_weights, _ = combine(psi, others[:2], c[:2], free[:2], sizes, *rule)
     own = 1 - c[:2].sum()  # the static weight of the lost one stays with the device
     for p, cut in enumerate(torch.arange(13).split(sizes)):
         a = []
@@ -257,7 +266,7 @@ def test_a_simplex_without_a_neighbor_shares_its_weight_out() -> None:
         total = float(own) + sum(a)
         expected = (own * psi + a[0] * others[0] + a[1] * others[1])[cut] / total
         assert torch.allclose(w[cut], expected, atol=1e-13)
-        assert float(measures[2 + p]) == pytest.approx(float(own) / total, abs=1e-13)
+        assert float(own_weights[p]) == pytest.approx(float(own) / total, abs=1e-13)
 
 
 def test_layers_are_modules_or_tensors() -> None:
@@ -277,8 +286,8 @@ def test_a_layer_without_norm_is_averaged_plainly() -> None:
     free, rest = torch.ones(3, dtype=torch.float64), [*range(4), *range(7, 13)]
     for kernel in drt.KERNELS:
         rule = (kernel, "residual", False, 3.0, 0.0)
-        w, _ = combine(psi, others, c, free, (4, 3, 6), *rule)
-        without, _ = combine(psi[rest], [other[rest] for other in others], c, free, (4, 6), *rule)
+        w, *_ = combine(psi, others, c, free, (4, 3, 6), *rule)
+        without, *_ = combine(psi[rest], [other[rest] for other in others], c, free, (4, 6), *rule)
         assert torch.allclose(w[rest], without, atol=1e-14)
         assert torch.allclose(w[4:7], sum(other[4:7] for other in others) / 4, atol=1e-14)
 

@@ -143,8 +143,19 @@ def make_record(
         event_digest="a3" * 32,
         **_sinrs(rng, num_devices, num_nodes),
         **_waits(num_nodes),
+        measure_name=["deep_relative_trust", "deep_relative_trust", "own_weight", "own_weight"],
+        measure_component=["mean", "largest", "layer 0", "layer 1"],
+        measure_value=_measures(rng, num_evals, num_devices),
     )
     return RunRecord(**(fields | changes))
+
+
+def _measures(rng: np.random.Generator, num_evals: int, num_devices: int) -> np.ndarray:
+    """[4, num_evals, num_devices]; device 0 has measured nothing by the first evaluation."""
+    values = rng.uniform(0.2, 0.4, (4, num_evals, num_devices))
+    values[:2] += np.array([[[2.0]], [[3.0]]]) * np.exp(-np.arange(num_evals) / 10)[:, None]
+    values[:, :1, :1] = np.nan
+    return values
 
 
 def _sinrs(rng: np.random.Generator, num_devices: int, num_nodes: int) -> dict[str, np.ndarray]:

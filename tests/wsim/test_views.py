@@ -168,6 +168,14 @@ def test_rows_of_generalization_gaps(opened: Results, tmp_path: Path) -> None:
     np.testing.assert_array_equal(rows.time_s, record.eval_time_s)
 
 
+def test_rows_of_what_devices_measured(opened: Results, records: list[RunRecord]) -> None:
+    record = records[1]
+    rows = opened.measures.query("run == 1 and measure == 'own_weight' and component == 'layer 1'")
+    np.testing.assert_array_equal(rows.value.to_numpy().reshape(7, 5), record.measure_value[3])
+    np.testing.assert_array_equal(rows.query("device == 2").time_s, record.eval_time_s)
+    assert len(opened.measures) == 4 * (60 * 20 + 7 * 5 + 60 * 20)
+
+
 # -- arrays -------------------------------------------------------------------------------------------------------------
 
 

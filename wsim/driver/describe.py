@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from learners.protocol import Actuate, Compute, Observe, Receive, Report, Send
+from learners.protocol import Actuate, Compute, Measure, Observe, Receive, Report, Send
 
 
 def describe(request: Any) -> tuple[Any, ...]:
@@ -19,8 +19,8 @@ def describe(request: Any) -> tuple[Any, ...]:
             return ("send", to, kind, k, payload.num_bits, broadcast)
         case Receive(senders=senders, kind=kind, round=k, count=count):
             return ("receive", None if senders is None else tuple(senders), kind, k, count)
-        case Report(name=name):
-            return ("report", name)
+        case Report(name=name) | Measure(name=name):
+            return (type(request).__name__.lower(), name)
         case Observe(what=what):
             return ("observe", what)
         case Actuate(what=what):

@@ -8,7 +8,7 @@ answered by
     sending      Send, Outcome
     receiving    Receive
     attendance   AwaitJoin; programs whose nodes come and go
-    this file    Sleep, Read, Report, Observe, Actuate
+    this file    Sleep, Read, Report, Measure, Observe, Actuate
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from learners.protocol import (
     Actuate,
     AwaitJoin,
     Compute,
+    Measure,
     NotFiniteError,
     Observe,
     Outcome,
@@ -52,7 +53,7 @@ MAX_REQUESTS = 1_000_000  # of one program at one instant
 
 
 class Driver:
-    """on_report: called on every Report; observe: (node, request) -> (value, seconds it takes); trace: a list that receives
+    """on_report, on_measure: called on every Report and Measure; observe: (node, request) -> (value, seconds it takes); trace: a list that receives
     every request and reception in order of simulated time. main_left: programs that have not ended, services aside."""
 
     def __init__(
@@ -63,6 +64,7 @@ class Driver:
         executor: Any,
         to_mask: Callable[[np.ndarray], Any],
         on_report: Callable[[SimNode, Report], None],
+        on_measure: Callable[[SimNode, Measure], None],
         observe: Callable[[SimNode, Observe], tuple[Any, float]],
         actuate: Callable[[SimNode, Actuate], None],
         trace: list[tuple[Any, ...]] | None = None,
@@ -70,6 +72,7 @@ class Driver:
         self._clock = clock
         self._executor = executor
         self._on_report = on_report
+        self._on_measure = on_measure
         self._observe_now = observe
         self._actuate_now = actuate
         self._trace = trace
@@ -91,6 +94,7 @@ class Driver:
             Sleep: self._sleep,
             Read: self._read,
             Report: self._report,
+            Measure: self._measure,
             Observe: self._observe,
             Actuate: self._actuate,
             AwaitJoin: self.attendance.await_join,
@@ -189,6 +193,9 @@ class Driver:
 
     def _report(self, runner: Runner, request: Report) -> None:
         self._on_report(runner.node, request)
+
+    def _measure(self, runner: Runner, request: Measure) -> None:
+        self._on_measure(runner.node, request)
 
     def _observe(self, runner: Runner, request: Observe) -> Any:
         value, delay_s = self._observe_now(runner.node, request)

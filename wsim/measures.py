@@ -1,0 +1,91 @@
+"""What devices measure of the algorithm itself: a node holds, by name, the vector that it gave last, and what is there at an
+evaluation is recorded. Costs no simulated time and is no event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from learners.protocol import SERVER, Measure
+from wsim.errors import SimulationError
+from wsim.node import SimNode
+
+Components = tuple[str, ...] | str
+
+
+class Numbers(Protocol):
+    """What is needed of the learning side."""
+
+    estimates: bool
+
+    def numbers(self, values: Sequence[Any]) -> np.ndarray:
+        """[len(values), n] of vectors of one length."""
+
+
+class Measures:
+    """listed: of the learner's class, by name the components' names, or the one word that they are numbered with."""
+
+    def __init__(self, listed: Mapping[str, Components], num_devices: int, learning: Numbers) -> None:
+        self._listed = listed
+        self._num_devices = num_devices
+        self._learning = learning
+        self._held: dict[str, dict[int, Any]] = {name: {} for name in listed}  # by device
+        self._sizes: dict[str, int] = {
+            name: len(components) for name, components in listed.items() if not isinstance(components, str)
+        }
+
+    def keep(self, node: SimNode, request: Measure) -> None:
+        """Answers a `Measure`."""
+        name, value = request
+        held = self._held.get(name)
+        if held is None:
+            raise SimulationError(
+                f'node {node.id} measures "{name}", which the class of its learner does not list in `measures`'
+            )
+        if node.id == SERVER:
+            raise SimulationError(f'the server measures "{name}"; only devices measure')
+        if value is None:
+            held.pop(node.id, None)
+            return
+        shape = tuple(value.shape)
+        size = self._sizes.setdefault(name, shape[0] if len(shape) == 1 else -1)
+        if shape != (size,):
+            raise SimulationError(
+                f'node {node.id} measures "{name}" as an array of shape {list(shape)}; it is a vector of its components'
+                + (f", of which there are {size}" if size >= 0 else "")
+            )
+        held[node.id] = value
+
+    def evaluate(self, counts: Callable[[int], bool]) -> dict[str, np.ndarray]:
+        """By name, [num_components, num_devices] of what the devices that count hold, NaN where one holds nothing; without names of
+        which nobody does. Nothing in an estimate."""
+        found: dict[str, np.ndarray] = {}
+        for name, held in self._held.items():
+            devices = [device for device in held if counts(device)]
+            if devices and not self._learning.estimates:
+                values = found[name] = np.full((self._sizes[name], self._num_devices), np.nan)
+                values[:, devices] = self._learning.numbers([held[device] for device in devices]).T
+        return found
+
+    def columns(self, evaluations: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
+        """The fields of a `RunRecord`; evaluations: what `evaluate` has found, one after the other."""
+        names: list[str] = []
+        components: list[str] = []
+        rows: list[np.ndarray] = []
+        for name, listed in self._listed.items():
+            if not any(name in found for found in evaluations):
+                continue
+            size = self._sizes[name]
+            words = [f"{listed} {i}" for i in range(size)] if isinstance(listed, str) else list(listed)
+            nothing = np.full((size, self._num_devices), np.nan)
+            names += [name] * size
+            components += words
+            rows.extend(np.stack([found.get(name, nothing) for found in evaluations], axis=1))
+        shape = len(rows), len(evaluations), self._num_devices
+        return {
+            "measure_name": names,
+            "measure_component": components,
+            "measure_value": np.stack(rows) if rows else np.empty(shape),
+        }
