@@ -243,6 +243,13 @@ def test_plot_draws_sinrs_of_a_run_that_has_kept_them(home: Path, capsys: pytest
     assert "no device 3; they are 0 to 2" in failure(capsys, "plot", "made.h5", "--sinr", "--device", "3")
     assert wsim("run", "cell.toml", "--out", "off.h5", "--quiet") == 0
     assert "--set output.sinr=true" in failure(capsys, "plot", "off.h5", "--sinr")
+    assert "holds no measures; fedavg gives none" in failure(capsys, "plot", "off.h5", "--measures")
+
+
+def test_plot_draws_what_devices_measured(home: Path) -> None:
+    write(make_record(), "made.h5")
+    assert wsim("plot", "made.h5", "--measures") == 0
+    assert Path("made-measures.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_waits_are_drawn_and_stand_in_the_table_of_devices(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -292,6 +299,8 @@ def test_waits_are_drawn_and_stand_in_the_table_of_devices(home: Path, capsys: p
         (["plot", "cell.toml", "--waits"], ["cell.toml", "is a scenario", "--waits"]),
         (["plot", "made.h5", "--waits", "--at", "3"], ["made.h5", "--at", "--waits"]),
         (["plot", "made.h5", "--waits", "--sinr"], ["made.h5", "--sinr", "--waits"]),
+        (["plot", "cell.toml", "--measures"], ["cell.toml", "is a scenario", "--measures"]),
+        (["plot", "made.h5", "--measures", "--sinr"], ["made.h5", "--measures", "--sinr"]),
         (["plot", "made.h5", "--device", "2"], ["made.h5", "--device", "--sinr"]),
         (["plot", "cell.toml", "--at", "-3"], ["--at", "greater than or equal to 0"]),
     ],

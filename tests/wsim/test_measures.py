@@ -18,10 +18,12 @@ from learners.deferred import op
 from learners.loopback import LoopbackNode, loopback
 from learners.protocol import SERVER, Compute, Measure, Report, Sleep
 from tests.contract.worlds import calm
+from tests.wsim.records import make_record
 from wsim import results
 from wsim.engine import simulate
-from wsim.errors import SimulationError
+from wsim.errors import ResultError, SimulationError
 from wsim.measures import Measures
+from wsim.measures_picture import draw_measures, plot_measures
 from wsim.record import RunRecord
 from wsim.scenario import load_text
 
@@ -93,7 +95,7 @@ def test_a_device_that_hears_nobody_has_no_trust() -> None:
 # -- a learner that only measures ---------------------------------------------------------------------------------------
 
 
-@op
+@op(flops=lambda x: x.numel())
 def double(x: torch.Tensor) -> torch.Tensor:
     return 2 * x
 
@@ -232,3 +234,32 @@ def test_measures_that_cannot_be_recorded_are_refused_in_one_line(
     with pytest.raises(SimulationError, match=says) as error:
         measures.keep(node(device), Measure(name, torch.tensor(value)))
     assert "\n" not in str(error.value)
+
+
+# -- the picture ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_picture_has_a_panel_a_measure_and_a_line_a_component() -> None:
+    record = make_record()
+    trust, weight = draw_measures(record).axes
+    assert [axis.get_title(loc="left") for axis in (trust, weight)] == ["deep relative trust", "own weight"]
+    lines = {line.get_label(): np.asarray(line.get_ydata()) for line in weight.get_lines()}
+    np.testing.assert_allclose(lines["layer 1"], np.nanmean(record.measure_value[3], axis=1))
+    assert len(weight.collections) == 2  # a band each
+
+
+def test_of_many_components_three_are_named() -> None:
+    names, components = ["own_weight"] * 20, [f"layer {i}" for i in range(20)]
+    values = np.random.default_rng(1).uniform(size=(20, 60, 20))
+    values[:, 0] = np.nan
+    record = make_record(measure_name=names, measure_component=components, measure_value=values)
+    (axis,) = draw_measures(record).axes
+    assert len(axis.get_lines()) == 20
+    assert axis.get_legend_handles_labels()[1] == ["layer 0", "layer 10", "layer 19"]
+    assert np.isnan(axis.get_lines()[3].get_ydata()[0])
+
+
+def test_without_measures_there_is_no_picture(tmp_path: Path) -> None:
+    record = make_record(measure_name=[], measure_component=[], measure_value=np.empty((0, 60, 20)))
+    with pytest.raises(ResultError, match="holds no measures; fedavg gives none"):
+        plot_measures(record, tmp_path / "x.png")

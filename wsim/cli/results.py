@@ -68,17 +68,21 @@ def plot(
         ),
     ] = None,
     waits: Annotated[bool, typer.Option("--waits", help="Of a result: who waited for whom, and how long.")] = False,
+    measures: Annotated[
+        bool, typer.Option("--measures", help="Of a result: what its learner measured of itself, such as weights.")
+    ] = False,
     overrides: Overrides = None,
     seed: Seed = None,
     arm: Arm = None,
 ) -> None:
-    """Draw the picture of a result again, its SINR over time, who waited for whom, or the map of a scenario: positions, links and
-    coverage."""
+    """Draw the picture of a result again, its SINR over time, who waited for whom, what its learner measured, or the map of a
+    scenario: positions, links and coverage."""
     is_scenario = file.suffix == ".toml" or (not file.suffix and not file.exists())
     if devices and not sinr:
         raise ResultError(f"{file}: --device is for --sinr")
-    if sinr and waits:
-        raise ResultError(f"{file}: --sinr and --waits are two pictures; draw one after the other")
+    asked = [name for name, given in (("--sinr", sinr), ("--waits", waits), ("--measures", measures)) if given]
+    if len(asked) > 1:
+        raise ResultError(f"{file}: {asked[0]} and {asked[1]} are two pictures; draw one after the other")
     of_maps = {"--map": map or None, "--set": overrides, "--seed": seed, "--arm": arm}
     if sinr:
         if is_scenario:
@@ -86,11 +90,11 @@ def plot(
         _refuse(file, "--sinr is of a result, as it is", of_maps)
         _plot_sinr(file, out, devices, at)
         return
-    if waits:
+    if waits or measures:
         if is_scenario:
-            raise ResultError(f"{file}: is a scenario; --waits is of the result (.h5) of a run")
-        _refuse(file, "--waits is of a result, as it is", {**of_maps, "--at": at})
-        _plot_waits(file, out)
+            raise ResultError(f"{file}: is a scenario; {asked[0]} is of the result (.h5) of a run")
+        _refuse(file, f"{asked[0]} is of a result, as it is", {**of_maps, "--at": at})
+        (_plot_waits if waits else _plot_measures)(file, out)
         return
     if is_scenario or map:
         _plot_map(file, out, at, overrides, seed, arm)
@@ -132,6 +136,17 @@ def _plot_waits(file: Path, out: Path | None) -> None:
     picture = _picture(file, out or file.with_name(f"{file.stem}-waits.png"))
     with working("drawing the picture"):
         plot_waits(record, picture)
+    stderr().print(f"{picture} written", **PLAIN)
+
+
+def _plot_measures(file: Path, out: Path | None) -> None:
+    from wsim.measures_picture import plot_measures
+    from wsim.results import read
+
+    record = read(file)
+    picture = _picture(file, out or file.with_name(f"{file.stem}-measures.png"))
+    with working("drawing the picture"):
+        plot_measures(record, picture)
     stderr().print(f"{picture} written", **PLAIN)
 
 
