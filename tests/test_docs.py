@@ -36,7 +36,17 @@ def test_reference_holds_the_keys_of_every_table(site: Path) -> None:
 
 
 def test_page_for_every_name_in_the_navigation(site: Path) -> None:
-    for name in ("index", "concepts", "radio", "study", "reference", "results", "validation", "extending"):
+    for name in (
+        "index",
+        "concepts",
+        "radio",
+        "decentralized",
+        "study",
+        "reference",
+        "results",
+        "validation",
+        "extending",
+    ):
         assert (site / f"{name}.html").stat().st_size > 5_000
 
 
@@ -56,13 +66,19 @@ def inline(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-BLOCKS = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "pages" / "radio.md").read_text("utf-8"), re.DOTALL)
+BLOCKS = [
+    block
+    for page in ("radio", "decentralized")
+    for block in re.findall(
+        r"```toml\n(.*?)```", (ROOT / "docs" / "pages" / f"{page}.md").read_text("utf-8"), re.DOTALL
+    )
+]
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_keys_that_a_page_shows_are_accepted(number: int) -> None:
     block = tomllib.loads(BLOCKS[number])
-    peers = block.get("mac", {}).get("kind") == "shared"
+    peers = block.get("mac", {}).get("kind") == "shared" or "topology" in block
     scenario = ROOT / "scenarios" / ("dpsgd_ring.toml" if peers else "quickstart.toml")
     changes = overrides(block)
     if "manhattan" in BLOCKS[number]:
@@ -70,5 +86,5 @@ def test_keys_that_a_page_shows_are_accepted(number: int) -> None:
     load(scenario, changes)
 
 
-def test_the_page_of_the_radio_world_shows_keys() -> None:
-    assert len(BLOCKS) >= 7
+def test_the_pages_show_keys() -> None:
+    assert len(BLOCKS) >= 8

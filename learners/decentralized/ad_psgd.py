@@ -16,7 +16,7 @@ atomic: models change while messages travel. Ours: each end moves by half of the
 the sum of all models, as in the paper. (The paper divides devices into active and passive ones against deadlocks; here everybody
 answers at once, also while it waits itself.) Also ours: several local steps, momentum and weight decay within them, a deadline.
 
-Lost messages: an asker whose message or whose answer is lost goes on after deadline_s; where the answer is lost, one end has moved
+Lost messages: an asker whose message or whose answer is lost or late goes on after deadline_s; where the answer is lost, one end has moved
 and the other has not, and the sum of the models changes by half their difference. Of a message that arrives in part nothing
 is used, since the other end would not know which part.
 """

@@ -25,7 +25,7 @@ has it. Ours: Metropolis weights where degrees differ, several local steps (thei
 quasi_global their pseudo-gradient takes the place of the gradient), a deadline of each exchange.
 Lost messages: a neighbor whose model is missing is left out of the average (its weight returns to the device), of the first
 contrastive term, and gets an empty message instead of class sums; class sums that are missing are left out of numerator and denominator of the class
-means. The theory of the methods below has no losses in it; the contrastive terms carry nothing from round to round.
+means. A model that arrives in part is completed by the own one, coordinate by coordinate. The theory of the methods below has no losses in it; the contrastive terms carry nothing from round to round.
 """
 
 from __future__ import annotations

@@ -20,6 +20,9 @@ Merging:
 after Hegedus, Danner and Jelasity, "Decentralized learning works", J. Parallel Distrib. Comput. 148 (2021); their
 merge is of two models, the sum over several is ours. A device sends its next model when the fate of the last one is
 known (where the transport tells), so that a slow link holds its device back instead of filling a queue.
+
+Lost messages: one merge less; nothing waits for a message, and one that is late is merged when it comes. Of a model that arrives in
+part the weight of the missing coordinates stays with the device; one whose age is lost counts as lost.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ A round k of a device, in the words of an algorithm's program:
             or heard.combine(then, z, ...)             then(z, sum_j w_ij (z_j - z), ...), see `combination`
     k     = yield from self.close(node, x, heard)      reports "model"; the number of the next round
 
-The weight of a neighbor whose message is missing returns to the device itself, coordinate by coordinate where the transport
-delivers parts of a message; this keeps the average of the devices only if both ends miss each other. The neighborhood may change
+The weight of a neighbor whose message is missing, lost or later than the deadline, returns to the device itself, coordinate by
+coordinate where the transport delivers parts of a message; this keeps the average of the devices only if both ends miss each
+other. Nothing makes them: broadcasts are not acknowledged, and the last acknowledgement of a unicast can be lost itself. The neighborhood may change
 from round to round: a round is with those who were present when it began. A device that has been away goes on in the round
 that its neighbors are in by now.
 """

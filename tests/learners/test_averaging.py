@@ -30,6 +30,23 @@ def test_a_missing_coordinate_returns_its_weight(m: int) -> None:
         assert float(mixed[c]) == pytest.approx(float(expected), abs=1e-14)
 
 
+def test_the_mean_is_kept_where_both_ends_miss_each_other_and_moves_where_one_does() -> None:
+    """Three devices, all neighbors, weights 1/3: what 0 does not take of 1, (x_1 - x_0) / 3, is missing in the sum."""
+    x = list(torch.tensor([[1.0], [4.0], [-2.0]], dtype=torch.float64))
+
+    def mean(lost: set[tuple[int, int]]) -> float:
+        """lost: (receiver, sender)."""
+        new = []
+        for i in range(3):
+            heard = [x[j] for j in range(3) if j != i and (i, j) not in lost]
+            new.append(mix(x[i], x[i], heard, torch.full((len(heard),), 1 / 3, dtype=torch.float64)))
+        return float(torch.stack(new).mean())
+
+    assert mean(set()) == pytest.approx(1.0, abs=1e-12)
+    assert mean({(0, 1), (1, 0)}) == pytest.approx(1.0, abs=1e-12)
+    assert mean({(0, 1)}) == pytest.approx(1.0 - (4.0 - 1.0) / 3 / 3, abs=1e-12)
+
+
 def test_masks_that_are_all_true_change_nothing() -> None:
     whole = [torch.ones(11, dtype=torch.bool)] * 5
     mixed = mix_masked(BASE, X, MODELS, WEIGHTS, whole)

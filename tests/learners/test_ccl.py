@@ -24,6 +24,9 @@ from learners.decentralized.qg_dsgdm import QgDsgdm
 from learners.federated import prototype_message
 from learners.loopback import LoopbackNode
 from learners.mixing import mixing_matrix
+from learners.models.lenet5 import LeNet5
+from learners.models.resnet20 import ResNet20
+from learners.models.vgg11 import Vgg11
 from learners.protocol import Message, Received
 from tests.contract.worlds import calm
 from tests.learners.oracle_runs import Minibatches, digits_task, run
@@ -370,6 +373,29 @@ def test_second_exchange_has_the_stated_bits_whatever_the_batch(num_steps: int) 
             assert torch.allclose(table, torch.stack([z[labels == c].sum(0) for c in range(10)]), atol=1e-12)
             assert counts.sum() == 16 * num_steps
             assert (send.kind, send.round, send.broadcast) == ("model", 1, False)
+
+
+@pytest.mark.parametrize(
+    ("model", "num_params", "extra", "percent"),
+    [
+        (ResNet20((3, 32, 32), 10), 272_474, 650, 0.24),
+        (ResNet20((3, 32, 32), 100), 278_324, 6_500, 2.34),
+        (Vgg11((3, 32, 32), 10), 579_786, 1_290, 0.22),
+        (LeNet5((1, 28, 28), 10), 61_706, 850, 1.38),
+    ],
+)
+def test_second_exchange_is_small_beside_the_first(model: Any, num_params: int, extra: int, percent: float) -> None:
+    """The table of the specification: C F + C scalars against M. And its example: 16 agents on a ring send 42.72 GB each of
+    ResNet-20 in 200 epochs of 98 iterations, 42.83 GB with class sums."""
+    table = torch.zeros(model.num_classes, model.feature_dim, dtype=F64)
+    num_bits = class_sums.dense(table, table[:, 0], Float32(), node()).num_bits
+    assert sum(np.prod(shape) for shape in model.shapes) == num_params
+    assert num_bits == 32 * extra
+    assert 100 * extra / num_params == pytest.approx(percent, abs=5e-3)
+    if num_params == 272_474:
+        links = 98 * 200 * 2
+        assert links * 4 * num_params / 1e9 == pytest.approx(42.72, abs=5e-3)
+        assert links * (4 * num_params + num_bits / 8) / 1e9 == pytest.approx(42.83, abs=5e-3)
 
 
 @pytest.mark.parametrize("codec", [Float32(), Float16()])
