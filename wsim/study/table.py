@@ -113,6 +113,9 @@ def to_target_text(row: Row, target: float) -> str:
     return f"{', '.join(amount(found, unit) for found, unit in estimates)} ({of})"
 
 
+MAX_RATIO = 1e6
+"""Above, all seeds differ by the same, but for the last nanosecond."""
+
 DIFFERENCE_HEAD = ("arm", "of", "difference", "paired s.e.", "unpaired s.e.", "ratio", "seeds")
 
 
@@ -133,7 +136,7 @@ def difference_cells(found: Difference, unit: str) -> list[str]:
         amount(Estimate(error, math.nan, found.num), unit) if math.isfinite(error) else "–"
         for error in (found.paired_se, found.unpaired_se)
     ]
-    ratio = f"{found.ratio:.2f}" if math.isfinite(found.ratio) else "–"
+    ratio = f"{found.ratio:.2f}" if found.ratio < MAX_RATIO else "–"
     mean = amount(Estimate(found.mean, found.half_width, found.num), unit, sign=True)
     return [
         mean,
