@@ -16,9 +16,9 @@ INSTALLED = HERE / "packaged_scenarios"
 
 
 def scenarios() -> dict[str, Path]:
-    """Their files by name, in alphabetical order; those of the radio and of studies, in folders of their own, come last."""
+    """Their files by name, in alphabetical order; those of the radio, of studies and of papers, in folders of their own, come last."""
     folder = INSTALLED if INSTALLED.is_dir() else CHECKOUT
-    files = [path for place in ("", "radio/", "studies/") for path in sorted(folder.glob(f"{place}*.toml"))]
+    files = [path for place in ("", "radio/", "studies/", "papers/") for path in sorted(folder.glob(f"{place}*.toml"))]
     return {path.stem: path for path in files}
 
 
