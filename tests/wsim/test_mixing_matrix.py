@@ -127,6 +127,15 @@ def test_methods_with_weights_of_their_own_say_so(name: str) -> None:
         load_text(text, referenced={"w.csv": text_of(GOOD)})
 
 
+@pytest.mark.parametrize("name", OWN_WEIGHTS)
+def test_a_matrix_that_nobody_would_read_is_refused(name: str) -> None:
+    topology = '{ kind = "ring", mixing_weights = "metropolis", mixing_matrix = "none.csv" }'
+    text = f'topology = {topology}\n{CALM}\n[algorithm]\nname = "{name}"\nlocal_steps = 1\n'
+    says = rf'\[topology\] mixing_matrix = "none.csv": {name} takes no weights from a file, .*; leave this out'
+    with pytest.raises(ScenarioError, match=says):
+        load_text(text)
+
+
 @pytest.mark.parametrize("name", TAKERS)
 def test_all_others_take_a_matrix(name: str) -> None:
     """Metropolis weights from a file train what Metropolis weights from the headers do."""

@@ -95,12 +95,14 @@ class MixingMatrix:
 def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str]) -> None:
     """Raise a ScenarioError for a mixing matrix that cannot be used, all but its place on the graph."""
     topology, name = scenario.topology, scenario.algorithm.name
-    if scenario.algorithm.hyperparameters.get("mixing_weights") != FILE:
-        if topology.mixing_weights == FILE:
-            says = f"{name} takes no weights from a file, its own are part of the method; leave this out"
-            raise problem(source, ("topology", "mixing_weights"), says, value=FILE)
-        return
     needs: MixingNeeds | None = getattr(learner, "takes_matrix", None)
+    if scenario.algorithm.hyperparameters.get("mixing_weights") != FILE:
+        unread = needs is None and topology.mixing_matrix is not None
+        if topology.mixing_weights == FILE or unread:
+            key = "mixing_weights" if topology.mixing_weights == FILE else "mixing_matrix"
+            says = f"{name} takes no weights from a file, its own are part of the method; leave this out"
+            raise problem(source, ("topology", key), says, value=getattr(topology, key))
+        return
     if needs is None:
         says = f"{name} takes no weights from a file; metropolis or uniform"
         raise problem(source, ("algorithm", "mixing_weights"), says, value=FILE)
