@@ -50,6 +50,11 @@ def mixing_matrix(graph: nx.Graph, weights: Callable[[int, Sequence[int]], list[
     return matrix
 
 
+def eigenvalues(matrix: np.ndarray) -> np.ndarray:
+    """Of a mixing matrix, [num_nodes]; those of a symmetric one are found several times as fast, and are real."""
+    return np.linalg.eigvalsh(matrix) if np.array_equal(matrix, matrix.T) else np.linalg.eigvals(matrix)
+
+
 def spectral_gap(matrix: np.ndarray) -> float:
     """1 - max(|lambda_2|, |lambda_n|) of a symmetric doubly stochastic matrix: disagreement shrinks by the rest every
     round."""

@@ -38,7 +38,7 @@ from torch import Tensor
 from learners.decentralized.combination import Combination, Complete, where_complete
 from learners.decentralized.neighbor_sgd import NeighborSgd
 from learners.fields import check_choice
-from learners.mixing import FILE, MIXING_WEIGHTS, mixing_matrix
+from learners.mixing import FILE, MIXING_WEIGHTS, eigenvalues, mixing_matrix
 from learners.protocol import Node, Program, Report
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class D2(NeighborSgd):
 
     def check_matrix(self, matrix: np.ndarray) -> None:
         """As `check_graph`, of a mixing matrix [num_devices, num_devices]. One with entries below 0 may have eigenvalues anywhere."""
-        values = np.sort(np.linalg.eigvals(matrix).real)
+        values = np.sort(eigenvalues(matrix).real)
         others = np.delete(values, np.abs(values - 1).argmin())  # without the 1 of the mean
         limit = 1 - (1 - LEAST_EIGENVALUE) / SHARE_OF_MIXING[self.form]  # of W, that a W + (1 - a) I is above -1/3
         if len(others) and others[0] <= limit + 1e-9:

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from learners.mixing import eigenvalues
+
 MARGIN = 1e-9
 
 
@@ -39,8 +41,8 @@ def check_stable(
 ) -> None:
     """ValueError where a disagreement between devices grows. matrix: [num_devices, num_devices], of mixing; averaging_rate: None
     where the learner has none."""
-    eigenvalues = np.linalg.eigvals(matrix)
-    others = np.delete(eigenvalues, np.abs(eigenvalues - 1).argmin())
+    found = eigenvalues(matrix)
+    others = np.delete(found, np.abs(found - 1).argmin())
     rate = 1.0 if averaging_rate is None else averaging_rate
     for eigenvalue in sorted(others, key=lambda value: value.real):
         growth = np.abs(np.linalg.eigvals(recursion(form, 1 - rate * (1 - eigenvalue), momentum, nesterov, mu))).max()
