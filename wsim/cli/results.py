@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,9 @@ from wsim.cli.options import Arm, Json, Overrides, PlotFile, ResultFile, Seed
 from wsim.cli.output import PLAIN, print_devices, print_record, stderr, working
 from wsim.cli.running import load_scenario
 from wsim.errors import ResultError
+
+if TYPE_CHECKING:
+    from wsim.record import RunRecord
 
 
 def show(
@@ -118,35 +122,31 @@ def _refuse(file: Path, instead: str, options: dict[str, Any]) -> None:
 
 
 def _plot_sinr(file: Path, out: Path | None, devices: list[int] | None, at: float | None) -> None:
-    from wsim.results import read
     from wsim.sinr_picture import plot_sinr
 
-    record = read(file)
-    picture = _picture(file, out or file.with_name(f"{file.stem}-sinr.png"))
-    with working("drawing the picture"):
-        plot_sinr(record, picture, devices, at)
-    stderr().print(f"{picture} written", **PLAIN)
+    _plot_more(file, out, "sinr", lambda record, picture: plot_sinr(record, picture, devices, at))
 
 
 def _plot_waits(file: Path, out: Path | None) -> None:
-    from wsim.results import read
     from wsim.waits_picture import plot_waits
 
-    record = read(file)
-    picture = _picture(file, out or file.with_name(f"{file.stem}-waits.png"))
-    with working("drawing the picture"):
-        plot_waits(record, picture)
-    stderr().print(f"{picture} written", **PLAIN)
+    _plot_more(file, out, "waits", plot_waits)
 
 
 def _plot_measures(file: Path, out: Path | None) -> None:
     from wsim.measures_picture import plot_measures
+
+    _plot_more(file, out, "measures", plot_measures)
+
+
+def _plot_more(file: Path, out: Path | None, name: str, plot: Callable[[RunRecord, Path], None]) -> None:
+    """A picture of a result beside its first one."""
     from wsim.results import read
 
     record = read(file)
-    picture = _picture(file, out or file.with_name(f"{file.stem}-measures.png"))
+    picture = _picture(file, out or file.with_name(f"{file.stem}-{name}.png"))
     with working("drawing the picture"):
-        plot_measures(record, picture)
+        plot(record, picture)
     stderr().print(f"{picture} written", **PLAIN)
 
 
