@@ -47,7 +47,11 @@ def check_stable(
     for eigenvalue in sorted(others, key=lambda value: value.real):
         growth = np.abs(np.linalg.eigvals(recursion(form, 1 - rate * (1 - eigenvalue), momentum, nesterov, mu))).max()
         if growth > 1 + MARGIN:
-            remedy = "a graph with more even eigenvalues" if averaging_rate is None else "a smaller averaging_rate"
+            remedy = (
+                "a graph whose least eigenvalue is nearer to 0, such as a ring or a complete one,"
+                if averaging_rate is None
+                else "a smaller averaging_rate"
+            )
             raise ValueError(
                 f"momentum = {momentum}: quasi-global momentum as it is here makes a disagreement {growth:.2f} times larger every round along "
                 f"the eigenvalue {eigenvalue.real:.3f} of the mixing matrix; {remedy} or less momentum"
