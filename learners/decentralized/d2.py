@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -38,11 +38,8 @@ from torch import Tensor
 from learners.decentralized.combination import Combination, Complete, where_complete
 from learners.decentralized.neighbor_sgd import NeighborSgd
 from learners.fields import check_choice
-from learners.mixing import FILE, MIXING_WEIGHTS, eigenvalues, mixing_matrix
+from learners.mixing import eigenvalues
 from learners.protocol import Node, Program, Report
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 LEAST_EIGENVALUE = -1 / 3
 SHARE_OF_MIXING = {"d2": 1.0, "exact_diffusion": 0.5}
@@ -62,13 +59,9 @@ class D2(NeighborSgd):
         super().__post_init__()
         check_choice("form", self.form, tuple(SHARE_OF_MIXING))
 
-    def check_graph(self, graph: nx.Graph | None) -> None:
-        """ValueError where D2 is not stable on a fixed graph; of one that changes nothing is known."""
-        if graph is not None and self.mixing_weights != FILE and self.form == "d2":
-            self.check_matrix(mixing_matrix(graph, MIXING_WEIGHTS[self.mixing_weights]))
-
     def check_matrix(self, matrix: np.ndarray) -> None:
-        """As `check_graph`, of a mixing matrix [num_devices, num_devices]. One with entries below 0 may have eigenvalues anywhere."""
+        """ValueError where a mixing matrix [num_devices, num_devices] makes the method unstable. One with entries below 0 may have eigenvalues
+        anywhere."""
         values = np.sort(eigenvalues(matrix).real)
         others = np.delete(values, np.abs(values - 1).argmin())  # without the 1 of the mean
         limit = 1 - (1 - LEAST_EIGENVALUE) / SHARE_OF_MIXING[self.form]  # of W, that a W + (1 - a) I is above -1/3

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,12 +18,8 @@ from learners.averaging import fill
 from learners.decentralized.neighbor_sgd import Heard, NeighborSgd
 from learners.decentralized.quasi_global import check_stable
 from learners.local_step import Rule
-from learners.mixing import FILE, MIXING_WEIGHTS, mixing_matrix
 from learners.protocol import Compute, Message, Node, Payload, Receive, Received, Send, Value
 from learners.quantities import Part
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 EMPTY = Payload(None, 0)
 
@@ -46,13 +42,8 @@ class MixFirst(NeighborSgd):
         if self.quasi_global and not self.momentum:
             raise ValueError("quasi_global = True: needs momentum above 0")
 
-    def check_graph(self, graph: nx.Graph | None) -> None:
-        """ValueError where a fixed graph makes quasi-global momentum unstable; of one that changes nothing is known."""
-        if graph is not None and self.mixing_weights != FILE:
-            self.check_matrix(mixing_matrix(graph, MIXING_WEIGHTS[self.mixing_weights]))
-
     def check_matrix(self, matrix: np.ndarray) -> None:
-        """As `check_graph`, of a mixing matrix [num_devices, num_devices]."""
+        """ValueError where a mixing matrix [num_devices, num_devices] makes quasi-global momentum unstable."""
         if self.quasi_global:
             check_stable(self.recursion, matrix, self.momentum, self.nesterov, self.momentum, self.averaging_rate)
 

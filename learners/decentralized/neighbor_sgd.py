@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 
@@ -28,9 +28,12 @@ from learners.compression.codec import check_for_models
 from learners.decentralized.combination import Combination
 from learners.fields import check_choice, check_number
 from learners.local_sgd import LocalSgd
-from learners.mixing import FILE, MIXING_WEIGHTS
+from learners.mixing import FILE, MIXING_WEIGHTS, mixing_matrix
 from learners.protocol import Compute, Node, Outcome, Payload, Receive, Received, Report, Send, Ticket, Value
 from learners.quantities import Seconds
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,13 @@ class NeighborSgd(LocalSgd):
         check_choice("mixing_weights", self.mixing_weights, (*MIXING_WEIGHTS, FILE))
         if self.mixing_weights == FILE and self.takes_matrix is None:
             raise ValueError('mixing_weights = "file": the weights of this method are its own; leave this out')
+
+    def check_graph(self, graph: nx.Graph | None) -> None:
+        """ValueError where the mixing matrix of a fixed graph does not do for the method (its `check_matrix`); of a graph that
+        changes nothing is known."""
+        check = getattr(self, "check_matrix", None)
+        if check is not None and graph is not None and self.mixing_weights != FILE:
+            check(mixing_matrix(graph, MIXING_WEIGHTS[self.mixing_weights]))
 
     def goes_on(self, k: int) -> bool:
         """Whether there is a round k."""

@@ -34,7 +34,7 @@ messages lost and labels that hardly overlap.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from torch import Tensor
@@ -44,12 +44,8 @@ from learners.decentralized.neighbor_sgd import NeighborSgd
 from learners.decentralized.quasi_global import check_stable
 from learners.fields import check_choice, check_number
 from learners.local_step import divisor
-from learners.mixing import FILE, MIXING_WEIGHTS, mixing_matrix
 from learners.protocol import Node, Program, Report
 from learners.quantities import Momentum
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 FORMS = ("qgm", "ngc-code", "ccl-code")
 
@@ -80,13 +76,8 @@ class QgDsgdm(NeighborSgd):
         if self.mu >= 1:
             raise ValueError(f"mu = {self.mu!r}: less than 1")
 
-    def check_graph(self, graph: nx.Graph | None) -> None:
-        """ValueError where a fixed graph makes the momentum unstable; of one that changes nothing is known."""
-        if graph is not None and self.mixing_weights != FILE:
-            self.check_matrix(mixing_matrix(graph, MIXING_WEIGHTS[self.mixing_weights]))
-
     def check_matrix(self, matrix: np.ndarray) -> None:
-        """As `check_graph`, of a mixing matrix [num_devices, num_devices]."""
+        """ValueError where a mixing matrix [num_devices, num_devices] makes quasi-global momentum unstable."""
         check_stable(self.form, matrix, self.momentum, self.nesterov, self.mu or 0.0)
 
     def program(self, node: Node) -> Program:
