@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from wsim.scenario import Loaded, Scenario
 
 _PROGRESS_EVERY_S = 0.2
+_COLLECT_EVERY_S = 2.0
+_collected_s: float | None = None
 
 
 def simulate(
@@ -77,6 +79,7 @@ def simulate(
 
     Raises ScenarioError for what only shows when the world is built, SimulationError where nothing can happen any more.
     """
+    _collect_earlier_runs()
     started = time.perf_counter(), time.process_time()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -101,6 +104,18 @@ def simulate(
         "executor_jobs": run.learning.num_jobs,
     }
     return record
+
+
+def _collect_earlier_runs() -> None:
+    """Frees the worlds of earlier runs in this process. Their parts refer to each other, and Python's own collection would not
+    find them, since `Run.go` moves all objects to the generation that it hardly ever looks at. Looking takes a tenth of a
+    second, so not more often than every 2 s."""
+    global _collected_s
+    if _collected_s is not None and time.process_time() - _collected_s < _COLLECT_EVERY_S:
+        return
+    if _collected_s is not None:
+        gc.collect()
+    _collected_s = time.process_time()
 
 
 def _source(loaded: Loaded) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from learners.protocol import SERVER, Receive, Report, Service, Sleep
+from wsim import engine
 from wsim.engine import simulate
 from wsim.errors import SimulationError
 from wsim.record import RADIO_STATES
@@ -124,3 +126,19 @@ def test_links_that_stay_dead_end_the_run(monkeypatch):
         estimate(
             "devices.walkers.radio.tx_power_dbm=-60.0", "server.radio.tx_power_dbm=-60.0", "devices.walkers.count=1"
         )
+
+
+def test_a_later_run_frees_the_worlds_of_earlier_ones(tmp_path, monkeypatch):
+    worlds = []
+    build_world = engine.build_world
+
+    def watched(*args):
+        world = build_world(*args)
+        worlds.append(weakref.ref(world))
+        return world
+
+    monkeypatch.setattr(engine, "build_world", watched)
+    monkeypatch.setattr(engine, "_COLLECT_EVERY_S", 0.0)
+    for _ in range(3):
+        simulate(load("dpsgd_ring", ["stop.rounds=1"]), executor="null")
+    assert [world() is None for world in worlds[:2]] == [True, True]
