@@ -25,57 +25,43 @@ uplink = "aircomp" the differences superpose on the air instead, see `learners.f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from learners.averaging import add_average, add_average_masked, average, average_masked, fill, full_masks
 from learners.compression.codec import differences_only, error_feedback
 from learners.compression.error_feedback import ErrorFeedback, minus
 from learners.compression.float32 import Float32
 from learners.federated import aircomp
-from learners.federated.participation import newest_download, sample_clients
-from learners.fields import check_choice, check_count, check_number
-from learners.local_sgd import LocalSgd
-from learners.protocol import SERVER, Compute, Node, Program, Receive, Received, Report, Send, Service, Value, rounds
-from learners.quantities import Count, Decibel, Seconds, SecondsOrZero
+from learners.federated.server_sgd import ServerSgd
+from learners.fields import check_choice, check_number
+from learners.protocol import SERVER, Compute, Node, Program, Receive, Received, Report, Value, rounds
+from learners.quantities import Decibel, SecondsOrZero
 
 
 @dataclass(frozen=True)
-class FedAvg(LocalSgd):
-    """Local training as in `LocalSgd`; the schedule follows the server's rounds, momentum starts from zero in each.
-    clients_per_round: K, all where not given. deadline_s: of a round, from the server's send; not given: waits for everyone.
-    server_weights: "samples" (p above) or "uniform". downlink: "unicast" or "broadcast".
+class FedAvg(ServerSgd):
+    """Local training and rounds as in `ServerSgd`, p above with server_weights = "samples".
     update: what a client sends, its "model", the "difference" to the one that it got, or "auto", the model unless the codec is
     for differences or has error feedback. uplink: "digital", or "aircomp", an over-the-air sum of uncoded differences. aircomp_snr_db:
     receive SNR that all clients align to; who cannot reach it is silent. aircomp_guard_s: from the server's word to the common
     start of their sending; who gets it later is silent."""
 
-    clients_per_round: Count | None = None
-    deadline_s: Seconds | None = None
-    server_weights: Literal["samples", "uniform"] = "samples"
-    downlink: Literal["unicast", "broadcast"] = "unicast"
     update: Literal["auto", "model", "difference"] = "auto"
     uplink: Literal["digital", "aircomp"] = "digital"
     aircomp_snr_db: Decibel = 10.0
     aircomp_guard_s: SecondsOrZero = 0.1
 
-    uses_server: ClassVar[bool] = True
-    synchronous: ClassVar[bool] = True
-    value_dependent: ClassVar[bool] = False
-    reports: ClassVar[tuple[str, ...]] = ("after_local_training",)
-
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("clients_per_round", self.clients_per_round, optional=True)
-        check_number("deadline_s", self.deadline_s, optional=True)
-        check_choice("server_weights", self.server_weights, ("samples", "uniform"))
-        check_choice("downlink", self.downlink, ("unicast", "broadcast"))
         check_choice("update", self.update, ("auto", "model", "difference"))
         if not self.sends_differences and self._wants_differences:
             says = 'the codec is for differences here; "auto" or "difference"'
             raise ValueError(f"update = {self.update!r}: {says}")
         check_choice("uplink", self.uplink, ("digital", "aircomp"))
         check_number("aircomp_guard_s", self.aircomp_guard_s, zero=True)
-        if self.uplink == "aircomp" and (self._wants_differences or self.update == "model" or not self._by_samples):
+        if self.uplink == "aircomp" and (
+            self._wants_differences or self.update == "model" or self.server_weights != "samples"
+        ):
             raise ValueError(
                 "uplink = 'aircomp': sends uncoded differences weighted by samples: server_weights = \"samples\", update = "
                 '"auto", and for the downlink a codec for models, without error feedback'
@@ -90,41 +76,28 @@ class FedAvg(LocalSgd):
     def _wants_differences(self) -> bool:
         return differences_only(self.codec) or error_feedback(self.codec)
 
-    @property
-    def _by_samples(self) -> bool:
-        return self.server_weights == "samples"
-
-    def program(self, node: Node) -> Program | Service:
-        if node.id == SERVER:
-            return self._server(node)
-        return Service(self._client(node) if self.uplink == "digital" else self._air_client(node))
-
-    def _server(self, node: Node) -> Program:
+    def server(self, node: Node) -> Program:
         codec = Float32() if differences_only(self.codec) else self.codec
         w = node.initial_parameters  # [num_params]
         for k in rounds(self.num_rounds):
-            clients = yield from sample_clients(node, self.clients_per_round)
-            yield Send(
-                clients,
-                "model",
-                k if self.uplink == "digital" else 2 * k,
-                codec.payload(w, node),
-                broadcast=self.downlink == "broadcast",
-                expires_s=self.deadline_s,
-            )
             if self.uplink == "aircomp":
+                clients = yield from self.invite(node, k, codec.payload(w, node), number=2 * k)
                 w = yield from aircomp.collect(node, w, k, clients, self.aircomp_guard_s, self.deadline_s)
             else:
-                updates = yield Receive(clients, "update", k, timeout_s=self.deadline_s)
+                clients = yield from self.invite(node, k, codec.payload(w, node))
+                updates = yield from self.collect(node, clients, k)
                 if updates.messages:
                     w = yield self._aggregate(node, w, updates)
             yield Report("model", w)
 
-    def _client(self, node: Node) -> Program:
+    def client(self, node: Node) -> Program:
+        return self._digital_client(node) if self.uplink == "digital" else self._air_client(node)
+
+    def _digital_client(self, node: Node) -> Program:
         w = node.initial_parameters  # the last copy of the global model
         feedback = ErrorFeedback(self.codec, node)
         while True:
-            model = yield from newest_download("model", waits=self.deadline_s is None)
+            model = yield from self.download()
             w = model.data if model.mask is None else (yield Compute(fill, (model.data, model.mask, w)))
             yield Report("model", w)
             trained = yield from self.train(node, w, model.round, self.batches(node))
@@ -133,8 +106,7 @@ class FedAvg(LocalSgd):
             if error_feedback(self.codec):
                 yield from feedback.send(SERVER, "update", model.round, update, self.deadline_s)
             else:
-                payload = self.codec.payload(update, node)
-                yield Send([SERVER], "update", model.round, payload, expires_s=self.deadline_s)
+                yield self.upload(model.round, self.codec.payload(update, node))
 
     def _air_client(self, node: Node) -> Program:
         w = node.initial_parameters
@@ -157,7 +129,7 @@ class FedAvg(LocalSgd):
                 yield from aircomp.announce(node, difference, k, self.deadline_s)
 
     def _aggregate(self, node: Node, w: Value, updates: Received) -> Compute:
-        shares = node.tensor([node.samples_of[sender] if self._by_samples else 1 for sender in updates.senders])
+        shares = self.shares(node, updates)
         masks = full_masks(updates)
         if self.sends_differences and masks is None:
             return Compute(add_average, (w, updates.data, shares))

@@ -38,7 +38,6 @@ from torch import Tensor
 from learners.averaging import fill, full_masks
 from learners.compression.codec import check_for_models
 from learners.federated import prototype_message
-from learners.federated.participation import newest_download, sample_clients
 from learners.federated.prototypes import (
     average_prototypes,
     average_prototypes_masked,
@@ -48,56 +47,41 @@ from learners.federated.prototypes import (
     prototype_loss,
     prototype_sums,
 )
-from learners.fields import check_choice, check_count, check_number
-from learners.local_sgd import LocalSgd
+from learners.federated.server_sgd import ServerSgd
+from learners.fields import check_choice, check_number
 from learners.models.flat import Model
 from learners.protocol import (
-    SERVER,
     Batches,
     Compute,
     Message,
     Node,
     Program,
-    Receive,
     Received,
     Report,
-    Send,
-    Service,
     Value,
     rounds,
 )
-from learners.quantities import Count, PositiveOrZero, Seconds
+from learners.quantities import PositiveOrZero
 
 
 @dataclass(frozen=True)
-class FedProto(LocalSgd):
-    """Local training as in `LocalSgd`, momentum from zero in each round as in the authors' code.
-    prototype_weight: lambda. clients_per_round: K, all where not given. deadline_s: of a round, from the server's send; not
-    given: waits for everyone. server_weights: "samples" (by counts) or "uniform". downlink: "unicast" or "broadcast".
+class FedProto(ServerSgd):
+    """Local training and rounds as in `ServerSgd`, momentum from zero in each round as in the authors' code.
+    server_weights: "samples" (by counts) or "uniform". prototype_weight: lambda.
     inference_classes: "all" with a prototype, or the device's "own"."""
 
     prototype_weight: PositiveOrZero = 1.0
-    clients_per_round: Count | None = None
-    deadline_s: Seconds | None = None
-    server_weights: Literal["samples", "uniform"] = "samples"
-    downlink: Literal["unicast", "broadcast"] = "unicast"
     inference_classes: Literal["all", "own"] = "all"
 
-    uses_server: ClassVar[bool] = True
-    synchronous: ClassVar[bool] = True
-    value_dependent: ClassVar[bool] = False
     heterogeneous: ClassVar[bool] = True
     reports: ClassVar[tuple[str, ...]] = ("head", "after_local_training", "head/after_local_training")
     own_metrics: ClassVar[tuple[str, ...]] = ("model", "after_local_training")
+    download_kind: ClassVar[str] = "prototypes"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_for_models(self.codec, "prototypes")
         check_number("prototype_weight", self.prototype_weight, zero=True)
-        check_count("clients_per_round", self.clients_per_round, optional=True)
-        check_number("deadline_s", self.deadline_s, optional=True)
-        check_choice("server_weights", self.server_weights, ("samples", "uniform"))
-        check_choice("downlink", self.downlink, ("unicast", "broadcast"))
         check_choice("inference_classes", self.inference_classes, ("all", "own"))
 
     @staticmethod
@@ -110,24 +94,14 @@ class FedProto(LocalSgd):
                 f"variants have representations of {found} numbers: prototypes need one size, the last hidden layer's"
             )
 
-    def program(self, node: Node) -> Program | Service:
-        return self._server(node) if node.id == SERVER else Service(self._client(node))
-
     # -- server -------------------------------------------------------------------------------------------------------
 
-    def _server(self, node: Node) -> Program:
+    def server(self, node: Node) -> Program:
         table, known = node.tensor(np.zeros((node.task.num_classes, 0))), node.tensor(np.zeros(node.task.num_classes))
         for k in rounds(self.num_rounds):
-            clients = yield from sample_clients(node, self.clients_per_round)
-            yield Send(
-                clients,
-                "prototypes",
-                k,
-                prototype_message.payload(table, known, self.codec, node, with_counts=False),
-                broadcast=self.downlink == "broadcast",
-                expires_s=self.deadline_s,
-            )
-            updates = yield Receive(clients, "update", k, timeout_s=self.deadline_s)
+            payload = prototype_message.payload(table, known, self.codec, node, with_counts=False)
+            clients = yield from self.invite(node, k, payload)
+            updates = yield from self.collect(node, clients, k)
             readable = []
             for message in updates.messages:
                 message = yield from prototype_message.with_known_mask(message)
@@ -152,14 +126,14 @@ class FedProto(LocalSgd):
 
     # -- client -------------------------------------------------------------------------------------------------------
 
-    def _client(self, node: Node) -> Program:
+    def client(self, node: Node) -> Program:
         task, x = node.task, node.initial_parameters
         samples = node.all_samples(self.batch_size)
         counts = node.tensor(_class_counts(task.train_labels, samples, task.num_classes))
         zeros = torch.zeros((task.num_classes, task.model.feature_dim), dtype=task.dtype)
         table, known = zeros, torch.zeros_like(counts)  # the last known global prototypes
         while True:
-            message = yield from newest_download("prototypes", waits=self.deadline_s is None)
+            message = yield from self.download()
             message = yield from prototype_message.with_known_mask(message)
             table, known = yield from self._update(table, known, message)
             x = yield from self._train(node, x, message.round, table, known)
@@ -174,7 +148,7 @@ class FedProto(LocalSgd):
             payload = prototype_message.payload(
                 own, counts, self.codec, node, with_counts=self.server_weights == "samples"
             )
-            yield Send([SERVER], "update", message.round, payload, expires_s=self.deadline_s)
+            yield self.upload(message.round, payload)
 
     def _train(self, node: Node, x: Value, k: int, table: Value, known: Tensor) -> Generator[Any, Any, Value]:
         batches = self.batches(node)
