@@ -47,6 +47,7 @@ MODELS = {
     "small_cnn": "learners.models.small_cnn:SmallCnn",
     "vgg11": "learners.models.vgg11:Vgg11",
     "resnet20": "learners.models.resnet20:ResNet20",
+    "mrl_cnn": "learners.models.mrl_cnn:MrlCnn",
 }
 
 DATASETS = {

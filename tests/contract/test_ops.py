@@ -60,11 +60,20 @@ Args = tuple[Any, ...]
 Job = Callable[[np.random.Generator, Task], Args]
 
 
-IMAGES = {"lenet5": (1, 28, 28), "small_cnn": (3, 16, 16), "resnet20": (3, 4, 4), "vgg11": (3, 4, 4)}
+IMAGES = {
+    "lenet5": (1, 28, 28),
+    "small_cnn": (3, 16, 16),
+    "resnet20": (3, 4, 4),
+    "vgg11": (3, 4, 4),
+    "mrl_cnn": (3, 4, 4),
+}
 """Models that get a few random images of this shape instead of digits."""
 BYTES = ("mlp", "lenet", "resnet20")
 """Models that also get them as bytes, which become numbers before any model sees them."""
-SMALL: dict[str, dict[str, Any]] = {"small_cnn": {"maps": (4, 8), "feature_dim": 16}}
+SMALL: dict[str, dict[str, Any]] = {
+    "small_cnn": {"maps": (4, 8), "feature_dim": 16},
+    "mrl_cnn": {"number": 5, "feature_dim": 16},
+}
 
 
 @cache
