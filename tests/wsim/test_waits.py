@@ -115,6 +115,7 @@ CHURN = {
     "who leaves": ("1 0.25 leave", {(0, 1): (ns(0.25), 1, 0)}),
     # two go: the first is not what ends it
     "who leaves last": ("2 0.1 leave\n1 0.25 leave", {(0, 1): (ns(0.25), 1, 0)}),
+    "who go at one instant": ("1 0.25 leave\n2 0.25 leave", {(0, 1): (ns(0.125), 1, 0), (0, 2): (ns(0.125), 1, 0)}),
     # device 0 is away from 0.1 to 0.4 s: what it was to be sent in the meantime is lost, but both would send in later rounds
     "who is away itself": ("0 0.1 leave\n0 0.4 join\n1 0.6 leave\n2 0.7 leave", {(0, 1): (ns(0.05), 1, 0), (0, 2): (ns(0.05), 1, 0)}),
     "who is left out while one is away": ("0 0.1 leave\n2 0.2 leave\n1 0.3 leave\n0 0.4 join", {(0, 1): (ns(0.1), 1, 0)}),

@@ -188,12 +188,12 @@ class Receiving:
                 if k > request.round and sender in waiting.pending
             ]
         if gone:
-            waiting.leave_out(*sorted(set(gone)))
+            waiting.leave_out(self._clock.now_ns, gone)
 
     def forsake(self, waiting: Waiting, sender: int) -> None:
         """Do not wait for this one."""
         if waiting.pending is not None and sender in waiting.pending:
-            waiting.leave_out(sender)
+            waiting.leave_out(self._clock.now_ns, (sender,))
             if waiting.need <= 0 and waiting.runner.held is None:
                 self.complete(waiting, waiting.left_out)
 

@@ -11,9 +11,9 @@ from wsim.driver.waits import ANYONE
 
 class Waiting:
     """pending: senders that are still waited for (ids), None for anyone; need: messages that are missing; left_out: who will not send,
-    those of whom this became known last; num_values: of the analog messages that were combined."""
+    those of whom this became known last, sorted, at left_out_ns; num_values: of the analog messages that were combined."""
 
-    __slots__ = ("got", "left_out", "need", "num_values", "pending", "request", "runner", "state")
+    __slots__ = ("got", "left_out", "left_out_ns", "need", "num_values", "pending", "request", "runner", "state")
 
     def __init__(self, runner: Runner, request: Receive, pending: set[int] | None, need: int) -> None:
         self.runner = runner
@@ -22,7 +22,8 @@ class Waiting:
         self.need = need
         self.got: list[Message] = []
         self.state = request.initial
-        self.left_out: tuple[int, ...] = ()
+        self.left_out: list[int] = []
+        self.left_out_ns = -1
         self.num_values = 0
 
     @property
@@ -46,12 +47,13 @@ class Waiting:
         if self.pending is not None and (request.round is not None or request.count is None):
             self.pending.discard(message.sender)
 
-    def leave_out(self, *senders: int) -> None:
-        """These senders will not send. Several messages may come from one sender where any round will do; then only nobody at
+    def leave_out(self, now_ns: int, senders: Sequence[int]) -> None:
+        """These senders will not send, as is known now. Several messages may come from one sender where any round will do; then only nobody at
         all is the end of it."""
         assert self.pending is not None
         self.pending.difference_update(senders)
-        self.left_out = senders
+        before = self.left_out if now_ns == self.left_out_ns else ()
+        self.left_out, self.left_out_ns = sorted({*before, *senders}), now_ns
         if self.request.round is not None or self.request.count is None or not self.pending:
             self.need = min(self.need, len(self.pending))
 

@@ -2,8 +2,9 @@
 
 A wait begins when a `Receive` (or an `AwaitJoin`) blocks the program and ends when it goes on; time in which its node is away is
 no part of it. Its whole length goes to the one that ended it: the sender whose message completed it, or who was left out last
-because it will not send (several share it equally where a look on coming back shows all of them gone). A wait that a deadline ended, or that was cut off by the end of the
-run or of the device, is shared equally by those who were still missing. Waits that name no senders are for anyone.
+because it will not send (several share it equally: those who fail at one instant, or whom a look on coming back shows gone). A
+wait that a deadline ended, or that was cut off by the end of the run or of the device, is shared equally by those who were still
+missing. Waits that name no senders are for anyone.
 """
 
 from __future__ import annotations
