@@ -60,6 +60,7 @@ def summary_dict(record: RunRecord) -> dict[str, Any]:
             "in_flight": record.messages_in_flight,
         },
         "packets": {"sent": record.packets_sent, "lost": record.packets_lost},
+        "graph": graph_dict(record),
         "series": series_dicts(record),
         "generalization_gap": gap_dicts(record),
         "target": target_dict(record),
@@ -75,6 +76,19 @@ def summary_dict(record: RunRecord) -> dict[str, Any]:
         "timelines": timeline_shares(record),
         "channel": dict(record.channel_provenance),
         "notes": list(record.notes),
+    }
+
+
+def graph_dict(record: RunRecord) -> dict[str, Any] | None:
+    """How many links there are, and how fast averaging over them mixes (1 - |lambda_2| of the mixing matrix): smallest and largest
+    of the graph's snapshots. None where there is no such matrix, as in a star."""
+    gaps = record.spectral_gap[np.isfinite(record.spectral_gap)]
+    if not len(gaps):
+        return None
+    links = np.bincount(record.edge_snapshot, minlength=len(record.snapshot_time_s))
+    return {
+        "links": {"min": int(links.min()), "max": int(links.max())},
+        "spectral_gap": {"min": float(gaps.min()), "max": float(gaps.max())},
     }
 
 
@@ -146,21 +160,16 @@ def _outcome(record: RunRecord) -> Table:
         ("packets", f"{record.packets_sent:,} sent, {record.packets_lost:,} lost"),
     ):
         table.add_row(label, Text(value))
-    if np.isfinite(record.spectral_gap).any():
-        table.add_row("graph", Text(_graph(record)))
+    graph = graph_dict(record)
+    if graph is not None:
+        words = f"{_range(graph['links'], ',')} links{_SEPARATOR}spectral gap {_range(graph['spectral_gap'], '.3g')}"
+        table.add_row("graph", Text(words))
     return table
 
 
-def _graph(record: RunRecord) -> str:
-    """How many links there are, and how fast averaging over them mixes."""
-    links = np.bincount(record.edge_snapshot, minlength=len(record.snapshot_time_s))
-    gaps = record.spectral_gap[np.isfinite(record.spectral_gap)]
-    return f"{_range(links, ',')} links{_SEPARATOR}spectral gap {_range(gaps, '.3g')}"
-
-
-def _range(values: np.ndarray, form: str) -> str:
+def _range(ends: Mapping[str, float], form: str) -> str:
     """The smallest to the largest value; once where they agree."""
-    low, high = format(values.min(), form), format(values.max(), form)
+    low, high = format(ends["min"], form), format(ends["max"], form)
     return low if low == high else f"{low} to {high}"
 
 

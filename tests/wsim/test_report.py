@@ -40,6 +40,19 @@ def test_summary_holds_what_scripts_rely_on() -> None:
     assert summary["targets"][2] == {"accuracy": 0.97, "time_s": None, "on_air_bits": None, "energy_j": None}
 
 
+def test_the_graph_is_in_the_object_as_in_the_table() -> None:
+    edges = np.array([[0, 1], [1, 2], [0, 1]])
+    record = make_record(spectral_gap=np.array([0.5, 0.123456]), edges=edges, edge_snapshot=np.array([0, 0, 1]))
+    assert summary_dict(record)["graph"] == {
+        "links": {"min": 1, "max": 2},
+        "spectral_gap": {"min": 0.123456, "max": 0.5},
+    }
+    assert "1 to 2 links · spectral gap 0.123 to 0.5" in rendered(record)
+    star = make_record(spectral_gap=np.full(2, np.nan))
+    assert summary_dict(star)["graph"] is None
+    assert "spectral gap" not in rendered(star)
+
+
 @pytest.mark.parametrize("changes", [{}, {"estimated": True}, {"num_evals": 0}, {"server": False, "num_devices": 1}])
 def test_summary_is_json_without_nan(changes: dict[str, Any]) -> None:
     if changes.get("num_devices") == 1:
