@@ -16,6 +16,9 @@ CCL pulls the way of mixing, and LeNet-5 on Fashion-MNIST and a hypercube of 16 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from learners.mixing import eigenvalues
@@ -36,23 +39,43 @@ def recursion(form: str, eigenvalue: complex, momentum: float, nesterov: bool, m
     return np.array([np.array([l, 0]) - b / momentum * v, v])
 
 
+def growth(
+    form: str, eigenvalue: complex, momentum: float, nesterov: bool, mu: float, averaging_rate: float = 1.0
+) -> float:
+    """By how much a disagreement along an eigenvector grows in a round, in the long run. eigenvalue: l of the mixing matrix."""
+    matrix = recursion(form, 1 - averaging_rate * (1 - eigenvalue), momentum, nesterov, mu)
+    return float(np.abs(np.linalg.eigvals(matrix)).max())
+
+
 def check_stable(
     form: str, matrix: np.ndarray, momentum: float, nesterov: bool, mu: float = 0.0, averaging_rate: float | None = None
 ) -> None:
     """ValueError where a disagreement between devices grows. matrix: [num_devices, num_devices], of mixing; averaging_rate: None
     where the learner has none."""
     found = eigenvalues(matrix)
-    others = np.delete(found, np.abs(found - 1).argmin())
+    others = sorted(np.delete(found, np.abs(found - 1).argmin()), key=lambda value: value.real)
     rate = 1.0 if averaging_rate is None else averaging_rate
-    for eigenvalue in sorted(others, key=lambda value: value.real):
-        growth = np.abs(np.linalg.eigvals(recursion(form, 1 - rate * (1 - eigenvalue), momentum, nesterov, mu))).max()
-        if growth > 1 + MARGIN:
-            remedy = (
-                "a graph whose least eigenvalue is nearer to 0, such as a ring or a complete one,"
-                if averaging_rate is None
-                else "a smaller averaging_rate"
-            )
+    for eigenvalue in others:
+        by = growth(form, eigenvalue, momentum, nesterov, mu, rate)
+        if by > 1 + MARGIN:
+            remedy = "a graph whose least eigenvalue is nearer to 0, such as a ring or a complete one, or less momentum"
+            if averaging_rate is not None:
+                largest = _largest_stable_rate(form, others, momentum, nesterov, mu, rate)
+                remedy = f"averaging_rate at most {largest:g}, or less momentum" if largest else "less momentum"
             raise ValueError(
-                f"momentum = {momentum}: quasi-global momentum as it is here makes a disagreement {growth:.2f} times larger every round along "
-                f"the eigenvalue {eigenvalue.real:.3f} of the mixing matrix; {remedy} or less momentum"
+                f"momentum = {momentum}: quasi-global momentum as it is here makes a disagreement {by:.2f} times larger every round along "
+                f"the eigenvalue {eigenvalue.real:.3f} of the mixing matrix; {remedy}"
             )
+
+
+def _largest_stable_rate(
+    form: str, others: Sequence[complex], momentum: float, nesterov: bool, mu: float, unstable: float
+) -> float:
+    """The largest averaging rate below an unstable one at which no disagreement grows, in thousandths, 0 where there is none: found by
+    halving, since smaller rates bring all G nearer to 1, which is stable."""
+    low, high = 0, math.ceil(1000 * unstable)
+    while high - low > 1:
+        middle = (low + high) // 2
+        grows = any(growth(form, l, momentum, nesterov, mu, middle / 1000) > 1 + MARGIN for l in others)
+        low, high = (low, middle) if grows else (middle, high)
+    return low / 1000
