@@ -82,12 +82,13 @@ class Scorer:
         self._ops: dict[Any, Op] = {}
 
     def score(self, questions: Sequence[tuple[Value, Op, Examples]]) -> np.ndarray:
-        """[len(questions), 2] accuracy and mean loss of a value by a metric on samples; NaN where there is none.
+        """[len(questions), 3] accuracy and mean loss of a value by a metric on samples, and 1 where one of these that the metric gives is
+        not finite (the model has diverged), else 0; NaN where there is none.
 
         metric: (value, inputs [n, ...], labels [n]) -> correct [n], or (correct [n], losses [n]); or their mean, a scalar
             accuracy, which can be neither cut nor padded and has no loss.
         """
-        scores = np.full((len(questions), 2), np.nan)
+        scores = np.full((len(questions), 3), np.nan)
         places: dict[torch.dtype, list[tuple[int, int]]] = {}
         results: dict[torch.dtype, list[Any]] = {}
         means = np.zeros(len(questions), dtype=bool)
@@ -102,14 +103,16 @@ class Scorer:
             for piece in pieces:
                 found = op(value, *piece)
                 for k, result in enumerate(found if isinstance(found, tuple) else (found,)):
-                    scores[i, k] = 0.0
+                    scores[i, k] = scores[i, 2] = 0.0
                     places.setdefault(result.dtype, []).append((i, k))
                     results.setdefault(result.dtype, []).append(result)
         for dtype, wanted in results.items():
             numbers = self._executor.stack(wanted).to(torch.float64).numpy()
-            np.add.at(scores, tuple(np.array(places[dtype]).T), numbers)
+            rows, columns = np.array(places[dtype]).T
+            np.add.at(scores, (rows, columns), numbers)
+            scores[rows[~np.isfinite(scores[rows, columns])], 2] = 1.0
         counts = np.array([1 if mean else len(samples) for mean, (_, _, samples) in zip(means, questions, strict=True)])
-        scores /= np.maximum(counts, 1)[:, None]
+        scores[:, :2] /= np.maximum(counts, 1)[:, None]
         scores[:, 0] = scores[:, 0].astype(self._round)
         return scores
 

@@ -31,7 +31,7 @@ class Scoring(Protocol):
         """By device, indices of the samples that it tests on."""
 
     def score(self, questions: Sequence[Question]) -> np.ndarray:
-        """[len(questions), 2] accuracy and loss."""
+        """[len(questions), 3] accuracy, loss, and 1 where one of them is not finite though the metric gives it."""
 
     def consensus(self, values: Sequence[Any]) -> tuple[Any, float]:
         """The mean of flat models, and their root mean square distance to it."""
@@ -51,7 +51,8 @@ class Scores:
     """One evaluation of all series; NaN where nobody holds a model, or there is no sample, and throughout in an estimate.
 
     accuracy, loss: of the headline; single: [num_series, 2] accuracy and loss of the one model of a series; by_device:
-    [num_series, 2, num_devices]; disagreement: [num_series]
+    [num_series, 2, num_devices]; disagreement: [num_series]; diverged: devices, "server", "mean_model": whose accuracy or loss
+    is not finite, of any report and data
     """
 
     accuracy: float
@@ -59,6 +60,7 @@ class Scores:
     single: np.ndarray
     by_device: np.ndarray
     disagreement: np.ndarray
+    diverged: frozenset[int | str] = frozenset()
 
 
 class Evaluator:
@@ -175,20 +177,24 @@ class Evaluator:
             known[key] = question, score
         self._known = known
         single, by_device = self._nothing.single.copy(), self._nothing.by_device.copy()
+        diverged: set[int | str] = set()
         for number, questions in enumerate(asked):
+            subject = self.plan.series[number].subject
             for device, (value, metric, samples) in questions.items():
                 _, score = known[id(value), id(metric), samples]
                 if device is None:
-                    single[number] = score
+                    single[number] = score[:2]
                 else:
-                    by_device[number, :, device] = score
+                    by_device[number, :, device] = score[:2]
+                if score[2] == 1.0:
+                    diverged.add(device if device is not None and subject == "device" else subject)
         disagreement = self._nothing.disagreement.copy()
         if self.plan.disagreement:
             for number, series in enumerate(self.plan.series):
                 if series.subject == "device" and series.report == self.plan.headline.report:
                     disagreement[number] = self._mean_model()[1]
         accuracy, loss = self._headline(single, by_device)
-        return Scores(accuracy, loss, single, by_device, disagreement)
+        return Scores(accuracy, loss, single, by_device, disagreement, frozenset(diverged))
 
     def _questions(self, series: Series) -> dict[int | None, Question]:
         """By device that counts; None: of the one model on common samples."""

@@ -190,7 +190,7 @@ class Learning:
         return tensors.uniform(stream, num_values)
 
     def score(self, questions: Sequence[tuple[Any, Any, int | str]]) -> np.ndarray:
-        """[len(questions), 2] accuracy and loss of (value, metric, samples: "global_test", "train", or the device whose own
+        """[len(questions), 3] accuracy, loss and whether one of them is not finite, as `Scorer.score`, of (value, metric, samples: "global_test", "train", or the device whose own
         test is meant)."""
         common, tests = self._common, self._own_tests
         return self._scorer.score(

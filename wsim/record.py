@@ -17,6 +17,7 @@ CHANNEL_FACTS = (
     *("shadowing_standard", "shadowing_field", "delay_profile", "seed", "radio_seed", "run_number"),
 )
 ANYONE = -1  # in `RunRecord.wait_awaited`: nobody in particular
+DIVERGED = "diverged"  # how the note begins of models whose numbers are no longer finite
 HANDED_IN = ("own learner", "own task")  # how notes begin of what was handed in from Python; its class follows
 
 
@@ -179,6 +180,11 @@ class RunRecord:
         """What was handed in from Python, by the name of its class: {"own learner": "Mine"}."""
         found = [(kind, note) for note in self.notes for kind in HANDED_IN if note.startswith(f"{kind} ")]
         return {kind: note.partition(":")[0].removeprefix(f"{kind} ") for kind, note in found}
+
+    @property
+    def diverged(self) -> str | None:
+        """The note of models that have diverged: their accuracies are of no model at all."""
+        return next((note for note in self.notes if note.startswith(f"{DIVERGED}: ")), None)
 
     def energy_by_use(self) -> dict[str, float]:
         """Joules of all devices by use; the server is apart."""

@@ -13,7 +13,8 @@ from wsim import accounts, waits
 from wsim.clock import NS_PER_S
 from wsim.evaluation import Scores, first_sustained
 from wsim.progress import Progress
-from wsim.record import ENERGY_USES, RunRecord
+from wsim.record import DIVERGED, ENERGY_USES, RunRecord
+from wsim.report import seconds
 from wsim.series import Plan, Series
 from wsim.series_arrays import series_arrays, target_accuracy
 from wsim.series_report import series_name
@@ -21,6 +22,10 @@ from wsim.spectral import spectral_gap
 
 if TYPE_CHECKING:
     from wsim.engine import Run
+
+
+MAX_LISTED = 8
+"""Devices by number, in a note."""
 
 
 class Recorder:
@@ -199,6 +204,8 @@ class Recorder:
             },
             versions=dict(_versions()),
             notes=_not_heard(plan, heard)
+            + _no_gap(plan)
+            + self._diverged()
             + self._run.media.notes()
             + self._cell_notes()
             + (self._run.sinr.notes() if self._run.sinr is not None else [])
@@ -215,12 +222,38 @@ class Recorder:
             : self._run.world.num_stations
         ]
 
+    def _diverged(self) -> list[str]:
+        """A note where models have diverged: whose, and since which evaluation."""
+        first: dict[int | str, int] = {}  # evaluation
+        for number, scores in enumerate(self._scores):
+            for who in scores.diverged:
+                first.setdefault(who, number)
+        if not first:
+            return []
+        devices = sorted(who for who in first if isinstance(who, int))
+        listed = ", ".join(map(str, devices[:MAX_LISTED])) + (", ..." if len(devices) > MAX_LISTED else "")
+        num_devices = self._run.world.num_devices
+        whose = [f"the models of {len(devices)} of {num_devices} devices ({listed})"] if devices else []
+        whose += ["the server's model"] if "server" in first else []
+        whose += ["the mean of the models"] if not whose else []
+        time_s, rounds = self._rows[min(first.values())][:2]
+        when = f"first seen after {seconds(time_s)}, round {rounds}"
+        return [f"{DIVERGED}: accuracy or loss of {' and '.join(whose)} is not a finite number, {when}"]
+
     def _cell_notes(self) -> list[str]:
         cells = self._run.cells
         if cells is None:
             return []
         one = cells.num_stations == 1
         return ["1 cell" if one else f"{cells.num_stations} cells, {cells.num_handovers:,} hand-overs"]
+
+
+def _no_gap(plan: Plan) -> list[str]:
+    """A note where half of what the generalization gap is made of was measured."""
+    data = {series.data for series in plan.series}
+    if "train" not in data or "global_test" in data:
+        return []
+    return ['no generalization gap: it is train minus global_test accuracy, and [evaluation] data has no "global_test"']
 
 
 def _not_heard(plan: Plan, heard: Sequence[Series]) -> list[str]:

@@ -132,6 +132,36 @@ def test_the_generalization_gap_is_train_minus_test_accuracy() -> None:
     assert generalization_gaps(simulate(calm("dpsgd", *ALL))) == []
 
 
+def test_half_of_a_generalization_gap_is_a_note() -> None:
+    own_test = 'evaluation.data=["own_test", "train"]', "data.local_test_fraction=0.25", "stop.rounds=1"
+    whole = 'evaluation.data=["global_test", "train"]', "stop.rounds=1"
+    found = [simulate(calm("dpsgd", *overrides)).notes for overrides in (own_test, whole)]
+    said = [[note for note in notes if note.startswith("no generalization gap: ")] for notes in found]
+    assert said[0] != [] == said[1]
+    assert said[0][0].endswith('[evaluation] data has no "global_test"')
+
+
+DIVERGING = "algorithm.learning_rate=1e4", "algorithm.weight_decay=100", "algorithm.local_steps=30"
+
+
+@pytest.mark.parametrize(("subjects", "whose"), [
+    ('["device"]', "the models of 6 of 6 devices (0, 1, 2, 3, 4, 5)"),
+    ('["mean_model"]', "the mean of the models"),
+])  # fmt: skip
+def test_models_that_diverge_are_a_note(subjects: str, whose: str) -> None:
+    record = simulate(calm("dpsgd", *DIVERGING, f"evaluation.subjects={subjects}"))
+    assert np.isfinite(record.accuracy).all(), "nothing else would say so"
+    first = np.flatnonzero(~np.isfinite(record.test_loss))[0]
+    note = record.diverged
+    assert note is not None
+    assert note in record.notes
+    assert note.startswith(f"diverged: accuracy or loss of {whose} is not a finite number, first seen after ")
+    assert note.endswith(f", round {record.eval_round[first]}")
+    console = Console(width=200, file=io.StringIO())
+    console.print(summary_table(record))
+    assert f"note: {note}" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_the_server_has_a_generalization_gap() -> None:
     run, record = played(calm("fedavg", *TRAIN[:1]))
     model = held(run)[run.world.server_index]

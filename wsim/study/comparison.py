@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from wsim.scenario.messages import shown
 from wsim.study.finished import Finished
+from wsim.study.names import short_keys
 from wsim.study.statistics import Difference, Estimate, difference, estimate
 
 
@@ -136,6 +138,17 @@ class Comparison:
             *([DISAGREEMENT] if disagree else []),
             *map(of_gap, gaps),
         ]
+
+    @property
+    def diverged(self) -> str | None:
+        """ "D2 (lr = 1): 2 of 3 seeds; CHOCO: ...", the rows in some of whose runs models diverged; None where there is none."""
+        short, found = short_keys(self.axes), []
+        for row in self.rows:
+            count = sum(run.diverged for run in row.runs)
+            if count:
+                point = ", ".join(f"{short[key]} = {shown(value)}" for key, value in row.point.items())
+                found.append(f"{row.arm}{f' ({point})' if point else ''}: {count} of {len(row.runs)} seeds")
+        return "; ".join(found) or None
 
     @property
     def ends_at_once(self) -> bool:

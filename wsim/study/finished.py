@@ -54,6 +54,7 @@ class Finished:
     target_time_s: np.ndarray  # [G]
     target_on_air_bits: np.ndarray  # [G]
     target_energy_j: np.ndarray  # [G]
+    diverged: bool  # accuracies are of models whose numbers are not finite, from some evaluation on
     own: Mapping[str, str]  # a learner or task from Python: the scenario does not say all of the run
     wall_s: float  # how long the simulation took
 
@@ -104,6 +105,7 @@ def finished(record: RunRecord, file: Path) -> Finished:
         target_time_s=record.target_time_s,
         target_on_air_bits=record.target_on_air_bits,
         target_energy_j=record.target_energy_j,
+        diverged=record.diverged is not None,
         own=record.own,
         wall_s=float(record.provenance.get("wall_s", np.nan)),
     )

@@ -65,6 +65,11 @@ def markdown_text(comparison: Comparison) -> str:
     ]
     head += [f"to {target:g}" for target in targets]
     lines = [f"# {comparison.name}", "", _legend(comparison), "", *_markdown([head, *_rows(comparison)])]
+    lines += (
+        ["", f"Models diverged, their numbers are of no trained model: {comparison.diverged}."]
+        if comparison.diverged
+        else []
+    )
     differences = [
         [*point_cells(comparison, row), *cells] for row in comparison.rows for cells in difference_rows(comparison, row)
     ]

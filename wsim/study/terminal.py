@@ -35,7 +35,10 @@ def comparison_table(comparison: Comparison, width: int) -> RenderableType:
         differences = [cells for row in rows for cells in difference_rows(comparison, row)]
         if differences:
             parts += [Text(f"difference from {comparison.baseline}, the same seeds paired"), _of(differences), Text("")]
-    return Group(*parts, Text(f"accuracy of: {_measured(comparison)}"))
+    parts.append(Text(f"accuracy of: {_measured(comparison)}"))
+    if comparison.diverged is not None:
+        parts.append(Text(f"models diverged: {comparison.diverged}", style="yellow"))
+    return Group(*parts)
 
 
 def _measured(comparison: Comparison) -> str:
@@ -80,6 +83,7 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
                 "measured": row.measured,
                 "seeds": [run.seed for run in row.runs],
                 "results": [str(run.file) for run in row.runs],
+                "diverged": [run.seed for run in row.runs if run.diverged],
                 "equal_time_s": row.equal_time_s,
                 **{measure.key: _estimate_dict(row, measure) for measure in measures},
             }

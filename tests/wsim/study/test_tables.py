@@ -240,6 +240,20 @@ def test_disagreement_and_generalization_gap_stand_where_they_are_measured() -> 
     assert not any(word in markdown_text(plain) for word in ("disagreement", "generalization gap"))
 
 
+def test_diverged_runs_are_named_below_the_tables() -> None:
+    comparison = make_comparison(seeds=(1, 2, 3))
+    slow, fast = comparison.rows
+    assert "diverged" not in markdown_text(comparison) + printed(comparison, 140)
+    runs = tuple(replace(run, diverged=run.seed != 2) for run in fast.runs)
+    comparison = compared("x", [slow, replace(fast, runs=runs)], "slow", 3)
+    assert "\nModels diverged, their numbers are of no trained model: fast: 2 of 3 seeds.\n" in markdown_text(
+        comparison
+    )
+    assert "models diverged: fast: 2 of 3 seeds" in printed(comparison, 140)
+    assert [row["diverged"] for row in comparison_dict(comparison)["rows"]] == [[], [1, 3]]
+    assert finished(make_record(notes=["diverged: the server's"]), Path("x.h5")).diverged
+
+
 def test_what_a_study_keeps_of_disagreement_and_gap() -> None:
     """Records have the devices' accuracies on the test set second, and on what is called train here third."""
     record = make_record(seed=4)
