@@ -27,6 +27,7 @@ LEARNERS = {
     "d2": "learners.decentralized.d2:D2",
     "gut": "learners.decentralized.gut:Gut",
     "fedproto": "learners.federated.fedproto:FedProto",
+    "fedmrl": "learners.federated.fedmrl:FedMrl",
     "local_only": "learners.references.local_only:LocalOnly",
     "centralized": "learners.references.centralized:Centralized",
 }

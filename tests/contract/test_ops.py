@@ -42,7 +42,7 @@ from learners.decentralized import (
 from learners.decentralized.combination import Combination
 from learners.deferred import Op
 from learners.executors import BatchedExecutor
-from learners.federated import aircomp, prototypes
+from learners.federated import aircomp, prototypes, shared_part
 from learners.local_step import Rule, displacement_step, gradient_step, local_step
 from learners.task import Task, cross_entropy
 
@@ -357,6 +357,8 @@ MODULE_OPS: dict[Op, Job] = {
         scalar(rng, task),
         scalar(rng, task),
     ),
+    shared_part.in_one_row: lambda rng, task: ((vector(rng, task), vector(rng, task)[:33]),),
+    shared_part.parts_of: lambda rng, task: (vector(rng, task), (7, task.num_params - 7)),
     prototypes.class_means: lambda rng, task: (table(rng, task), counts(rng, task)),
     prototypes.rows: lambda rng, task: (table(rng, task), held(rng, task)),
     prototypes.placed: placed_args,
