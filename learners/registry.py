@@ -35,10 +35,15 @@ LEARNERS = {
 CODECS = {
     "float32": "learners.compression.float32:Float32",
     "float16": "learners.compression.float16:Float16",
+    "bfloat16": "learners.compression.bfloat16:BFloat16",
     "uniform": "learners.compression.uniform:Uniform",
     "int8_affine": "learners.compression.affine:Int8Affine",
     "int4_affine": "learners.compression.affine:Int4Affine",
+    "qsgd": "learners.compression.qsgd:Qsgd",
+    "ternary": "learners.compression.ternary:Ternary",
+    "sign": "learners.compression.sign:Sign",
     "topk": "learners.compression.topk:TopK",
+    "randk": "learners.compression.randk:RandK",
 }
 
 MODELS = {

@@ -13,7 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from learners.compression.uniform import ScalePer, Uniform, UniformEncoding
+from learners.compression.layout import ScalePer
+from learners.compression.uniform import Uniform, UniformEncoding
 from learners.protocol import Node, Payload, Value
 
 

@@ -28,6 +28,20 @@ def maxima(v: Tensor, groups: Groups) -> Tensor:
     return padded.view(num_groups, groups).amax(1).clamp(min=0)
 
 
+def sums(v: Tensor, groups: Groups) -> Tensor:
+    """float64 [num_groups] the sum of each group of v [num_values], in float64."""
+    v = v.double()
+    if isinstance(groups, tuple):
+        return torch.stack([part.sum() for part in v.split(groups)])
+    num_groups = -(-v.shape[0] // groups)
+    return F.pad(v, (0, num_groups * groups - v.shape[0])).view(num_groups, groups).sum(1)
+
+
+def means(v: Tensor, groups: Groups) -> Tensor:
+    """float64 [num_groups] the mean of each group of v [num_values]."""
+    return sums(v, groups) / torch.tensor(sizes_of(groups, v.shape[0]), dtype=torch.float64)
+
+
 def spread(of_groups: Tensor, groups: Groups, num_values: int) -> Tensor:
     """[num_values] each value's own of of_groups [num_groups]."""
     if isinstance(groups, tuple):

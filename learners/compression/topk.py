@@ -163,6 +163,19 @@ class TopK:
         values = (float16_from if self.value_bits == 16 else float32_from)(value_bits)
         return torch.from_numpy(places), torch.from_numpy(values)
 
+    def entries_received(
+        self, arrived: np.ndarray, packet_payload_bits: int, num_values: int, first_bit: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which entries are whole, bool [k], and at which places one may be read, bool [num_values]."""
+        k, value_bits = self.num_kept(num_values), self.value_bits
+        readable = np.ones(num_values, dtype=bool)
+        if self.index == "bitmap":
+            places = values_received(arrived, packet_payload_bits, num_values, 1, first_bit)
+            readable = np.logical_and.accumulate(places)
+            return values_received(arrived, packet_payload_bits, k, value_bits, first_bit + num_values), readable
+        width = self.place_bits(num_values) + value_bits
+        return values_received(arrived, packet_payload_bits, k, width, first_bit), readable
+
 
 @dataclass(frozen=True)
 class SparseFragments:
@@ -174,13 +187,5 @@ class SparseFragments:
     def received_mask(
         self, arrived: np.ndarray, packet_payload_bits: int, num_values: int, first_bit: int = 0
     ) -> Value:
-        k, value_bits = self.codec.num_kept(num_values), self.codec.value_bits
-        readable = np.ones(num_values, dtype=bool)
-        if self.codec.index == "bitmap":
-            places = values_received(arrived, packet_payload_bits, num_values, 1, first_bit)
-            readable = np.logical_and.accumulate(places)
-            entries = values_received(arrived, packet_payload_bits, k, value_bits, first_bit + num_values)
-        else:
-            width = self.codec.place_bits(num_values) + value_bits
-            entries = values_received(arrived, packet_payload_bits, k, width, first_bit)
+        entries, readable = self.codec.entries_received(arrived, packet_payload_bits, num_values, first_bit)
         return places_received(self.sent, torch.from_numpy(entries), torch.from_numpy(readable))

@@ -21,6 +21,7 @@ run. NaN and infinity make every value of their group NaN.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Literal
 
@@ -28,15 +29,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learners.compression.bits import float32_bits, float32_from, from_bits, pack, to_bits, unpack
-from learners.compression.codec import (
-    Tensors,
-    num_values_of,
-    refuse_non_finite,
-    spans_received,
-    whole_bytes,
-)
-from learners.compression.groups import Groups, maxima, sizes_of, spread
+from learners.compression.bits import float32_bits, float32_from, from_bits, to_bits
+from learners.compression.codec import Tensors, num_values_of, refuse_non_finite
+from learners.compression.groups import Groups, maxima, spread
+from learners.compression.layout import Format, Layout, ScalePer, check_scale_per
 from learners.deferred import op
 from learners.fields import check_choice
 from learners.protocol import Node, Payload, Value
@@ -44,8 +40,6 @@ from learners.quantities import BitsPerValue
 
 SCALE_BITS = 32
 ZERO_POINT_BITS = 32
-
-ScalePer = Literal["message", "tensor", "packet"]
 
 
 def operations_per_value(stochastic: bool, zero_point: bool) -> int:
@@ -116,7 +110,7 @@ class Uniform:
         if isinstance(self.bits, bool) or not isinstance(self.bits, int) or not 1 <= self.bits <= 16:
             raise ValueError(f"bits = {self.bits!r}: a whole number from 1 to 16")
         check_choice("rounding", self.rounding, ("stochastic", "nearest"))
-        check_choice("scale_per", self.scale_per, ("message", "tensor", "packet"))
+        check_scale_per(self.scale_per)
         if self.bits == 1 and not (self.zero_point and self.rounding == "nearest"):
             raise ValueError('bits = 1: leaves no level beside zero; 2, or zero_point = true with rounding = "nearest"')
 
@@ -132,30 +126,17 @@ class Uniform:
         return Payload(quantize(*args), num_bits, encoding, num_values, quantize.flops(*args))
 
     def check_packets(self, packet_payload_bits: int) -> None:
-        """Raises ValueError where scales are per packet and a packet has no room for a scale and a value."""
-        least = self.header_bits + self.bits
-        if self.scale_per == "packet" and packet_payload_bits < least:
-            raise ValueError(
-                f"scale_per = 'packet': a packet has room for {packet_payload_bits} bits, a scale and a value need {least}"
-            )
+        self._format.check_packets(self.scale_per, packet_payload_bits)
 
     def encoding(self, num_values: int, node: Node) -> UniformEncoding:
-        groups: Groups = max(num_values, 1)
-        packet_bits = None
-        if self.scale_per == "tensor":
-            sizes = tuple(prod(shape) for shape in node.task.model.shapes) if node.task is not None else ()
-            num_models, rest = divmod(num_values, sum(sizes) or num_values + 1)
-            groups = sizes * num_models if num_models and not rest else groups
-        elif self.scale_per == "packet":
-            packet_bits = node.packet_payload_bits
-            self.check_packets(packet_bits)
-            groups = (packet_bits - self.header_bits) // self.bits
-        return UniformEncoding(self.bits, self.rounding == "stochastic", self.zero_point, groups, packet_bits)
+        layout = self._format.layout(self.scale_per, num_values, node)
+        return UniformEncoding(
+            self.bits, self.rounding == "stochastic", self.zero_point, layout.groups, layout.packet_bits
+        )
 
     @property
-    def header_bits(self) -> int:
-        """Of each group."""
-        return SCALE_BITS + ZERO_POINT_BITS * self.zero_point
+    def _format(self) -> Format:
+        return Format(SCALE_BITS + ZERO_POINT_BITS * self.zero_point, self.bits)
 
 
 @dataclass(frozen=True)
@@ -183,59 +164,28 @@ class UniformEncoding:
         return decoded(q, s, z, self.zero_point, self.groups).reshape(shape)
 
     def num_bits(self, shape: tuple[int, ...]) -> int:
-        sizes, starts = self._layout(prod(shape))
-        return whole_bytes(int(starts[-1]) + self._header_bits + self.bits * sizes[-1]) if sizes else 0
+        return self._layout.num_bits(prod(shape))
 
     def encode(self, tensors: Tensors, shape: tuple[int, ...]) -> bytes:
         q, s = tensors[0].numpy(), tensors[1].numpy()
-        sizes, starts = self._layout(prod(shape))
-        bits = np.zeros(self.num_bits(shape), dtype=np.uint8)
-        done = 0
-        for group, (size, start) in enumerate(zip(sizes, starts, strict=True)):
-            parts = [float32_bits(s[group : group + 1])]
-            if self.zero_point:
-                parts.append(to_bits(tensors[2].numpy()[group : group + 1], ZERO_POINT_BITS))
-            parts.append(to_bits(q[done : done + size], self.bits))
-            joined = np.concatenate(parts)
-            bits[start : start + len(joined)] = joined
-            done += size
-        return pack(bits)
+        headers = [float32_bits(s).reshape(-1, SCALE_BITS)]
+        if self.zero_point:
+            headers.append(to_bits(tensors[2].numpy(), ZERO_POINT_BITS).reshape(-1, ZERO_POINT_BITS))
+        return self._layout.encode(np.concatenate(headers, axis=1), q, prod(shape))
 
     def decode(self, data: bytes, shape: tuple[int, ...]) -> Tensors:
-        sizes, starts = self._layout(prod(shape))
-        bits = unpack(data)
-        q, s, z = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
-        for size, start in zip(sizes, starts, strict=True):
-            s.append(float32_from(bits[start : start + SCALE_BITS]))
-            values = start + self._header_bits
-            z.append(from_bits(bits[start + SCALE_BITS : values], ZERO_POINT_BITS))
-            q.append(from_bits(bits[values : values + self.bits * size], self.bits, signed=not self.zero_point))
-        tensors = (
-            torch.tensor(np.concatenate(q), dtype=torch.int32),
-            torch.tensor(np.concatenate(s), dtype=torch.float32),
-            torch.tensor(np.concatenate(z), dtype=torch.int32),
-        )
+        headers, q = self._layout.decode(data, prod(shape), signed=not self.zero_point)
+        s = float32_from(headers[:, :SCALE_BITS])
+        z = from_bits(headers[:, SCALE_BITS:], ZERO_POINT_BITS) if self.zero_point else np.zeros(0)
+        tensors = torch.tensor(q, dtype=torch.int32), torch.tensor(s), torch.tensor(z, dtype=torch.int32)
         return tensors[: 2 + self.zero_point]
 
     def received_mask(
         self, arrived: np.ndarray, packet_payload_bits: int, num_values: int, first_bit: int = 0
     ) -> np.ndarray:
-        """A value survives iff its own bits do and those of its group's scale and zero point."""
-        sizes, starts = self._layout(num_values)
-        starts = starts + first_bit
-        within = np.concatenate([np.arange(size) for size in sizes]) if sizes else np.zeros(0, dtype=np.int64)
-        first_bits = np.repeat(starts, sizes) + self._header_bits + self.bits * within
-        scales = spans_received(arrived, packet_payload_bits, starts, self._header_bits)
-        return spans_received(arrived, packet_payload_bits, first_bits, self.bits) & np.repeat(scales, sizes)
+        return self._layout.received_mask(arrived, packet_payload_bits, num_values, first_bit)
 
-    @property
-    def _header_bits(self) -> int:
-        return SCALE_BITS + ZERO_POINT_BITS * self.zero_point
-
-    def _layout(self, num_values: int) -> tuple[list[int], np.ndarray]:
-        """Values and first bit of each group."""
-        sizes = sizes_of(self.groups, num_values)
-        if self.packet_bits is not None:
-            return sizes, self.packet_bits * np.arange(len(sizes))
-        lengths = [self._header_bits + self.bits * size for size in sizes]
-        return sizes, np.concatenate([[0], np.cumsum(lengths)])[: len(sizes)].astype(np.int64)
+    @cached_property
+    def _layout(self) -> Layout:
+        header_bits = SCALE_BITS + ZERO_POINT_BITS * self.zero_point
+        return Layout(Format(header_bits, self.bits), self.groups, self.packet_bits)

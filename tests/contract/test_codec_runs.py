@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from learners import registry
-from learners.compression.codec import differences_only
+from learners.compression.randk import DrawnFragments
 from learners.compression.topk import SparseFragments
 from learners.decentralized.gossip import AgeFirst
 from tests.contract.recording import record, value_of
@@ -22,10 +22,15 @@ from wsim.results import content_digest, write
 FORMS: dict[str, list[list[str]]] = {
     "float32": [[]],
     "float16": [[]],
+    "bfloat16": [[]],
     "uniform": [["scale_per=packet"], ["bits=3", "scale_per=tensor", "zero_point=true", "error_feedback=true"]],
     "int8_affine": [["scale_per=packet"]],
     "int4_affine": [["scale_per=message"]],
+    "qsgd": [["levels=7", "scale_per=packet"]],
+    "ternary": [["scale_per=packet"]],
+    "sign": [["scale_per=packet"]],
     "topk": [["ratio=0.1"], ["ratio=0.3", "index=bitmap", "value_bits=16", "error_feedback=false"]],
+    "randk": [["ratio=0.3", "error_feedback=false"]],
 }
 """Registry name -> keys; between them all ways to lose a part of a message."""
 
@@ -41,7 +46,8 @@ def cases(*others: str) -> list[Any]:
         for keys in FORMS[name]:
             codec = [f"codec.name={name}", *(f"codec.{key}" for key in keys)]
             found.append(pytest.param("fedavg", [*codec, "algorithm.update=difference"], id=f"fedavg {name} {keys}"))
-            whole = not differences_only(registry.load("codec", name)) and "error_feedback=true" not in keys
+            for_changes = getattr(registry.load("codec", name), "differences_only", False) is True  # qsgd: by its keys
+            whole = not for_changes and "error_feedback=true" not in keys
             if whole:
                 found.append(pytest.param("gossip", [*codec, "algorithm.merge=age"], id=f"gossip {name} {keys}"))
                 found += [pytest.param(other, codec, id=f"{other} {name} {keys}") for other in others]
@@ -50,8 +56,10 @@ def cases(*others: str) -> list[Any]:
 
 def in_parts(codec: list[str]) -> str:
     """Messages are used in part, but by an algorithm that has to know their fate."""
-    learns_fates = any(key == "codec.error_feedback=true" or key == "codec.ratio=0.1" for key in codec)
-    return "arq" if learns_fates else "none"
+    given = [key for key in codec if key.startswith("codec.error_feedback=")]
+    kind = registry.load("codec", codec[0].removeprefix("codec.name="))
+    feeds_back = given[0].endswith("true") if given else getattr(kind, "error_feedback", False)
+    return "arq" if feeds_back else "none"
 
 
 @pytest.mark.parametrize(("learner", "keys"), cases("fedproto"))
@@ -91,7 +99,7 @@ def test_every_message_has_the_bits_of_a_real_encoding(learner: str, keys: list[
         data, prefix_bits, encoding = payload.data, 0, payload.codec
         if isinstance(encoding, AgeFirst):
             data, prefix_bits, encoding = data[0], 32, encoding.model
-        if isinstance(encoding, SparseFragments):
+        if isinstance(encoding, (SparseFragments, DrawnFragments)):
             encoding = encoding.codec
         if encoding is None:  # all or nothing
             encoding = recording.learner.codec.encoding(payload.num_values, recording.nodes[0])

@@ -21,7 +21,7 @@ from torch import Tensor
 
 import learners
 from learners import averaging, registry
-from learners.compression import error_feedback, float16, topk, uniform
+from learners.compression import bfloat16, error_feedback, float16, qsgd, randk, sign, ternary, topk, uniform
 from learners.data.dataset import Dataset
 from learners.data.digits import digits
 from learners.decentralized import (
@@ -215,6 +215,15 @@ def quantize_args(rng: np.random.Generator, task: Task, bits: int, zero_point: b
     return vector(rng, task), noise, bits, zero_point, groups
 
 
+def levels_args(rng: np.random.Generator, task: Task, *keys: Any) -> Args:
+    return vector(rng, task), torch.from_numpy(rng.random(task.num_params, dtype=np.float32)), *keys
+
+
+def keep_drawn_args(rng: np.random.Generator, task: Task) -> Args:
+    places = rng.choice(task.num_params, task.num_params // 20, replace=False)
+    return vector(rng, task), torch.from_numpy(np.sort(places)), 20.0, 32
+
+
 def per_tensor(task: Task) -> tuple[int, ...]:
     return tuple(prod(shape) for shape in task.model.shapes)
 
@@ -343,7 +352,12 @@ MODULE_OPS: dict[Op, Job] = {
     averaging.add_average_masked: lambda rng, task: (vector(rng, task), *neighborhood(rng, task)),
     error_feedback.plus: lambda rng, task: (vector(rng, task), vector(rng, task)),
     error_feedback.minus: lambda rng, task: (vector(rng, task), vector(rng, task)),
+    bfloat16.round_to_bfloat16: lambda rng, task: (vector(rng, task) * 1e3,),
     float16.round_to_half: lambda rng, task: (vector(rng, task) * 1e3,),
+    qsgd.round_to_levels: lambda rng, task: levels_args(rng, task, 7, "l2", True, 361),
+    randk.keep_drawn: keep_drawn_args,
+    sign.keep_signs: lambda rng, task: (vector(rng, task), 1452),
+    ternary.make_ternary: lambda rng, task: levels_args(rng, task, 2.5, 1452),
     topk.keep_largest: lambda rng, task: (vector(rng, task), task.num_params // 20, 32),
     topk.places_received: places_received_args,
     uniform.quantize: lambda rng, task: quantize_args(rng, task, 4, False, 1452),
@@ -380,6 +394,7 @@ FORMS: dict[str, tuple[Op, Job]] = {
         uniform.quantize,
         lambda rng, task: (vector(rng, task), None, 8, True, per_tensor(task)),
     ),
+    "keep_signs-tensor": (sign.keep_signs, lambda rng, task: (vector(rng, task), per_tensor(task))),
     "keep_largest-half": (topk.keep_largest, lambda rng, task: (vector(rng, task).round(decimals=2), 7, 16)),
     "combine-singular": (drt_diffusion.combine, trusted("drt_sq", "simplex", False, 3.0, 0.0)),
     "combine-symmetric": (drt_diffusion.combine, trusted("log_sq", "residual", True, 3.0, 0.1)),

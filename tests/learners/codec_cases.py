@@ -11,6 +11,11 @@ import numpy as np
 import torch
 
 from learners import registry
+from learners.compression.bfloat16 import BFloat16
+from learners.compression.layout import Grouped
+from learners.compression.qsgd import QsgdEncoding, variance_bound
+from learners.compression.randk import RandK, places_of
+from learners.compression.sign import SignEncoding
 from learners.compression.topk import TopK
 from learners.compression.uniform import UniformEncoding
 from learners.loopback import LoopbackNode
@@ -18,6 +23,7 @@ from learners.loopback import LoopbackNode
 KEYS: dict[str, list[dict[str, Any]]] = {
     "float32": [{}],
     "float16": [{}],
+    "bfloat16": [{}],
     "uniform": [
         {},
         {"scale_per": "message", "zero_point": True},
@@ -30,12 +36,25 @@ KEYS: dict[str, list[dict[str, Any]]] = {
     ],
     "int8_affine": [{}, {"scale_per": "packet"}],
     "int4_affine": [{}, {"scale_per": "message"}],
+    "qsgd": [
+        {},
+        {"levels": 4, "norm": "max", "scale_per": "packet", "contractive": True},
+        {"levels": 1, "scale_per": "bucket", "bucket_values": 50},
+    ],
+    "ternary": [{}, {"packing": "base3", "scale_per": "packet", "clip_deviations": 1.5}, {"packing": "base3"}],
+    "sign": [{}, {"scale_per": "packet"}],
     "topk": [
         {"ratio": 0.1},
         {"ratio": 0.05, "index": "int32"},
         {"ratio": 0.3, "index": "bitmap"},
         {"ratio": 1.0, "value_bits": 16},
         {"ratio": 0.2, "index": "bitmap", "value_bits": 16},
+    ],
+    "randk": [
+        {"ratio": 0.1},
+        {"ratio": 0.2, "value_bits": 16, "unbiased": True, "error_feedback": False},
+        {"ratio": 0.3, "index": "packed"},
+        {"ratio": 0.3, "index": "bitmap"},
     ],
 }
 """Registry name -> keys; the default form and the others that have a format of their own."""
@@ -54,7 +73,8 @@ class FixedNoise(LoopbackNode):
 
 
 def noise(num_values: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(num_values).random(num_values, dtype=np.float32))
+    """The first of always the same numbers: a codec that needs three of them gets those that begin the noise of all values."""
+    return torch.from_numpy(np.random.default_rng(1).random(num_values, dtype=np.float32))
 
 
 def node(packet_bits: int = PACKET_BITS) -> FixedNoise:
@@ -91,6 +111,8 @@ def read_what_arrived(codec: Any, encoding: Any, data: bytes, arrived: np.ndarra
         return number
 
     def real(first: int, width: int) -> np.ndarray:
+        if isinstance(codec, BFloat16):
+            return np.array([read(first, width) << 16], dtype="<u4").view("<f4")[0]
         kind, whole = ("<f4", "<u4") if width == 32 else ("<f2", "<u2")
         return np.array([read(first, width)], dtype=whole).view(kind)[0].astype(np.float32)
 
@@ -105,7 +127,17 @@ def read_what_arrived(codec: Any, encoding: Any, data: bytes, arrived: np.ndarra
 
     if isinstance(encoding, UniformEncoding):
         _read_uniform(encoding, attempt, read, real, n)
-    elif isinstance(codec, TopK):
+    elif isinstance(encoding, Grouped):
+        _read_grouped(encoding, attempt, read, real, n)
+    elif isinstance(codec, RandK) and codec.index == "seed":
+        k, width = codec.num_kept(n), codec.value_bits
+        for j in range(k):
+            try:
+                place, value = places_of(read(0, 64), n, k)[j], real(64 + j * width, width)
+            except LostError:
+                continue
+            found[place], values[place] = True, value
+    elif isinstance(codec, (TopK, RandK)):
         _read_topk(codec, found, values, read, real, n)
     else:
         width = codec.num_bits((n,)) // n
@@ -137,7 +169,37 @@ def _read_uniform(encoding: UniformEncoding, attempt: Any, read: Any, real: Any,
         first = header + size * encoding.bits
 
 
-def _read_topk(codec: TopK, found: np.ndarray, values: np.ndarray, read: Any, real: Any, n: int) -> None:
+def _read_grouped(encoding: Any, attempt: Any, read: Any, real: Any, n: int) -> None:
+    """Signs, levels of a norm, ternary digits."""
+    layout = encoding.layout
+    per_code, width = layout.format.values_per_code, layout.format.code_bits
+    sizes = layout.groups if isinstance(layout.groups, tuple) else [layout.groups] * (n // layout.groups + 1)
+    first, i = 0, 0
+    for group, size in enumerate(sizes):
+        if layout.packet_bits is not None:
+            first = group * layout.packet_bits
+        size = min(size, n - i)
+        for j in range(size):
+
+            def value(first: int = first, j: int = j, size: int = size) -> Any:
+                code, scale = read(first + 32 + j // per_code * width, width), real(first, 32)
+                if isinstance(encoding, SignEncoding):
+                    return -scale if code else scale
+                if per_code > 1:
+                    return [0, scale, -scale][code // 3 ** (j % per_code) % 3]
+                code -= (code >> (width - 1)) << width
+                if not isinstance(encoding, QsgdEncoding):
+                    return code * scale
+                if encoding.contractive:
+                    scale = scale / np.float32(1 + variance_bound(encoding.levels, size))
+                return np.float32(code) / np.float32(encoding.levels) * scale
+
+            attempt(i + j, value)
+        i += size
+        first += 32 + width * -(-size // per_code)
+
+
+def _read_topk(codec: TopK | RandK, found: np.ndarray, values: np.ndarray, read: Any, real: Any, n: int) -> None:
     k = codec.num_kept(n)
     if codec.index == "bitmap":
         places = []

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from learners import registry
+from learners.compression.bfloat16 import BFloat16, to_bfloat16
 from learners.compression.codec import values_received
 from learners.compression.float16 import Float16, to_half
 from learners.decentralized.gossip import AGE_BITS, AgeFirst
@@ -120,10 +121,12 @@ def test_an_estimate_needs_shapes_only(codec: Any) -> None:
 
 def test_work_of_encoding_is_declared_but_for_changes_of_format(codec: Any) -> None:
     flops = codec.payload(VALUES, NODE).flops
-    if type(codec).__name__ in ("Float32", "Float16"):
+    if type(codec).__name__ in ("Float32", "Float16", "BFloat16"):
         assert flops == 0
+    elif type(codec).__name__ == "RandK":
+        assert flops == 2 * codec.num_kept(NUM_PARAMS), "what is not drawn is not looked at"
     else:
-        assert 5 * NUM_PARAMS <= flops <= 10 * NUM_PARAMS
+        assert 3 * NUM_PARAMS <= flops <= 11 * NUM_PARAMS
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -145,6 +148,8 @@ def test_lossy_codecs_refuse_values_that_are_not_finite(codec: Any, bad: float) 
 def test_zeros_stay_zeros(codec: Any) -> None:
     zeros = torch.zeros(NUM_PARAMS)
     assert torch.equal(codec.payload(zeros, NODE).data, zeros)
+    if type(codec).__name__ == "Sign":  # one bit has no room for a zero beside other values
+        return
     some = VALUES * (torch.arange(NUM_PARAMS) % 3 == 0)
     assert (codec.payload(some, NODE).data[some == 0] == 0).all()
 
@@ -172,6 +177,24 @@ def test_half_precision_hides_no_infinity_and_keeps_the_bits_of_finite_values() 
     same = to_half(halves.float())
     assert torch.equal(same.view(torch.int16)[~halves.isnan()], halves.view(torch.int16)[~halves.isnan()])
     assert torch.equal(same.isnan(), halves.isnan())
+
+
+def test_bfloat16_rounds_to_nearest_even_and_saturates() -> None:
+    data = BFloat16().payload(VALUES.double(), NODE).data
+    assert data.dtype == torch.float64
+    assert ((data - VALUES).abs() <= 2.0**-8 * VALUES.abs()).all()
+    values = torch.tensor(
+        [1 + 2.0**-8, 1 + 3 * 2.0**-8, 3.402e38, -3.402e38, 1e-40]
+    )  # two ties, two beyond the largest
+    expected = [1.0, 1 + 2.0**-6, 255 * 2.0**120, -255 * 2.0**120]
+    data = BFloat16().payload(values, NODE).data
+    assert data[:4].tolist() == expected
+    assert float(data[4]) == pytest.approx(1e-40, rel=2.0**-6)  # a subnormal
+    bad = to_bfloat16(torch.tensor([math.inf, -math.inf, math.nan]))
+    assert bad[:2].tolist() == [math.inf, -math.inf]
+    assert bad[2].isnan()
+    encoding = BFloat16().encoding(1, NODE)
+    assert encoding.encode(encoding.compress(torch.tensor([1.0])), (1,)) == bytes([0x80, 0x3F])
 
 
 def test_a_model_whose_age_is_lost_is_lost() -> None:

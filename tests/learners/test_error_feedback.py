@@ -11,6 +11,9 @@ from torch import Tensor
 
 from learners.compression.affine import Int4Affine
 from learners.compression.error_feedback import ErrorFeedback
+from learners.compression.qsgd import Qsgd
+from learners.compression.randk import RandK
+from learners.compression.sign import Sign
 from learners.compression.topk import TopK
 from learners.compression.uniform import Uniform
 from learners.loopback import LoopbackNode, loopback
@@ -64,6 +67,9 @@ CODECS = [
     Uniform(2, "stochastic", "message", error_feedback=True),
     Uniform(3, "nearest", "packet", error_feedback=True),
     Int4Affine("message", error_feedback=True),
+    Sign("packet"),
+    RandK(0.1),
+    Qsgd(2, "max", "message", contractive=True, error_feedback=True),
 ]
 
 

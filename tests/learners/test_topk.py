@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from learners.compression.topk import TopK
 from tests.learners.codec_cases import node
+from tests.learners.odd_vectors import vectors
 
 V = torch.tensor([3, -1, 0.5, 0, -2.5, 0.25, 0, 1])
 NODE = node()
@@ -62,26 +61,11 @@ def test_number_of_values_kept(ratio: float, num_values: int, k: int) -> None:
     assert int((codec.payload(v, NODE).data != 0).sum()) == k
 
 
-def vectors(count: int) -> Iterator[Tensor]:
-    """Random ones of all lengths, many with equal magnitudes, and the cases in which a contraction is hardest to keep."""
-    rng = np.random.default_rng(8)
-    for _ in range(count):
-        v = rng.standard_normal(int(rng.integers(1, 60)))
-        yield torch.from_numpy(np.round(v, 1) if rng.random() < 0.5 else v)
-    for d in (1, 2, 37):
-        yield torch.zeros(d, dtype=torch.float64)
-        yield torch.full((d,), -2.5, dtype=torch.float64)
-        yield torch.nn.functional.one_hot(torch.tensor(d - 1), d).double()
-        outlier = torch.ones(d, dtype=torch.float64)
-        outlier[0] = 1e12
-        yield outlier
-
-
 @pytest.mark.parametrize("ratio", [0.05, 0.3, 0.5, 1.0])
 def test_contraction_and_choice_against_a_sort(ratio: float) -> None:
     """||C(p) - p||^2 <= (1 - k/d) ||p||^2, and the places are the first k by (-magnitude, place)."""
     codec = TopK(ratio)
-    for v in vectors(1000):
+    for v in vectors(250):
         k = codec.num_kept(len(v))
         expected = sorted(sorted(range(len(v)), key=lambda i: (-abs(float(v[i])), i))[:k])
         assert codec.compress(v)[0].tolist() == expected

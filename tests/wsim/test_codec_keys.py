@@ -52,6 +52,36 @@ RING = QUICKSTART.with_name("dpsgd_ring.toml")
             '[algorithm] update = "model": the codec is for differences here; "auto" or "difference"',
         ),
         (
+            QUICKSTART,
+            ["codec.name=sign", "codec.scale_per=packet", "transport.mtu_bytes=48"],
+            '[codec] scale_per = "packet": a packet has room for 32 bits, a scale and a value need 33',
+        ),
+        (
+            QUICKSTART,
+            ["codec.name=sign", "algorithm.update=model"],
+            '[algorithm] update = "model": the codec is for diff',
+        ),
+        (
+            QUICKSTART,
+            ["codec.name=qsgd", "codec.levels=0"],
+            "[codec] levels = 0: levels of a magnitude are whole numbers",
+        ),
+        (
+            QUICKSTART,
+            ["codec.name=qsgd", "codec.error_feedback=true"],
+            "[codec] error_feedback = true: the error of an unbiased code may grow without end; contractive = true",
+        ),
+        (
+            QUICKSTART,
+            ["codec.name=randk", "codec.ratio=0.1", "codec.unbiased=true"],
+            "[codec] unbiased = true: its error may grow without end under error feedback; error_feedback = false",
+        ),
+        (
+            RING,
+            ["codec.name=qsgd", "codec.contractive=true"],
+            '[algorithm] name = "dpsgd": sends whole models, and this codec is for changes of a model only; codec = "qsgd"',
+        ),
+        (
             RING,
             ["codec.name=topk", "codec.ratio=0.1"],
             '[algorithm] name = "dpsgd": sends whole models, and this codec is for changes of a model only; codec = "topk"',
@@ -76,6 +106,8 @@ def test_what_does_not_go_together_is_refused(path: Path, overrides: list[str], 
         ["codec.name=uniform", "codec.bits=4", "codec.scale_per=packet"],
         ["codec.name=int8_affine", "codec.scale_per=packet"],
         ["codec.name=topk", "codec.ratio=0.01", "codec.index=bitmap"],
+        ["codec.name=qsgd", "codec.levels=7", "codec.scale_per=bucket", "codec.bucket_values=512"],
+        ["codec.name=ternary", "codec.packing=base3", "codec.clip_deviations=2.5"],
         ["codec.name=topk", "codec.ratio=0.1", "algorithm.deadline_s=5", "transport.reliability=fountain"],
         [
             "codec.name=topk",

@@ -1,0 +1,171 @@
+"""QSGD: magnitudes rounded at random to one of s levels of the norm.
+
+    a_i = s |v_i| / r,   z_i = floor(a_i) + [u_i < frac(a_i)],  u_i uniform in [0, 1),   decoded  sign(v_i) z_i / s * r
+
+r: the 2-norm of the values that share it, or (norm = "max") their largest magnitude. Alistarh, Grubic, Li, Tomioka and Vojnovic,
+"QSGD: Communication-efficient SGD via gradient quantization and encoding", NeurIPS 2017 (arXiv 1610.02132), eq. 3; the maximum
+is what its experiments use. Unbiased, with
+
+    E ||C(v) - v||^2 = (r / s)^2 sum_i f_i (1 - f_i) <= min(d / s^2, sqrt(d) / s) ||v||^2,   f_i = frac(a_i)
+
+With contractive = true everything is divided by tau = 1 + min(d / s^2, sqrt(d) / s), d the values that share the norm: no longer
+unbiased, but a contraction with delta = 1 / tau in the mean, as error feedback and CHOCO ask for (Koloskova, Stich and Jaggi, ICML
+2019, section 3.5). It is then for changes of a model only.
+
+Sends 32 bits for each norm, in single precision, and the signed level, a two's complement of ceil(log2(2 s + 1)) bits, a value: 8
+bits for s = 127, 4 for s = 7, 2 for s = 1. (The fixed width of spread implementations; the paper's Elias code is not used.)
+Ours: norms of more than the largest single-precision number are sent as that. A group of zeros has norm 0. NaN and infinity make
+every value of their group NaN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod, sqrt
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from learners.compression.bits import float32_bits, float32_from
+from learners.compression.codec import Tensors, num_values_of, refuse_non_finite
+from learners.compression.groups import Groups, maxima, sizes_of, spread, sums
+from learners.compression.layout import SCALE_PER, Format, Grouped, Layout
+from learners.deferred import op
+from learners.fields import check_choice, check_count
+from learners.protocol import Node, Payload, Value
+from learners.quantities import Count, Levels
+
+NORM_BITS = 32
+MAX_LEVELS = 32_767
+LARGEST = torch.finfo(torch.float32).max
+
+Norm = Literal["l2", "max"]
+
+OPERATIONS_PER_VALUE = 10
+"""Charged for encoding: the norm 2 (square and sum, or magnitude and maximum), the quotient 3 (magnitude, division, product with
+s), rounding at random 4 (floor, fraction, comparison, sum), the sign 1."""
+
+
+def norms(v: Tensor, norm: Norm, groups: Groups) -> Tensor:
+    """r float32 [num_groups] of v [num_values]; squares are added up in float64."""
+    if norm == "max":
+        return maxima(v.abs(), groups)
+    r = sums(v.double().square(), groups).sqrt()
+    return torch.where(r.isfinite(), r.clamp(max=LARGEST), r).float()
+
+
+def levels(v: Tensor, noise: Tensor, num_levels: int, norm: Norm, groups: Groups) -> tuple[Tensor, Tensor]:
+    """Signed z (whole numbers) [num_values] and r [num_groups] of v [num_values], float32. noise: u."""
+    r = norms(v, norm, groups)
+    a = v.abs() / spread(torch.where(r == 0, 1, r), groups, v.shape[0]) * num_levels
+    whole = a.floor()
+    z = whole + (noise < a - whole)
+    return torch.where(v < 0, -z, z).clamp(-num_levels, num_levels), r
+
+
+def variance_bound(num_levels: int, num_values: int) -> float:
+    """w = min(d / s^2, sqrt(d) / s)."""
+    return min(num_values / num_levels**2, sqrt(num_values) / num_levels)
+
+
+def decoded(z: Tensor, r: Tensor, num_levels: int, contractive: bool, groups: Groups) -> Tensor:
+    """float32 [num_values] of z and r: z / s * r, or with r / tau."""
+    num_values = z.shape[0]
+    if contractive:
+        r = r / torch.tensor([1 + variance_bound(num_levels, size) for size in sizes_of(groups, num_values)])
+    return z / num_levels * spread(r, groups, num_values)
+
+
+@op(flops=lambda x, noise, num_levels, norm, contractive, groups: OPERATIONS_PER_VALUE * x.numel())
+def round_to_levels(x: Tensor, noise: Tensor, num_levels: int, norm: Norm, contractive: bool, groups: Groups) -> Tensor:
+    """x [...] as the receiver will hold it, in the dtype of x. noise: [num_values]."""
+    z, r = levels(x.flatten().float(), noise, num_levels, norm, groups)
+    return decoded(z, r, num_levels, contractive, groups).reshape(x.shape).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Qsgd:
+    """levels: s, above zero. norm: r, "l2" or "max". contractive: divide by tau, for error feedback and CHOCO.
+    scale_per: what has a norm of its own: the "message", each "tensor" of a model, each "packet" of the transport, or each
+    "bucket" of bucket_values.
+    error_feedback: what rounding leaves out of one difference is added to the next; needs contractive."""
+
+    levels: Levels = 127
+    norm: Norm = "l2"
+    scale_per: Literal["message", "tensor", "packet", "bucket"] = "tensor"
+    bucket_values: Count = 512
+    contractive: bool = False
+    error_feedback: bool = False
+
+    def __post_init__(self) -> None:
+        check_count("levels", self.levels)
+        if self.levels > MAX_LEVELS:
+            raise ValueError(f"levels = {self.levels}: at most {MAX_LEVELS}, 16 bits a value")
+        check_choice("norm", self.norm, ("l2", "max"))
+        check_choice("scale_per", self.scale_per, (*SCALE_PER, "bucket"))
+        check_count("bucket_values", self.bucket_values)
+        if self.error_feedback and not self.contractive:
+            raise ValueError(
+                "error_feedback = True: the error of an unbiased code may grow without end; contractive = true"
+            )
+
+    @property
+    def differences_only(self) -> bool:
+        """What is divided by tau is no model."""
+        return self.contractive
+
+    def check_packets(self, packet_payload_bits: int) -> None:
+        if self.scale_per == "packet":
+            self._format.check_packets("packet", packet_payload_bits)
+
+    def payload(self, x: Value, node: Node) -> Payload:
+        refuse_non_finite(x)
+        num_values = num_values_of(x)
+        if not num_values:
+            return Payload(x, 0)
+        encoding = self.encoding(num_values, node)
+        noise = node.uniform(num_values)
+        args = x, noise, self.levels, self.norm, self.contractive, encoding.layout.groups
+        num_bits = encoding.num_bits((num_values,))
+        return Payload(round_to_levels(*args), num_bits, encoding, num_values, round_to_levels.flops(*args))
+
+    def encoding(self, num_values: int, node: Node) -> QsgdEncoding:
+        if self.scale_per == "bucket":
+            layout = Layout(self._format, self.bucket_values)
+        else:
+            layout = self._format.layout(self.scale_per, num_values, node)
+        return QsgdEncoding(layout, self.levels, self.norm, self.contractive)
+
+    @property
+    def _format(self) -> Format:
+        return Format(NORM_BITS, (2 * self.levels).bit_length())  # ceil(log2(2 s + 1))
+
+
+@dataclass(frozen=True)
+class QsgdEncoding(Grouped):
+    """Group after group: the norm, then the signed level of each value."""
+
+    levels: int
+    norm: Norm
+    contractive: bool
+
+    def compress(self, v: Tensor, noise: Tensor | None = None) -> Tensors:
+        """(levels int32 [num_values], norms [num_groups])."""
+        refuse_non_finite(v)
+        if noise is None:
+            raise ValueError("noise = None: rounding is at random")
+        z, r = levels(v.flatten().float(), noise, self.levels, self.norm, self.layout.groups)
+        return z.to(torch.int32), r
+
+    def decompress(self, tensors: Tensors, shape: tuple[int, ...]) -> Tensor:
+        z, r = tensors
+        return decoded(z.float(), r, self.levels, self.contractive, self.layout.groups).reshape(shape)
+
+    def encode(self, tensors: Tensors, shape: tuple[int, ...]) -> bytes:
+        z, r = (tensor.numpy() for tensor in tensors)
+        return self.layout.encode(float32_bits(r).reshape(-1, NORM_BITS), z, prod(shape))
+
+    def decode(self, data: bytes, shape: tuple[int, ...]) -> Tensors:
+        headers, z = self.layout.decode(data, prod(shape), signed=True)
+        return torch.from_numpy(z).to(torch.int32), torch.from_numpy(float32_from(headers))

@@ -1,0 +1,107 @@
+"""Signs with a scale, one bit a value, with error feedback: EF-signSGD.
+
+    decoded  s sign(p_i),   s = ||p||_1 / d over the values that share a scale,   sign(0) = +1
+
+Karimireddy, Rebjock, Stich and Jaggi, "Error feedback fixes SignSGD", ICML 2019 (arXiv 1901.09847), Algorithm 2 with the
+scaled sign of its eq. 4. A contraction,
+
+    ||C(p) - p||^2 = ||p||^2 - ||p||_1^2 / d = (1 - delta) ||p||^2,   delta = ||p||_1^2 / (d ||p||^2) in [1/d, 1]
+
+and biased: used on changes of a model only and with error feedback. One bit has no room for a zero: a zero is sent as s, which
+the formula counts (a sign that may be 0 has a smaller error and is a ternary message). A group of zeros has s = 0 and stays zeros.
+Sends 32 bits for each scale, in single precision, and one bit a value, 1 for those below zero. NaN and infinity make every value
+of their group NaN or infinite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from learners.compression.bits import float32_bits, float32_from
+from learners.compression.codec import Tensors, num_values_of, refuse_non_finite
+from learners.compression.groups import Groups, means, spread
+from learners.compression.layout import Format, Grouped, ScalePer, check_scale_per
+from learners.deferred import op
+from learners.protocol import Node, Payload, Value
+
+SCALE_BITS = 32
+FORMAT = Format(SCALE_BITS, 1)
+
+OPERATIONS_PER_VALUE = 3
+"""Charged for encoding: the magnitude, its sum, a comparison with zero."""
+
+
+def mean_magnitudes(v: Tensor, groups: Groups) -> Tensor:
+    """s float32 [num_groups] of v [num_values]; added up in float64."""
+    return means(v.abs(), groups).float()
+
+
+def decoded(negative: Tensor, s: Tensor, groups: Groups) -> Tensor:
+    """float32 [num_values] from bool [num_values] and s [num_groups]."""
+    scale = spread(s, groups, negative.shape[0])
+    return torch.where(negative, -scale, scale)
+
+
+@op(flops=lambda x, groups: OPERATIONS_PER_VALUE * x.numel())
+def keep_signs(x: Tensor, groups: Groups) -> Tensor:
+    """x [...] as the receiver will hold it, in the dtype of x."""
+    v = x.flatten().float()
+    return decoded(v < 0, mean_magnitudes(v, groups), groups).reshape(x.shape).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Sign:
+    """scale_per: what has a scale of its own: the "message", each "tensor" of a model, or each "packet" of the transport.
+    error_feedback: what is not sent now is added to the next difference; false only to see what that does."""
+
+    scale_per: ScalePer = "tensor"
+    error_feedback: bool = True
+
+    differences_only: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_scale_per(self.scale_per)
+
+    def check_packets(self, packet_payload_bits: int) -> None:
+        FORMAT.check_packets(self.scale_per, packet_payload_bits)
+
+    def payload(self, x: Value, node: Node) -> Payload:
+        refuse_non_finite(x)
+        num_values = num_values_of(x)
+        if not num_values:
+            return Payload(x, 0)
+        encoding = self.encoding(num_values, node)
+        args = x, encoding.layout.groups
+        num_bits = encoding.num_bits((num_values,))
+        return Payload(keep_signs(*args), num_bits, encoding, num_values, keep_signs.flops(*args))
+
+    def encoding(self, num_values: int, node: Node) -> SignEncoding:
+        return SignEncoding(FORMAT.layout(self.scale_per, num_values, node))
+
+
+@dataclass(frozen=True)
+class SignEncoding(Grouped):
+    """Group after group: the scale, then a bit a value."""
+
+    def compress(self, v: Tensor, noise: Tensor | None = None) -> Tensors:
+        """(bool [num_values], True below zero; scales [num_groups])."""
+        refuse_non_finite(v)
+        v = v.flatten().float()
+        return v < 0, mean_magnitudes(v, self.layout.groups)
+
+    def decompress(self, tensors: Tensors, shape: tuple[int, ...]) -> Tensor:
+        negative, s = tensors
+        return decoded(negative, s, self.layout.groups).reshape(shape)
+
+    def encode(self, tensors: Tensors, shape: tuple[int, ...]) -> bytes:
+        negative, s = (tensor.numpy() for tensor in tensors)
+        return self.layout.encode(float32_bits(s).reshape(-1, SCALE_BITS), negative, prod(shape))
+
+    def decode(self, data: bytes, shape: tuple[int, ...]) -> Tensors:
+        headers, negative = self.layout.decode(data, prod(shape))
+        return torch.from_numpy(negative == 1), torch.from_numpy(float32_from(headers))
