@@ -292,9 +292,13 @@ class Loopback:
         if senders is not None:
             messages.sort(key=lambda message: message.sender)
             missing = tuple(sender for sender in senders if all(sender != message.sender for message in messages))
+        newest = None
+        if request.round is not None:
+            further = (k for kind, k, _ in inbox if kind == request.kind and k > request.round)
+            newest = max(further, default=None)
         self.trace.append((node.id, "received", request.kind, request.round, tuple(m.sender for m in messages)))
         came_late = tuple(late[sender] for sender in sorted(late))
-        return Received(tuple(messages), missing, combined, noise, late=came_late)
+        return Received(tuple(messages), missing, combined, noise, late=came_late, newest=newest)
 
     def _close(self, node: int, kind: str, round: int) -> None:
         """What is left of this round, or comes later, is late."""

@@ -90,6 +90,7 @@ class Received(NamedTuple):
         False  # nobody answered, nobody is known to be further: a device among others that it did not wait for
     )
     late: tuple[Message, ...] = ()  # where asked for: what came after its round was over, the newest of each sender
+    newest: int | None = None  # others are further: the newest round heard of
 
     @property
     def data(self) -> list[Value]:

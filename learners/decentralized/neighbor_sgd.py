@@ -11,8 +11,11 @@ A round k of a device, in the words of an algorithm's program:
 The weight of a neighbor whose message is missing, lost or later than the deadline, returns to the device itself, coordinate by
 coordinate where the transport delivers parts of a message; this keeps the average of the devices only if both ends miss each
 other. Nothing makes them: broadcasts are not acknowledged, and the last acknowledgement of a unicast can be lost itself. The neighborhood may change
-from round to round: a round is with those who were present when it began. A device that has been away goes on in the round
-that its neighbors are in by now.
+from round to round: a round is with those who were present when it began.
+
+Rounds are counted by a logical clock (Lamport 1978): the next round of a device is the newest that it has heard of, at least the next
+number. So devices that were apart, away or slow go on in the round that their neighbors are in by now, and each can use the
+messages of the others; the rounds between are not made up for.
 """
 
 from __future__ import annotations
@@ -159,9 +162,12 @@ class NeighborSgd(LocalSgd):
         return MIXING_WEIGHTS[self.mixing_weights](own_degree, sender_degrees)
 
     def close(self, node: Node, x: Value, heard: Heard) -> Generator[Any, Any, int]:
-        """Reports x as the model after this round and says which round is next."""
-        yield Report("model", x, round=heard.sent.k)
-        if heard.received.alone:  # back from an absence, not counted in yet: no faster than its messages leave
+        """Reports x as the model after this round, and after those that are left out; says which round is next: the newest that the
+        device has heard of, at least k + 1."""
+        k, received = heard.sent.k + 1, heard.received
+        if received.newest is not None:
+            k = max(k, -(-received.newest // self.exchanges))
+        yield Report("model", x, round=k - 1)
+        if received.alone:  # back from an absence, not counted in yet: no faster than its messages leave
             yield Outcome(heard.sent.ticket)
-        newer = heard.received.newer
-        return heard.sent.k + 1 if newer is None else -(-newer // self.exchanges)
+        return k

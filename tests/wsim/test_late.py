@@ -46,3 +46,23 @@ def test_late_messages_are_kept_for_who_asks(run: Callable[..., Any], late: bool
     kept = [[message.data for message in answer.late] for answer in answers]
     assert kept == ([[], [2], [5], []] if late else [[], [], [], []])
     assert used in (None, 3 if late else 1)
+
+
+@pytest.mark.parametrize("run", [on_the_bench, in_the_simulator])
+def test_who_is_behind_is_told_the_newest_round(run: Callable[..., Any]) -> None:
+    """With the round before, too, or without; of this kind of message only; not a word where nobody is further."""
+    answers: list[tuple[list[Any], int | None]] = []
+
+    def receiver(node: Any) -> Any:
+        yield Sleep(1.0)
+        for k in (1, 2, 5, 6):
+            received = yield Receive((1,), "x", k, timeout_s=0.0)
+            answers.append((received.data, received.newest))
+
+    def sender(node: Any) -> Any:
+        for k in (1, 5, 3):
+            yield Send(0, "x", k, Payload(k, 64))
+        yield Send(0, "y", 9, Payload(9, 64))
+
+    run({0: receiver, 1: sender})
+    assert answers == [([1], 5), ([], 5), ([5], None), ([], None)]

@@ -145,16 +145,20 @@ class Receiving:
         got = waiting.got
         missing: tuple[int, ...] = ()
         newer: int | None = None
+        newest: int | None = None
         alone = False
         if request.senders is not None:
             got.sort(key=_SENDER)
             if len(got) < len(request.senders):
                 here = {message.sender for message in got}
                 missing = tuple(sender for sender in request.senders if sender not in here)
-            if self.presence is not None and not got and request.round is not None:
-                further = [k for k, _ in node.inbox.get(request.kind, ()) if k > request.round]
-                newer = min(further, default=None)
-                alone = newer is None
+            box = node.inbox.get(request.kind)
+            if request.round is not None:
+                further = [k for k, _ in box if k > request.round] if box else ()
+                newest = max(further, default=None)
+                if self.presence is not None and not got:
+                    newer = min(further, default=None)
+                    alone = newer is None
         self._ledger.used += len(got)
         if request.round is not None:
             node.close(request.kind, request.round)
@@ -169,7 +173,7 @@ class Receiving:
         noise = None
         if got and got[0].coefficient is not None:
             noise = node.analog_noise(got[0].round, waiting.num_values or len(got[0].data))
-        return Received(tuple(got), missing, waiting.state, noise, newer, alone, late)
+        return Received(tuple(got), missing, waiting.state, noise, newer, alone, late, newest)
 
     # -- not in vain ---------------------------------------------------------------------------------------------------
 
