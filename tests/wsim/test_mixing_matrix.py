@@ -123,13 +123,17 @@ def test_d2_looks_at_the_eigenvalues_of_the_matrix(form: str, own: float, words:
 def test_methods_with_weights_of_their_own_say_so(name: str) -> None:
     topology = '{ kind = "ring", mixing_matrix = "w.csv", mixing_weights = "file" }'
     text = f'topology = {topology}\n{CALM}\n[algorithm]\nname = "{name}"\nlocal_steps = 1\n'
-    with pytest.raises(ScenarioError, match='mixing_weights = "file": .* own.*; leave this out'):
+    with pytest.raises(
+        ScenarioError, match=r'\[topology\] mixing_weights = "file": .* own.*; leave this and mixing_matrix out'
+    ):
         load_text(text, referenced={"w.csv": text_of(GOOD)})
 
 
+@pytest.mark.parametrize("rule", ['mixing_weights = "metropolis", ', ""])
 @pytest.mark.parametrize("name", OWN_WEIGHTS)
-def test_a_matrix_that_nobody_would_read_is_refused(name: str) -> None:
-    topology = '{ kind = "ring", mixing_weights = "metropolis", mixing_matrix = "none.csv" }'
+def test_a_matrix_that_nobody_would_read_is_refused(name: str, rule: str) -> None:
+    """By a message that asks for nothing that would be refused as well."""
+    topology = f'{{ kind = "ring", {rule}mixing_matrix = "none.csv" }}'
     text = f'topology = {topology}\n{CALM}\n[algorithm]\nname = "{name}"\nlocal_steps = 1\n'
     says = rf'\[topology\] mixing_matrix = "none.csv": {name} takes no weights from a file, .*; leave this out'
     with pytest.raises(ScenarioError, match=says):

@@ -16,6 +16,7 @@ from learners.data.shape import DataShape
 from wsim.catalog import find, importable
 from wsim.errors import ScenarioError
 from wsim.packets import room_bits
+from wsim.scenario import mixing
 from wsim.scenario.conversion import convert, ranges_in_words, words
 from wsim.scenario.keys import REQUIRED, Key, keys_of, own_keys, taken
 from wsim.scenario.learning import Model, Topology
@@ -260,6 +261,7 @@ def _algorithm(scenario: Scenario, learner: type[Any] | None, codec: Any, source
     if "num_rounds" in given:
         says = "the number of rounds is stop.rounds"
         raise problem(source, (*path, "num_rounds"), says, value=given["num_rounds"])
+    mixing.check_read(scenario, item.make, source)
     _take_mixing_weights(scenario, given, item, source)
     own = completed(given, (item,), ["name"], path, source)
     arguments = {"task": None, "codec": codec, "num_rounds": scenario.stop.rounds}

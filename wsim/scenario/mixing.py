@@ -97,11 +97,6 @@ def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str
     topology, name = scenario.topology, scenario.algorithm.name
     needs: MixingNeeds | None = getattr(learner, "takes_matrix", None)
     if scenario.algorithm.hyperparameters.get("mixing_weights") != FILE:
-        unread = needs is None and topology.mixing_matrix is not None
-        if topology.mixing_weights == FILE or unread:
-            key = "mixing_weights" if topology.mixing_weights == FILE else "mixing_matrix"
-            says = f"{name} takes no weights from a file, its own are part of the method; leave this out"
-            raise problem(source, ("topology", key), says, value=getattr(topology, key))
         return
     if needs is None:
         says = f"{name} takes no weights from a file; metropolis or uniform"
@@ -117,6 +112,19 @@ def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str
         matrix.check_connected()
     except ValueError as error:
         raise problem(source, where, str(error), value=topology.mixing_matrix) from None
+
+
+def check_read(scenario: Scenario, learner: Any, source: str) -> None:
+    """Raise a ScenarioError for a mixing matrix in [topology] beside a learner that takes none."""
+    if getattr(learner, "takes_matrix", None) is not None:
+        return
+    topology = scenario.topology
+    found = ["mixing_weights"] if topology.mixing_weights == FILE else []
+    found += ["mixing_matrix"] if topology.mixing_matrix is not None else []
+    if found:
+        says = f"{scenario.algorithm.name} takes no weights from a file, how it mixes is its own and part of the method"
+        says += f"; leave {' and '.join(['this', *found[1:]])} out"
+        raise problem(source, ("topology", found[0]), says, value=getattr(topology, found[0]))
 
 
 def mixing_matrix(scenario: Scenario, texts: Mapping[str, str]) -> MixingMatrix | None:
