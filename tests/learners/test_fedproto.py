@@ -509,7 +509,7 @@ def payload_bits(twin: Twin, server_weights: str) -> int:
 
 def test_without_the_prototype_term_the_models_are_those_of_training_alone() -> None:
     """Bit for bit: the passes that collect prototypes draw nothing."""
-    keys = ["algorithm.momentum=0", "model.variants=[]", "data.partition=dirichlet", "data.alpha=0.5"]
+    keys = ["algorithm.momentum=0", "model.variants=[]", "data={name='digits', partition='dirichlet', alpha=0.5}"]
     _, shared = record(calm("fedproto", *KEYS[:-2], *keys, "algorithm.prototype_weight=0"))
     _, alone = record(calm("local_only", *KEYS[:-2], *keys))
     ours, theirs = models_by_device(shared), models_by_device(alone)

@@ -80,7 +80,8 @@ def test_a_plug_in_is_found_by_its_entry_point_and_checked_like_our_own(install:
     message = refusal("codec={name='rounded', bits=64}")
     assert message.endswith("ring.toml [codec] bits = 64: at most 32")
     assert 'name = "rouned": unknown codec (rounded?), known: bfloat16, float16' in refusal("codec.name=rouned")
-    assert load_text(text, ["codec.bits=4"]).scenario.codec.own == {}  # known elsewhere: another codec's key
+    assert load_text(text, ["codec={name='rounded', bits=4}", "codec.name=float32"]).scenario.codec.own == {}
+    assert ', rounded, and name = "float32"; leave it out' in refusal("codec.bits=4")
 
 
 def test_a_plug_in_is_imported_only_when_it_is_named(install: Install) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import pytest
@@ -14,6 +15,7 @@ from wsim.errors import ScenarioError
 from wsim.scenario import Loaded, load_text
 from wsim.scenario.conversion import Misfit, fit, words
 from wsim.scenario.keys import REQUIRED, description, keys_of
+from wsim.study.plan import plan
 
 if TYPE_CHECKING:
     from nowhere import Task
@@ -168,10 +170,44 @@ def test_defaults_are_completed_in_the_resolved_scenario() -> None:
 
 
 def test_keys_of_other_items_are_left_aside_so_that_one_override_switches() -> None:
-    base = ("data={partition='dirichlet', alpha=1, num_features=4}", "model={name='lenet', maps=[2, 3]}")
+    base = ("data={partition='dirichlet', alpha=1}", "model={name='lenet', maps=[2, 3]}")
     assert loaded(*base, "data.partition=iid").scenario.data.own == {"test_fraction": 0.2, "samples_per_device": None}
-    assert loaded(*base, "data.name=gaussian_mixture", "model.name=mlp").scenario.data.own["num_features"] == 4
+    assert loaded(*base, "data.name=gaussian_mixture", "model.name=mlp").scenario.data.own["num_features"] == 32
     assert loaded(*base, "model.name=mlp").scenario.model.own == {"hidden": (64,)}
+
+
+SKEWED = RING.replace("[[devices]]", "[data]\npartition = 'dirichlet'\nalpha = 0.5\n[[devices]]", 1)
+IDLE = RING.replace("[[devices]]", "[data]\nalpha = 0.5\n[[devices]]", 1)
+IDLE_STUDY = (
+    IDLE.replace('"peers"', '"dpsgd", exchange = "unicast"')
+    + '[study]\naxes = { "data.partition" = ["iid", "dirichlet"] }\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "begins"),
+    [
+        (IDLE, [], "ring.toml [data] alpha = 0.5: "),
+        (RING, ["data.alpha=0.5"], "--set data.alpha=0.5: ring.toml [data] alpha = 0.5: "),
+        (SKEWED, ["data.partition=iid", "data.alpha=1"], "--set data.alpha=1: ring.toml [data] alpha = 1: "),
+    ],
+)
+def test_a_key_of_an_item_that_nobody_chooses_is_refused(text: str, overrides: list[str], begins: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        load_text(text, overrides, name="ring.toml")
+    says = 'is a key of dirichlet, equal_dirichlet, and partition = "iid"; leave it out, or choose one of them'
+    assert str(caught.value) == begins + says
+
+
+def test_a_study_may_choose_it_at_other_points(tmp_path: Path) -> None:
+    file = tmp_path / "ring.toml"
+    file.write_text(IDLE_STUDY)
+    for overrides, alpha in (((), 0.5), (("data.alpha=2",), 2.0)):
+        owns = [cell.loaded.scenario.data.own for cell in plan(file, overrides).cells]
+        assert [own.get("alpha") for own in owns] == [None, alpha]
+    file.write_text(IDLE_STUDY.replace('"dirichlet"]', '"quantity_skew"]'))
+    with pytest.raises(ScenarioError, match=r"\[data\] alpha = 0.5: is a key of dirichlet"):
+        plan(file)
 
 
 @pytest.mark.parametrize(

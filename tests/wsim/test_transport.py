@@ -302,9 +302,8 @@ AUDIENCE = [(100.0 * 1.1**k, 0.0) for k in range(25)]  # 0.83 dB apart
 @pytest.mark.parametrize("reach", [0.04, 0.28, 0.5, 1.0])
 def test_a_broadcast_reaches_the_required_fraction_by_mean_snr(mac, reach):
     """One transmission, at the rate of the weakest receiver that has to decode; the others lose it."""
-    loaded = peers(
-        [(0, 0), *AUDIENCE], f"mac.broadcast_reach={reach}", "mac.sensing_snr_db=-60.0", mac=mac, snr_db=10.0
-    )
+    sensing = ["mac.sensing_snr_db=-60.0"] * (mac == "shared")
+    loaded = peers([(0, 0), *AUDIENCE], f"mac.broadcast_reach={reach}", *sensing, mac=mac, snr_db=10.0)
     programs = {0: sends(range(1, 26), 50_000, broadcast=True)} | {i: waits(2.0) for i in range(1, 26)}
     run = play(loaded, programs)
     decoding = math.ceil(round(reach * 25, 9))

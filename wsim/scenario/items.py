@@ -20,6 +20,7 @@ from wsim.scenario import mixing
 from wsim.scenario.conversion import convert, ranges_in_words, words
 from wsim.scenario.keys import REQUIRED, Key, keys_of, own_keys, taken
 from wsim.scenario.learning import Model, Topology
+from wsim.scenario.mentions import Mentions
 from wsim.scenario.messages import Path, nearest, problem, shown
 from wsim.scenario.radio import Channel
 from wsim.scenario.root import Scenario
@@ -46,36 +47,39 @@ class Item:
 
 
 def check(
-    scenario: Scenario, source: str, learner: type[Any] | None = None, task: Any = None
+    scenario: Scenario, source: str, mentioned: Mentions, learner: type[Any] | None = None, task: Any = None
 ) -> tuple[Scenario, type[Any]]:
     """The scenario with complete own keys, and the learner's class. Raises ScenarioError.
 
+    mentioned: the items that the scenario names, for keys of those that it does not use.
     learner: a class that is not registered, instead of the one that [algorithm] names.
     task: instead of what [data] and [model] name.
     """
-    codec_item, codec_table = complete(scenario.codec, ("codec",), source)
+    codec_item, codec_table = complete(scenario.codec, ("codec",), source, mentioned)
     codec = made(codec_item[0], ("codec",), source, codec_table)
     if hasattr(codec, "check_packets"):
         bits = room_bits(scenario.transport.mtu_bytes, scenario.transport.header_bytes)
         made(codec_item[0], ("codec",), source, codec_table, make=lambda **_: codec.check_packets(bits))
-    (dataset, partition), data = complete(scenario.data, ("data",), source)
+    (dataset, partition), data = complete(scenario.data, ("data",), source, mentioned)
     shape = _shape_of(task) if task is not None else _described(dataset, data, source)
     if shape is not None:
         _check_partition(scenario, partition, shape, data, source)
-    model = _models(scenario.model, source, shape if task is None else None, data.name)
+    model = _models(scenario.model, source, mentioned, shape if task is None else None, data.name)
     channel = scenario.channel
-    (path_loss,), path_loss_table = complete(channel.path_loss, ("channel", "path_loss"), source)
+    (path_loss,), path_loss_table = complete(channel.path_loss, ("channel", "path_loss"), source, mentioned)
     made(path_loss, ("channel", "path_loss"), source, path_loss_table, taken(path_loss.make, los=channel.los))
-    (fading,), fading_table = complete(channel.fading, ("channel", "fading"), source)
+    (fading,), fading_table = complete(channel.fading, ("channel", "fading"), source, mentioned)
     made(fading, ("channel", "fading"), source, fading_table)
     channel = channel.model_copy(update={"path_loss": path_loss_table, "fading": fading_table})
     devices = tuple(
-        group.model_copy(update={"mobility": complete(group.mobility, ("devices", i, "mobility"), source)[1]})
+        group.model_copy(
+            update={"mobility": complete(group.mobility, ("devices", i, "mobility"), source, mentioned)[1]}
+        )
         for i, group in enumerate(scenario.devices)
     )
-    (mac,), mac_table = complete(scenario.mac, ("mac",), source)
+    (mac,), mac_table = complete(scenario.mac, ("mac",), source, mentioned)
     made(mac, ("mac",), source, mac_table)
-    topology = _topology(scenario, source)
+    topology = _topology(scenario, source, mentioned)
     tables = {
         "devices": devices,
         "channel": channel,
@@ -95,10 +99,10 @@ def path_loss_of(channel: Channel) -> Any:
     return model(**taken(model, los=channel.los), **own_keys("path_loss", model, channel.path_loss))
 
 
-def _topology(scenario: Scenario, source: str) -> Topology:
+def _topology(scenario: Scenario, source: str, mentioned: Mentions) -> Topology:
     """[topology] with all keys of its kind, of which there is such a graph."""
     given = scenario.topology.own.get("directed")
-    (item,), table = complete(scenario.topology, ("topology",), source)
+    item = named("topology", "kind", scenario.topology.kind, ("topology",), source)
     always = getattr(item.make, "directed", given)
     if given is not None and "directed" not in item.keys and given != always:
         choices = [name for name, kind in importable("topology").items() if "directed" in keys_of("topology", kind)]
@@ -106,6 +110,7 @@ def _topology(scenario: Scenario, source: str) -> Topology:
             f"{item.name} is always {'directed' if always else 'undirected'}; leave this out, or {', '.join(choices)}"
         )
         raise problem(source, ("topology", "directed"), says, value=given)
+    _, table = complete(scenario.topology, ("topology",), source, mentioned)
     if hasattr(item.make, "check"):
         made(
             item,
@@ -123,11 +128,11 @@ def graph_of(topology: Topology) -> Any:
     return kind(**own_keys("topology", kind, topology))
 
 
-def _models(model: Model, source: str, shape: DataShape | None, data: str) -> Model:
+def _models(model: Model, source: str, mentioned: Mentions, shape: DataShape | None, data: str) -> Model:
     """[model] and its variants with all of their keys, each of which can be built for the data."""
 
     def checked(table: Any, path: Path) -> Any:
-        (item,), found = complete(table, path, source)
+        (item,), found = complete(table, path, source, mentioned)
         if shape is not None:
             arguments = {"input_shape": shape.input_shape, "num_classes": shape.num_classes}
             made(item, path, source, found, arguments, f" of data {data}")
@@ -145,17 +150,23 @@ def named(kind: str, key: str, name: str, path: Path, source: str) -> Item:
         raise problem(source, (*path, key), str(error), value=name) from None
 
 
-def complete(table: Any, path: Path, source: str) -> tuple[tuple[Item, ...], Any]:
+def complete(table: Any, path: Path, source: str, mentioned: Mentions) -> tuple[tuple[Item, ...], Any]:
     """The items that an `ItemTable` names, and the table with all of their own keys.
 
-    A key of another registered item is dropped, so that one override switches the item; any other is an error.
+    A key of another registered item that the scenario names is dropped, so that one override or axis switches the item; any other
+    is an error.
     """
     items = tuple(named(kind, key, getattr(table, key), path, source) for key, kind in table.items.items())
-    return items, table.with_own(completed(table.own, items, list(type(table).model_fields), path, source))
+    return items, table.with_own(completed(table.own, items, list(type(table).model_fields), path, source, mentioned))
 
 
 def completed(
-    given: Mapping[str, Any], items: tuple[Item, ...], common: list[str], path: Path, source: str
+    given: Mapping[str, Any],
+    items: tuple[Item, ...],
+    common: list[str],
+    path: Path,
+    source: str,
+    mentioned: Mentions,
 ) -> dict[str, Any]:
     """All own keys of the items, in their order: as given, else their defaults.
 
@@ -164,7 +175,7 @@ def completed(
     keys = {name: key for item in items for name, key in item.keys.items()}
     for name, value in given.items():
         if name not in keys:
-            _belongs_elsewhere(name, value, items, [*common, *keys], path, source)
+            _belongs_elsewhere(name, value, items, [*common, *keys], path, source, mentioned)
     values: dict[str, Any] = {}
     for name, key in keys.items():
         if name in given:
@@ -214,17 +225,29 @@ def made(
 
 
 def _belongs_elsewhere(
-    name: str, value: Any, items: tuple[Item, ...], known: list[str], path: Path, source: str
+    name: str,
+    value: Any,
+    items: tuple[Item, ...],
+    known: list[str],
+    path: Path,
+    source: str,
+    mentioned: Mentions,
 ) -> None:
-    """Returns where another item of these kinds has such a key and its type; raises ScenarioError where none has. A learner
-    has its own keys only."""
+    """Returns where another item of these kinds that the scenario names has such a key and its type; else raises ScenarioError. A
+    learner has its own keys only."""
     for item in items:
         others = importable(item.kind) if item.kind != "learner" else {}
-        for other in others.values():
-            keys = keys_of(item.kind, other)
-            if name in keys:
-                convert(value, keys[name].hint, source, (*path, name))
-                return
+        keys = {other: keys_of(item.kind, found).get(name) for other, found in others.items()}
+        owners = {other: key for other, key in keys.items() if key is not None}
+        if not owners:
+            continue
+        convert(value, next(iter(owners.values())).hint, source, (*path, name))
+        if mentioned.any_of(owners, (*path, name)):
+            return
+        says = (
+            f"is a key of {', '.join(owners)}, and {item.key} = {shown(item.name)}; leave it out, or choose one of them"
+        )
+        raise problem(source, (*path, name), says, value=value)
     what = " with ".join(item.name for item in items)
     says = f"unknown key of {what}{nearest(name, known)}, known: {', '.join(sorted(known))}"
     raise problem(source, (*path, name), says, value=value)
@@ -263,7 +286,7 @@ def _algorithm(scenario: Scenario, learner: type[Any] | None, codec: Any, source
         raise problem(source, (*path, "num_rounds"), says, value=given["num_rounds"])
     mixing.check_read(scenario, item.make, source)
     _take_mixing_weights(scenario, given, item, source)
-    own = completed(given, (item,), ["name"], path, source)
+    own = completed(given, (item,), ["name"], path, source, Mentions())
     arguments = {"task": None, "codec": codec, "num_rounds": scenario.stop.rounds}
     built = made(item, path, source, own, arguments, shown_as={"codec": shown(scenario.codec.name)})
     own = {key: getattr(built, key) for key in own}  # the learner may fill in what it was not given

@@ -5,6 +5,7 @@ Nothing that is read is executed.
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import tomllib
@@ -20,6 +21,7 @@ from wsim.packaged import find
 from wsim.scenario import arms, checks, files, groups, items, no_limit
 from wsim.scenario import overrides as changes
 from wsim.scenario.arms import Selection
+from wsim.scenario.mentions import Mentions, mentions
 from wsim.scenario.messages import accepted, field_at, from_validation, place, problem
 from wsim.scenario.root import Scenario
 from wsim.scenario.study import Definition, definition
@@ -111,6 +113,7 @@ def _load_text(
     task: Any,
 ) -> Loaded:
     document = parse(text, name)
+    file = copy.deepcopy(document)
     if seed is not None:
         overrides.append(f"scenario.seed={seed}")
     selection, others = arms.split(overrides)
@@ -126,8 +129,9 @@ def _load_text(
     if isinstance(identity, dict):
         identity.setdefault("name", _name_from(name))
     directory = directory or (path.parent if path else Path())
+    mentioned = mentions(file, overrides, changed)
     try:
-        scenario, texts = _checked(document, source, directory, referenced, learner, task)
+        scenario, texts = _checked(document, source, directory, referenced, mentioned, learner, task)
     except ScenarioError as error:
         raise _blame(error, changed, source) from None
     seeds = (study and study.seeds) or ()
@@ -140,6 +144,7 @@ def _checked(
     name: str,
     directory: Path,
     known: dict[str, str],
+    mentioned: Mentions,
     learner: type[Any] | None,
     task: Any,
 ) -> tuple[Scenario, dict[str, str]]:
@@ -154,7 +159,7 @@ def _checked(
         scenario = Scenario.model_validate(as_tuples(no_limit.without_inf(document)))
     except ValidationError as error:
         raise from_validation(error, Scenario, name) from None
-    scenario, learner_class = items.check(scenario, name, learner, task)
+    scenario, learner_class = items.check(scenario, name, mentioned, learner, task)
     texts = files.referenced(scenario, name, directory, known)
     checks.check(scenario, learner_class, name, texts)
     return scenario, texts

@@ -12,7 +12,8 @@ class Table(BaseModel):
     """One table. Attribute names are the keys of the TOML file.
 
     `shorthand`: the key that a bare string stands for: `fading = "rayleigh"` means `fading = { kind = "rayleigh" }`.
-    Keys that only another `kind` uses are allowed and ignored: one override then switches the kind.
+    Keys that only another `kind` uses are allowed and ignored: one override then switches the kind. (Of an `ItemTable` only where the
+    scenario names that kind somewhere, see `wsim.scenario.mentions`.)
     A key that may be left out takes "none" for that, so that an arm of a study can take away what the base has.
     """
 
