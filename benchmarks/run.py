@@ -86,7 +86,9 @@ VARIED = {  # an estimate by the scenario of another one
     )
 }
 UPDATES = ("neighbors_10000", "cells_10000")
-OTHERS = ("gains", *UPDATES, "help")
+OTHERS = ("gains", *UPDATES, "codecs", "help")
+CODECS = ("int8_affine", "sign", "qsgd")
+"""Which compress and decompress at least 200 MB of float32 a CPU second."""
 
 Medians = dict[str, dict[str, float]]  # "workload variant" -> quantity -> median
 
@@ -120,6 +122,11 @@ def accuracy_gap(one: str, other: str) -> Callable[[Medians], float]:
 
 def rate(workload: str) -> Callable[[Medians], float]:
     return lambda medians: medians[f"{workload} wsim"]["messages_per_s"]
+
+
+def codec_rate(name: str) -> Callable[[Medians], float]:
+    """The slower of a run's path and the tensors of a message."""
+    return lambda medians: min(medians["codecs wsim"][name], medians["codecs wsim"][f"{name}_tensors"])
 
 
 GOALS = [
@@ -201,6 +208,7 @@ GOALS = [
     ),
     Goal("a million Doppler gains, CPU s", ("gains wsim",), cpu_s("gains"), 1.0, False),
     *(Goal(f"{name}: an update, CPU s", (f"{name} wsim",), cpu_s(name), 1.0, False) for name in UPDATES),
+    *(Goal(f"{name}: float32, MB/s", ("codecs wsim",), codec_rate(name), 200.0, True) for name in CODECS),
     Goal("wsim --help, wall s", ("help wsim",), lambda medians: medians["help wsim"]["wall_s"], 0.5, False),
 ]
 
@@ -230,6 +238,8 @@ def measure_wsim(scenario: str, overrides: tuple[str, ...], executor: str) -> di
 def measure(workload: str, variant: str) -> dict[str, float]:
     if workload == "gains":
         return import_module("benchmarks.gains").measure()
+    if workload == "codecs":
+        return import_module("benchmarks.codecs").measure()
     if workload in UPDATES:
         return import_module("benchmarks.updates").measure(workload)
     if workload in ESTIMATES:
@@ -273,6 +283,10 @@ def medians_of(workload: str, variants: tuple[str, ...], repeats: int) -> Median
 
 
 def print_row(name: str, values: dict[str, float]) -> None:
+    if name == "codecs wsim":
+        for codec, rate in values.items():
+            print(f"{codec:36} {rate:8,.0f} MB/s", flush=True)
+        return
     shown = [f"{values['cpu_s']:8.2f} CPU s"] if "cpu_s" in values else [f"{values['wall_s']:8.2f} s"]
     if "accuracy" in values:
         shown.append(f"accuracy {values['accuracy']:.4f}")

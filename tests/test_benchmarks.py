@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import floor, mnist, neighbors, run
+from benchmarks import codecs, floor, mnist, neighbors, run
+from learners import registry
 from tests.learners import data_files
 from wsim.engine import simulate
 from wsim.scenario import load
@@ -62,6 +63,16 @@ def test_the_loops_between_neighbors_train_what_the_scenario_trains(name: str) -
     training = run.TRAINING[name]
     record = simulate(load(run.FOLDER / training.scenario, [*training.overrides, "stop.rounds=4"]))
     assert record.accuracy[-1] == pytest.approx(neighbors.LOOPS[name](floor.make_problem("iid"), 4), abs=3e-4)
+
+
+def test_the_codecs_measured_are_those_that_compress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codecs, "SIZES", (40, 8))
+    monkeypatch.setattr(codecs, "REPEATS", 1)
+    rates = codecs.measure()
+    assert set(rates) == {f"{name}{path}" for name in codecs.CODECS for path in ("", "_tensors", "_bytes")}
+    kinds = {type(codec) for codec in codecs.CODECS.values()}
+    assert kinds == {registry.load("codec", name) for name in registry.CODECS if name != "float32"}
+    assert set(run.CODECS) <= set(codecs.CODECS)
 
 
 def test_goals_name_what_is_measured() -> None:
