@@ -56,7 +56,7 @@ def measure() -> dict[str, float]:
     keep_freed_memory()  # as a run does
     rng = np.random.default_rng(1)
     model = SimpleNamespace(shapes=tuple((size,) for size in SIZES))
-    node = LoopbackNode(0, (), None, rng, task=SimpleNamespace(model=model))  # type: ignore[arg-type]
+    node = LoopbackNode(0, (), None, rng, task=SimpleNamespace(model=model))
     v = torch.from_numpy(rng.standard_normal(sum(SIZES), dtype=np.float32))
     rates = {}
     for name, codec in CODECS.items():
