@@ -21,7 +21,7 @@ from torch import Tensor
 
 import learners
 from learners import averaging, registry
-from learners.compression import bfloat16, error_feedback, float16, qsgd, randk, sign, ternary, topk, uniform
+from learners.compression import bfloat16, error_feedback, float16, low_rank, qsgd, randk, sign, ternary, topk, uniform
 from learners.data.dataset import Dataset
 from learners.data.digits import digits
 from learners.decentralized import (
@@ -224,6 +224,12 @@ def keep_drawn_args(rng: np.random.Generator, task: Task) -> Args:
     return vector(rng, task), torch.from_numpy(np.sort(places)), 20.0, 32
 
 
+def factor(rng: np.random.Generator, task: Task, right: bool = False) -> Tensor:
+    """A left or right factor of rank 2."""
+    shapes = (low_rank.right_shapes if right else low_rank.left_shapes)(task.model.shapes, 2)
+    return torch.tensor(rng.standard_normal(sum(prod(shape) for shape in shapes)), dtype=task.dtype)
+
+
 def per_tensor(task: Task) -> tuple[int, ...]:
     return tuple(prod(shape) for shape in task.model.shapes)
 
@@ -354,6 +360,21 @@ MODULE_OPS: dict[Op, Job] = {
     error_feedback.minus: lambda rng, task: (vector(rng, task), vector(rng, task)),
     bfloat16.round_to_bfloat16: lambda rng, task: (vector(rng, task) * 1e3,),
     float16.round_to_half: lambda rng, task: (vector(rng, task) * 1e3,),
+    low_rank.left: lambda rng, task: (vector(rng, task), factor(rng, task, right=True), task.model.shapes, 2),
+    low_rank.orthonormal: lambda rng, task: (factor(rng, task), task.model.shapes, 2),
+    low_rank.right: lambda rng, task: (vector(rng, task), factor(rng, task), task.model.shapes, 2),
+    low_rank.product: lambda rng, task: (
+        factor(rng, task),
+        factor(rng, task, right=True),
+        task.model.shapes,
+        2,
+    ),
+    low_rank.warm: lambda rng, task: (
+        factor(rng, task, right=True),
+        factor(rng, task, right=True),
+        task.model.shapes,
+        2,
+    ),
     qsgd.round_to_levels: lambda rng, task: levels_args(rng, task, 7, "l2", True, 361),
     randk.keep_drawn: keep_drawn_args,
     sign.keep_signs: lambda rng, task: (vector(rng, task), 1452),

@@ -1,0 +1,130 @@
+"""Low-rank factors of the matrices in a flat model: the arithmetic of PowerSGD (see `powersgd`).
+
+A tensor of two and more dimensions is a matrix M [n, m], n its first dimension, m all others; it has rank r = min(rank, n, m).
+Tensors of one dimension travel whole. With Q [m, r]
+
+    left        P = M Q,      and the tensors of one dimension, in the order of the model      [num_left]
+    orthonormal P^, the columns of P orthonormalized, and the same tensors
+    right       Q = M^T P^                                                                      [num_right]
+    product     P^ Q^T, and the same tensors                                                    [num_params]
+
+All vectors are flat, matrices in row-major order. P^ P^T is a projector: ||M - P^ P^T M|| <= ||M||, and M comes out exactly
+where its rank is at most r.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learners.deferred import op
+from learners.models.flat import Shapes, unflatten
+
+TOLERANCE = 16
+"""Times the machine precision: a column that orthogonalization leaves no more of than this counts as 0."""
+
+
+def sides(shape: tuple[int, ...], rank: int) -> tuple[int, int, int] | None:
+    """n, m, r of a tensor; None if it has one dimension."""
+    if len(shape) < 2:
+        return None
+    n, m = shape[0], prod(shape[1:])
+    return n, m, min(rank, n, m)
+
+
+def left_shapes(shapes: Shapes, rank: int) -> Shapes:
+    """Of the parts of P and P^: [n, r], or the tensor's own."""
+    found = [(shape, sides(shape, rank)) for shape in shapes]
+    return tuple((sizes[0], sizes[2]) if sizes else shape for shape, sizes in found)
+
+
+def right_shapes(shapes: Shapes, rank: int) -> Shapes:
+    """Of the parts of Q: [m, r], of matrices only."""
+    return tuple(sizes[1:] for shape in shapes if (sizes := sides(shape, rank)))
+
+
+def matrices(shapes: Shapes) -> list[int]:
+    """Which tensors are matrices."""
+    return [place for place, shape in enumerate(shapes) if len(shape) > 1]
+
+
+def initial_right(shapes: Shapes, rank: int, seed: int = 0) -> np.ndarray:
+    """Q at first, float64 [num_right]: Gaussian, by a seed that all nodes know."""
+    length = sum(prod(shape) for shape in right_shapes(shapes, rank))
+    return np.random.Generator(np.random.PCG64(seed)).standard_normal(length)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return torch.cat([part.reshape(-1) for part in parts])
+
+
+@op
+def left(x: Tensor, q: Tensor, shapes: Shapes, rank: int) -> Tensor:
+    """P [num_left] of x [num_params] and Q [num_right]."""
+    parts, factors = list(unflatten(x, shapes)), unflatten(q, right_shapes(shapes, rank))
+    for place, factor in zip(matrices(shapes), factors, strict=True):
+        parts[place] = parts[place].reshape(shapes[place][0], -1) @ factor
+    return _joined(parts)
+
+
+@op(flops=lambda p, shapes, rank: sum(_gram_schmidt_flops(shape, rank) for shape in shapes))
+def orthonormal(p: Tensor, shapes: Shapes, rank: int) -> Tensor:
+    """P^ [num_left] of P [num_left]."""
+    parts = list(unflatten(p, left_shapes(shapes, rank)))
+    for place in matrices(shapes):
+        parts[place] = orthonormalized(parts[place])
+    return _joined(parts)
+
+
+@op
+def right(x: Tensor, p_hat: Tensor, shapes: Shapes, rank: int) -> Tensor:
+    """Q [num_right] of x [num_params] and P^ [num_left]."""
+    parts, factors = unflatten(x, shapes), unflatten(p_hat, left_shapes(shapes, rank))
+    return _joined([parts[i].reshape(shapes[i][0], -1).T @ factors[i] for i in matrices(shapes)])
+
+
+@op
+def product(p_hat: Tensor, q: Tensor, shapes: Shapes, rank: int) -> Tensor:
+    """P^ Q^T [num_params], and what travelled whole, of P^ [num_left] and Q [num_right]."""
+    parts, factors = list(unflatten(p_hat, left_shapes(shapes, rank))), unflatten(q, right_shapes(shapes, rank))
+    for place, factor in zip(matrices(shapes), factors, strict=True):
+        parts[place] = parts[place] @ factor.T
+    return _joined(parts)
+
+
+@op(flops=lambda q, before, shapes, rank: q.numel())
+def warm(q: Tensor, before: Tensor, shapes: Shapes, rank: int) -> Tensor:
+    """Q [num_right] to start the next step from: this one, but for columns that are 0, which keep what they were before; they
+    would stay 0 for ever."""
+    pairs = zip(unflatten(q, right_shapes(shapes, rank)), unflatten(before, right_shapes(shapes, rank)), strict=True)
+    return _joined([torch.where((new == 0).all(0), old, new) for new, old in pairs])
+
+
+def orthonormalized(p: Tensor) -> Tensor:
+    """The columns of p [n, r] by Gram and Schmidt, each made orthogonal to those before it twice, which is enough; 0 for one
+    that depends on them."""
+    largest = p.abs().amax()
+    p = p / torch.where(largest == 0, 1, largest)  # squares of small numbers would be 0
+    columns: list[Tensor] = []
+    least = TOLERANCE * torch.finfo(p.dtype).eps
+    for column in p.unbind(1):
+        size = torch.linalg.vector_norm(column)
+        for _ in range(2):
+            for other in columns:
+                column = column - (other * column).sum() * other
+        norm = torch.linalg.vector_norm(column)
+        remains = norm > least * size
+        columns.append(torch.where(remains, column / torch.where(remains, norm, 1), 0))
+    return torch.stack(columns, 1)
+
+
+def _gram_schmidt_flops(shape: tuple[int, ...], rank: int) -> int:
+    """4 n a pair of columns, twice; 5 n a column for two norms and the quotient."""
+    sizes = sides(shape, rank)
+    if sizes is None:
+        return 0
+    n, _, r = sizes
+    return n * (4 * r * (r - 1) + 5 * r)
