@@ -22,10 +22,14 @@ TAC 61 (2016). So what is lost comes with the next message that arrives, and the
 and what is still on its way. That holds for a sum of whatever round, so one that comes too late for its round is used in the
 next: else a device whose sums come late (it has been away, and the others are rounds further) would give its mass away and get
 none, and with a small v_i its steps in z_i = x_i / v_i would grow. Of a message that arrives in part nothing is used: its
-share would be of some coordinates. Receivers that have missed different rounds get messages of their own. The sums grow by one model a round: in float32 they lose a
-decimal digit in ten times the rounds, 10^-4 of a model after 1,000; a codec rounds them, too, and float16 is for tens of rounds. With recovers = false (the paper's, for links that lose
-nothing) shares travel, and what is lost or late is lost: z_i stays a weighted average, the mass shrinks, the steps grow. Devices
-that come and go take that form apart within some rounds.
+share would be of some coordinates.
+Receivers that have missed different rounds get messages of their own. The sums grow by one model a round: in float32 they lose a
+decimal digit in ten times the rounds, 10^-4 of a model after 1,000. What another codec takes of them grows likewise, until it is
+larger than the shares (float16: within hundreds of rounds; 8 bits: tens), and v_i with it: such codecs are refused here.
+With recovers = false (the paper's, for links that lose
+nothing) shares travel, and what is lost or late is lost: z_i stays a weighted average, the mass shrinks, the steps grow; devices
+that come and go take it apart within some rounds. What a codec takes of a share is of that share's size, so that any codec for
+models will do.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ from torch import Tensor
 
 from learners.compression.codec import check_for_models
 from learners.compression.error_feedback import plus
+from learners.compression.float32 import Float32
 from learners.decentralized.neighbor_sgd import NeighborSgd
 from learners.deferred import op
 from learners.protocol import Compute, Node, Outcome, Payload, Program, Receive, Received, Report, Send, Ticket, Value
@@ -57,6 +62,11 @@ class Sgp(NeighborSgd):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_for_models(self.codec, "biased models")
+        if self.recovers and self.codec is not None and not isinstance(self.codec, Float32):
+            raise ValueError(
+                f"codec = {type(self.codec).__name__}: the sums that make up for lost messages grow with every round, and what this "
+                "codec takes of them, too; float32, or recovers = false, which is for links that lose nothing"
+            )
 
     def program(self, node: Node) -> Program:
         z, k = node.initial_parameters, 0  # z: [num_params]

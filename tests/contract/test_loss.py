@@ -29,9 +29,12 @@ def lossy(learner: str, partial: str, codec: str) -> Loaded:
     return calm(learner, *keys)
 
 
-@pytest.mark.parametrize("codec", ["float16", "float32"])
+PAIRS = [(learner, codec) for learner in SENDERS for codec in ("float16", "float32")]
+NOT_ROUNDED = ("sgp", "float16")  # the sums that make up for losses
+
+
 @pytest.mark.parametrize("partial", ["use", "drop"])
-@pytest.mark.parametrize("learner", SENDERS)
+@pytest.mark.parametrize(("learner", "codec"), [pair for pair in PAIRS if pair != NOT_ROUNDED])
 def test_learner_survives_a_fifth_of_all_packets_lost(learner: str, partial: str, codec: str) -> None:
     run, recording = record(lossy(learner, partial, codec))
     assert run.stop_reason == "rounds"
@@ -51,10 +54,9 @@ def test_learner_survives_a_fifth_of_all_packets_lost(learner: str, partial: str
     assert_half_is_learned(learner, run, recording)
 
 
-@pytest.mark.parametrize("codec", ["float16", "float32"])
-@pytest.mark.parametrize("learner", SENDERS)
+@pytest.mark.parametrize(("learner", "codec"), PAIRS)
 def test_every_message_has_the_bits_of_its_encoding(learner: str, codec: str) -> None:
-    variants: list[list[str]] = [[]]
+    variants: list[list[str]] = [["algorithm.recovers=false"] if (learner, codec) == NOT_ROUNDED else []]
     if has_key(learner, "merge"):
         variants.append(["algorithm.merge=age"])
     for variant in variants:

@@ -12,14 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from learners.compression.float16 import Float16
 from learners.compression.float32 import Float32
 from learners.decentralized.dpsgd import Dpsgd
 from learners.decentralized.sgp import Sgp
+from learners.executors import EagerExecutor
 from tests.contract.recording import Recording, record, value_of
 from tests.contract.test_survival import walks
 from tests.contract.worlds import calm
 from tests.learners.oracle_runs import Minibatches, Overheard, Quadratics, digits_task, golden_run, run
 from wsim.engine import simulate
+from wsim.errors import ScenarioError
 
 DIRECTED = nx.DiGraph([(0, 1), (1, 2), (2, 3), (3, 0), (0, 2), (3, 1), (4, 0), (2, 4)])
 
@@ -69,6 +72,17 @@ def test_messages_are_the_model_and_one_weight() -> None:
     assert {payload.num_bits for payload in recording.sent} == {32 * (num_params + 1)}
     assert result.messages_sent == 6 * 3 * 5  # distances 1, 2 and 4
     assert not sum(result.messages_lost.values())
+
+
+def test_codecs_that_round_are_for_shares_and_not_for_sums() -> None:
+    """The sums of 400 rounds are 400 times a share: float16 would round them by more than what 3.0 and 2.9 differ. Shares keep their
+    size, and the error of the limit is that of one message."""
+    with pytest.raises(ValueError, match=r"^codec = Float16: .* float32, or recovers = false"):
+        Sgp(digits_task(), Float16(), 1)
+    exact = golden_run(Sgp, EagerExecutor(), 400, recovers=False)[-1]
+    assert golden_run(Sgp, EagerExecutor(), 400, recovers=False, codec=Float16())[-1] == pytest.approx(exact, abs=0.01)
+    with pytest.raises(ScenarioError, match=r'\[algorithm\] name = "sgp": .* recovers = false.*; codec = "float16"'):
+        calm("sgp", "codec.name=float16")
 
 
 @pytest.mark.parametrize("recovers", [True, False])
