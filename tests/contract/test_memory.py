@@ -3,13 +3,14 @@
 Measured are live bytes in mid-run, at the end of a round: what Python and numpy hold (the objects that the collector reaches, which
 takes a third of the time that tracemalloc does) and the storage of all tensors that are alive. What is remembered on purpose has a bound: rows handed out until they are compacted, links,
 outcomes, events until they are folded into the digest. These bounds are made for large runs and are lowered here, so that
-a small run reaches them within 60 rounds.
+a small run reaches them within 40 rounds.
 """
 
 from __future__ import annotations
 
 import gc
 import sys
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,6 +98,12 @@ def live_at(learner: str, num_devices: int, rounds: list[int]) -> list[Live]:
     return live
 
 
+@cache
+def warm_up(learner: str) -> None:
+    """Makes what is made once, whoever comes first."""
+    live_at(learner, 4, [2])
+
+
 def test_everything_that_is_kept_is_counted() -> None:
     """1,000 each of numbers, strings in tuples, objects, and one number of an array each, which keeps all of it alive."""
 
@@ -122,10 +129,10 @@ def test_everything_that_is_kept_is_counted() -> None:
 
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_memory_is_flat_in_simulated_time(learner: str) -> None:
-    """Three times as many rounds add less than a third to what is live after 60, and nothing but noise to the tensors: a model
-    kept by mistake once a device and round would add 120 x 4 x 432 bytes = 207 kB."""
-    live_at(learner, 4, [2])  # what is made once, whoever comes first
-    early, late = live_at(learner, 4, [60, 180])
+    """Three times as many rounds add less than a third to what is live after 40, and nothing but noise to the tensors: a model
+    kept by mistake once a device and round would add 80 x 4 x 432 bytes = 138 kB."""
+    warm_up(learner)
+    early, late = live_at(learner, 4, [40, 120])
     assert late.objects < early.objects * 1.33, (early, late)
     assert late.tensors < early.tensors + 80_000, (early, late)
 
@@ -134,7 +141,7 @@ def test_memory_is_flat_in_simulated_time(learner: str) -> None:
 def test_memory_is_linear_in_devices(learner: str) -> None:
     """Four times as many devices hold at most half more each; with anything for every pair of devices it would be up to four
     times as much."""
-    live_at(learner, 4, [2])  # what is made once, whoever comes first
+    warm_up(learner)
     num_few = 8 if learner == "all_reduce" else 16  # which sends 2 n (n - 1) messages a round
     few, many = (live_at(learner, num_devices, [2])[0] for num_devices in (num_few, 4 * num_few))
     assert many.objects < 1.5 * 4 * few.objects, (few, many)
