@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from learners.compression.codec import Codec
 from learners.fields import check_choice, check_count, check_local_work, check_number
-from learners.local_step import Finish, Rule, displacement_step, gradient_step, local_step
+from learners.local_step import Correction, Finish, Rule, displacement_step, gradient_step, local_step
 from learners.protocol import Batches, Compute, Node, Value
 from learners.quantities import (
     Count,
@@ -70,6 +70,8 @@ class LocalSgd:
     must where a new model comes from outside."""
     trains_with_momentum: ClassVar[bool] = True
     """Local training applies the momentum; else the algorithm itself does, once a round."""
+    takes_momentum: ClassVar[bool] = True
+    """Has a use for momentum; else it is refused."""
     heterogeneous: ClassVar[bool] = False
     """Works where devices have different architectures."""
     sends: ClassVar[bool] = True
@@ -85,6 +87,8 @@ class LocalSgd:
         check_number("momentum", self.momentum, zero=True)
         if self.momentum >= 1:
             raise ValueError(f"momentum = {self.momentum!r}: less than 1")
+        if self.momentum and not self.takes_momentum:
+            raise ValueError(f"momentum = {self.momentum!r}: this method is for plain SGD; 0")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov = True: needs momentum above 0")
         check_number("weight_decay", self.weight_decay, zero=True)
@@ -155,16 +159,24 @@ class LocalSgd:
         return node.tensor(rate)
 
     def train(
-        self, node: Node, x: Value, k: int, batches: Batches, objective: Objective | None = None, *args: Any
+        self,
+        node: Node,
+        x: Value,
+        k: int,
+        batches: Batches,
+        objective: Objective | None = None,
+        *args: Any,
+        correction: Correction | None = None,
     ) -> Generator[Compute, Any, Value]:
         """x [num_params] after one step on each of the batches, at the rate of round k. `yield from` it.
 
-        objective, args: what is minimized instead of the task's own objective, see `learners.local_step`
+        objective, correction: what is minimized instead of the task's own objective, what is added to its gradient; args: of
+        either, see `learners.local_step`
         """
         task, rule, rate = node.task, self.rule, self.rate(node, k)
-        if rule == PLAIN and objective is None:
+        if rule == PLAIN and objective is None and correction is None:
             return (yield Compute(task.sgd_step.scan, (x, batches.steps, rate), work=batches.work))
-        step = local_step(task, objective or task.objective, rule).scan
+        step = local_step(task, objective or task.objective, rule, correction).scan
         if not rule.momentum:
             return (yield Compute(step, (x, batches.steps, rate, *args), work=batches.work))
         v = node.state.get("momentum", task.zero_parameters) if self.keeps_momentum else task.zero_parameters

@@ -30,6 +30,10 @@ Finish = Callable[..., Any]
 local work at x; a function of a module, so that it names the op."""
 
 
+Correction = Callable[..., Tensor]
+"""(x, *args) -> what is added to the gradient at x. Both: [num_params]; a function of a module, so that it names the op."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """How a step follows from a gradient, the same for all devices. crop_padding: None without augmentation."""
@@ -40,16 +44,17 @@ class Rule:
     crop_padding: int | None = None
 
 
-def local_step(task: Task, objective: Objective, rule: Rule) -> Op:
+def local_step(task: Task, objective: Objective, rule: Rule, correction: Correction | None = None) -> Op:
     """(carry, *steps, learning_rate, *args) -> carry, the same op for equal arguments.
 
     carry: x [num_params], or (x, v) with momentum. steps: one step of `Batches.steps`, indices [B], weights [B], and with
-    augmentation offsets [B, 2] and flips [B]. learning_rate: a number or a tensor []. args: the objective's own.
+    augmentation offsets [B, 2] and flips [B]. learning_rate: a number or a tensor []. args: the objective's own, or those of the
+    correction, where there is one.
     """
-    name = f"{objective.__name__}_step"
+    name = f"{(correction or objective).__name__}_step"
     return task.op(
-        (objective, rule),
-        lambda: Op(stepping(task, objective, rule), name=name, loop=task.model.has_convolution),
+        (objective, rule, correction),
+        lambda: Op(stepping(task, objective, rule, correction), name=name, loop=task.model.has_convolution),
     )
 
 
@@ -113,10 +118,15 @@ def gradient_of(task: Task, objective: Objective, rule: Rule) -> Callable[..., T
     return gradient
 
 
-def stepping(task: Task, objective: Objective, rule: Rule) -> Callable[..., Any]:
+def stepping(task: Task, objective: Objective, rule: Rule, correction: Correction | None = None) -> Callable[..., Any]:
     """What `local_step` computes, as a function for ops of their own."""
-    gradient = gradient_of(task, objective, rule)
+    uncorrected = gradient_of(task, objective, rule)
     num_steps = 2 if rule.crop_padding is None else 4
+
+    def corrected(x: Tensor, steps: tuple[Tensor, ...], args: tuple[Any, ...]) -> Tensor:
+        return uncorrected(x, steps, ()) + correction(x, *args)  # type: ignore[misc]
+
+    gradient = uncorrected if correction is None else corrected
 
     def step(x: Tensor, *rest: Any) -> Tensor:
         learning_rate, *args = rest[num_steps:]

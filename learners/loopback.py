@@ -55,7 +55,7 @@ class Reported(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """One `Measure`, with the node that made it."""
+    """One `Measure`, with the node that it is of."""
 
     node: int
     name: str
@@ -223,8 +223,8 @@ class Loopback:
             case Report(name=name, value=value, metric=metric):
                 self.reports.append(Reported(node.id, name, value, metric))
                 return None
-            case Measure(name=name, value=value):
-                self.measures.append(Measured(node.id, name, value))
+            case Measure(name=name, value=value, device=device):
+                self.measures.append(Measured(node.id if device is None else device, name, value))
                 return None
             case Observe():
                 return self._look(node, request)

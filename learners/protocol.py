@@ -180,7 +180,8 @@ class Receive(NamedTuple):
     senders=None needs a count or a timeout. combine: fold messages as they arrive, `state = combine(state, message)`
     from `initial`, instead of keeping them (then `Received.messages` holds them without data).
     late: what comes after its round is over is kept, the newest of each sender, and handed over with the next answer; else
-    it is not used."""
+    it is not used. until_change: answered with what there is, too, as soon as somebody goes away, or joins the
+    neighborhood."""
 
     senders: Sequence[int] | None
     kind: str
@@ -190,6 +191,7 @@ class Receive(NamedTuple):
     combine: Callable[[Any, Message], Any] | None = None
     initial: Any = None
     late: bool = False
+    until_change: bool = False
 
 
 class Outcome(NamedTuple):
@@ -222,10 +224,12 @@ class Report(NamedTuple):
 class Measure(NamedTuple):
     """What a device measures of the algorithm itself: weights, distances. name: one that the learner lists in `measures`; value:
     [n], a number for each of its components, which takes the place of the last one; None: there is none any more. Costs nothing,
-    is nobody else's to see, and only what is there at an evaluation is recorded."""
+    is nobody else's to see, and only what is there at an evaluation is recorded. device: of which the server measures it; a
+    device measures of itself."""
 
     name: str
     value: Value
+    device: int | None = None
 
 
 class AwaitJoin(NamedTuple):
@@ -279,6 +283,13 @@ class Batches(NamedTuple):
         if self.num_steps == 1:
             return [self.steps]
         return [tuple(part[step : step + 1] for part in self.steps) for step in range(self.num_steps)]
+
+    def apart(self) -> list[Batches]:
+        """Every step as batches of its own, with the same part of real work."""
+        return [
+            Batches(indices, weights, 1, self.work, tuple(augmentation), self.drawn)
+            for indices, weights, *augmentation in self.each()
+        ]
 
 
 class Node(Protocol):

@@ -38,16 +38,19 @@ class Measures:
 
     def keep(self, node: SimNode, request: Measure) -> None:
         """Answers a `Measure`."""
-        name, value = request
+        name, value, of = request
         held = self._held.get(name)
         if held is None:
             raise SimulationError(
                 f'node {node.id} measures "{name}", which the class of its learner does not list in `measures`'
             )
-        if node.id == SERVER:
-            raise SimulationError(f'the server measures "{name}"; only devices measure')
+        if node.id == SERVER and of is None:
+            raise SimulationError(f'the server measures "{name}" of no device; it can measure of devices only')
+        if node.id != SERVER and of is not None:
+            raise SimulationError(f'node {node.id} measures "{name}" of node {of}; only the server measures of others')
+        device = node.id if of is None else of
         if value is None:
-            held.pop(node.id, None)
+            held.pop(device, None)
             return
         shape = tuple(value.shape)
         size = self._sizes.setdefault(name, shape[0] if len(shape) == 1 else -1)
@@ -56,7 +59,7 @@ class Measures:
                 f'node {node.id} measures "{name}" as an array of shape {list(shape)}; it is a vector of its components'
                 + (f", of which there are {size}" if size >= 0 else "")
             )
-        held[node.id] = value
+        held[device] = value
 
     def evaluate(self, counts: Callable[[int], bool]) -> dict[str, np.ndarray]:
         """By name, [num_components, num_devices] of what the devices that count hold, NaN where one holds nothing; without names of

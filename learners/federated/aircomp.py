@@ -70,19 +70,19 @@ def add_heard(
 
 def collect(
     node: Node, w: Value, k: int, clients: Sequence[int], guard_s: float, deadline_s: float | None
-) -> Generator[Any, Any, Value]:
-    """The server's model after round k, whose model the clients have been sent. guard_s: from the server's word to the common
-    start. `yield from` it."""
+) -> Generator[Any, Any, Value | None]:
+    """The mean of the clients' models after round k, whose model they have been sent; None where nobody was heard. guard_s: from
+    the server's word to the common start. `yield from` it."""
     ready = yield Receive(clients, "ready", k, timeout_s=deadline_s)
     if not ready.messages:
-        return w
+        return None
     v = yield Compute(largest, (ready.data,))
     start_s = (yield Observe("time")) + guard_s
     yield Send(ready.senders, "model", 2 * k + 1, Payload((v, start_s), 2 * NUMBER_BITS), expires_s=deadline_s)
     heard = yield Receive(ready.senders, "update", k, timeout_s=deadline_s)
     active = [message for message in heard.messages if message.coefficient]
     if not active:
-        return w
+        return None
     amplitudes = [message.coefficient or 0.0 for message in active]
     divisor = sum(a * node.samples_of[message.sender] for a, message in zip(amplitudes, active, strict=True))
     signals = [message.data for message in active]

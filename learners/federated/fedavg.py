@@ -24,8 +24,9 @@ uplink = "aircomp" the differences superpose on the air instead, see `learners.f
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from learners.averaging import add_average, add_average_masked, average, average_masked, fill, full_masks
 from learners.compression.codec import differences_only, error_feedback
@@ -82,13 +83,24 @@ class FedAvg(ServerSgd):
         for k in rounds(self.num_rounds):
             if self.uplink == "aircomp":
                 clients = yield from self.invite(node, k, codec.payload(w, node), number=2 * k)
-                w = yield from aircomp.collect(node, w, k, clients, self.aircomp_guard_s, self.deadline_s)
+                mean = yield from aircomp.collect(node, w, k, clients, self.aircomp_guard_s, self.deadline_s)
             else:
                 clients = yield from self.invite(node, k, codec.payload(w, node))
                 updates = yield from self.collect(node, clients, k)
-                if updates.messages:
-                    w = yield self._aggregate(node, w, updates)
+                mean = (yield self._aggregate(node, w, updates)) if updates.messages else None
+            if mean is not None:
+                w = yield from self.next_model(node, w, mean)
             yield Report("model", w)
+
+    def next_model(self, node: Node, w: Value, mean: Value) -> Generator[Compute, Any, Value]:
+        """The server's model after a round that began with w and in which the mean of the clients' models was `mean`; a round of
+        which nothing came back changes nothing. Both: [num_params]. `yield from` it."""
+        yield from ()
+        return mean
+
+    def local_training(self, node: Node, w: Value, k: int) -> Generator[Any, Any, Value]:
+        """A client's model after its local training in round k, which began with w [num_params]. `yield from` it."""
+        return (yield from self.train(node, w, k, self.batches(node)))
 
     def client(self, node: Node) -> Program:
         return self._digital_client(node) if self.uplink == "digital" else self._air_client(node)
@@ -100,7 +112,7 @@ class FedAvg(ServerSgd):
             model = yield from self.download()
             w = model.data if model.mask is None else (yield Compute(fill, (model.data, model.mask, w)))
             yield Report("model", w)
-            trained = yield from self.train(node, w, model.round, self.batches(node))
+            trained = yield from self.local_training(node, w, model.round)
             yield Report("after_local_training", trained)
             update = (yield Compute(minus, (trained, w))) if self.sends_differences else trained
             if error_feedback(self.codec):
@@ -123,7 +135,7 @@ class FedAvg(ServerSgd):
                 k = message.round // 2
                 w = message.data if message.mask is None else (yield Compute(fill, (message.data, message.mask, w)))
                 yield Report("model", w)
-                trained = yield from self.train(node, w, k, self.batches(node))
+                trained = yield from self.local_training(node, w, k)
                 yield Report("after_local_training", trained)
                 difference = yield Compute(minus, (trained, w))
                 yield from aircomp.announce(node, difference, k, self.deadline_s)

@@ -68,6 +68,8 @@ def fits(learner: str, keys: list[str]) -> list[str]:
     chosen = []
     for key in keys:
         table, _, name = key.partition("=")[0].partition(".")
+        if name in ("momentum", "nesterov") and not says(learner, "takes_momentum", True):
+            continue
         if table != "algorithm" or has_key(learner, name):
             chosen.append(key)
     return chosen

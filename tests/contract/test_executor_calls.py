@@ -26,6 +26,10 @@ SLACK = {"ccl": 1.6}
 steps, which are rounds ahead, meet the longest chain less often."""
 
 
+JOBS_A_CALL = {"fedasync": 1.5}
+"""Every update is mixed in alone, and clients that train at the same time have begun with different models."""
+
+
 def split_runs(learner: str, work: str) -> tuple[RunRecord, RunRecord]:
     """The same run on an i.i.d. and on a Dirichlet 0.1 split."""
     keys = [f"algorithm.{work}", "devices.0.count=20", "data.num_samples=2000", "stop.rounds=10"]
@@ -50,7 +54,7 @@ def test_steps_of_a_dirichlet_split_batch_as_well_as_equal_ones(learner: str) ->
     assert uneven.num_samples.max() > 2 * even.num_samples.max()
     assert calls(uneven) <= 2 * calls(even)
     jobs = int(even.provenance["executor_jobs"])
-    assert calls(even) < jobs / 5, "nothing was batched"
+    assert calls(even) < jobs / JOBS_A_CALL.get(learner, 5), "nothing was batched"
 
 
 @pytest.mark.parametrize("learner", [name for name in MANY if has_key(name, "local_epochs")])
@@ -60,4 +64,4 @@ def test_epochs_of_a_dirichlet_split_cost_little_more_than_the_longest_chain(lea
     assert stretch > 2
     assert calls(uneven) <= SLACK.get(learner, 1.3) * stretch * calls(even)
     jobs = int(uneven.provenance["executor_jobs"])
-    assert calls(uneven) < jobs / 2, "nothing was batched"
+    assert calls(uneven) < jobs / JOBS_A_CALL.get(learner, 2), "nothing was batched"

@@ -20,9 +20,9 @@ AGE_BITS = 32  # a count of steps beside a model
 
 def lossy(learner: str, partial: str, codec: str) -> Loaded:
     """20 % of all packets are lost and never repeated; a model, or a table of prototypes, takes 3 packets with float16 (so half
-    of all messages arrive whole) and 5 with float32."""
+    of all messages arrive whole) and 5 with float32; so does a model with its control variate."""
     keys = ["channel.forced_loss.rate=0.2", "transport.reliability=none", f"transport.partial={partial}"]
-    mtu_bytes = 76 if learner == "fedproto" else 144
+    mtu_bytes = {"fedproto": 76, "scaffold": 244}.get(learner, 144)
     keys += [f"transport.mtu_bytes={mtu_bytes}", f"codec.name={codec}", *LEARNING]
     if has_key(learner, "deadline_s"):
         keys.append("algorithm.deadline_s=1.0")

@@ -42,7 +42,7 @@ from learners.decentralized import (
 from learners.decentralized.combination import Combination
 from learners.deferred import Op
 from learners.executors import BatchedExecutor
-from learners.federated import aircomp, prototypes, shared_part
+from learners.federated import aircomp, fedasync, fedbuff, fedopt, fedprox, prototypes, scaffold, shared_part
 from learners.local_step import Rule, displacement_step, gradient_step, local_step
 from learners.task import Task, cross_entropy
 
@@ -189,6 +189,30 @@ def combined(
         combination.whole: lambda rng, task: (*parts(rng, task), True, *state(rng, task)),
         combination.masked: masked,
     }
+
+
+def adaptive_step_args(optimizer: str) -> Job:
+    """w, mean, m and v, which is not below 0."""
+    rule = (0.1, 0.9, 0.99, 1e-3, optimizer)
+    return lambda rng, task: (*(vector(rng, task) for _ in range(3)), vector(rng, task).abs(), *rule)
+
+
+def doubled(rng: np.random.Generator, task: Task) -> Tensor:
+    """Two vectors in one."""
+    return torch.cat((vector(rng, task), vector(rng, task)))
+
+
+def server_step_args(rng: np.random.Generator, task: Task) -> Args:
+    """Of `scaffold.server_step_masked`."""
+    number = int(rng.integers(1, 5))
+    shares = torch.from_numpy(rng.random(number) + 0.1).to(task.dtype)
+    updates, masks = [doubled(rng, task) for _ in range(number)], [doubled(rng, task) > 0 for _ in range(number)]
+    return doubled(rng, task), updates, shares, shares.sum() + 1, 0.5, masks
+
+
+def add_weighted_masked_args(rng: np.random.Generator, task: Task) -> Args:
+    differences, weights, masks = neighborhood(rng, task)
+    return vector(rng, task), differences, weights, 0.1, masks
 
 
 def average_args(rng: np.random.Generator, task: Task) -> Args:
@@ -394,6 +418,24 @@ MODULE_OPS: dict[Op, Job] = {
     ),
     shared_part.in_one_row: lambda rng, task: ((vector(rng, task), vector(rng, task)[:33]),),
     shared_part.parts_of: lambda rng, task: (vector(rng, task), (7, task.num_params - 7)),
+    fedopt.momentum_step: lambda rng, task: (*(vector(rng, task) for _ in range(3)), 0.5, 0.9),
+    fedopt.adaptive_step: adaptive_step_args("yogi"),
+    scaffold.joined: lambda rng, task: (vector(rng, task), vector(rng, task)),
+    scaffold.first_half: lambda rng, task: (vector(rng, task),),
+    scaffold.second_half: lambda rng, task: (vector(rng, task),),
+    scaffold.drift: lambda rng, task: (doubled(rng, task), vector(rng, task)),
+    scaffold.update: lambda rng, task: (doubled(rng, task), vector(rng, task), rate(rng, task) + 0.1),
+    scaffold.server_step: lambda rng, task: server_step_args(rng, task)[:-1],
+    scaffold.server_step_masked: server_step_args,
+    fedbuff.add_weighted: lambda rng, task: (vector(rng, task), *neighborhood(rng, task)[:2], 0.1),
+    fedbuff.add_weighted_masked: add_weighted_masked_args,
+    fedasync.mixed_in: lambda rng, task: (vector(rng, task), vector(rng, task), rate(rng, task)),
+    fedasync.mixed_in_masked: lambda rng, task: (
+        vector(rng, task),
+        vector(rng, task),
+        rate(rng, task),
+        vector(rng, task) > 0,
+    ),
     prototypes.class_means: lambda rng, task: (table(rng, task), counts(rng, task)),
     prototypes.rows: lambda rng, task: (table(rng, task), held(rng, task)),
     prototypes.placed: placed_args,
@@ -403,6 +445,8 @@ MODULE_OPS: dict[Op, Job] = {
     prototypes.average_prototypes_masked: average_prototypes_masked_args,
 }
 FORMS: dict[str, tuple[Op, Job]] = {
+    "adaptive_step-adam": (fedopt.adaptive_step, adaptive_step_args("adam")),
+    "adaptive_step-adagrad": (fedopt.adaptive_step, adaptive_step_args("adagrad")),
     "quantize-affine": (
         uniform.quantize,
         lambda rng, task: quantize_args(rng, task, 8, True, per_tensor(task)),
@@ -516,6 +560,18 @@ MADE_OPS: dict[str, tuple[Callable[[Task], Op], Job]] = {
 }
 """Ops that a task makes when it is asked for them."""
 
+CORRECTED: dict[str, tuple[Callable[[Task], Op], Job]] = {
+    "proximal step": (
+        lambda task: local_step(task, cross_entropy, Rule(0.9), fedprox.proximal),
+        lambda rng, task: ((vector(rng, task), vector(rng, task)), *minibatch(rng, task), 0.1, vector(rng, task), 0.5),
+    ),
+    "step with a control variate": (
+        lambda task: local_step(task, cross_entropy, Rule(), scaffold.shifted),
+        lambda rng, task: (vector(rng, task), *minibatch(rng, task), rate(rng, task), vector(rng, task)),
+    ),
+}
+"""The step of local training with something added to its gradient, which is the same for all models."""
+
 CASES = (
     [(op.name, lambda task, op=op: op, args, "mlp", "float") for op, args in MODULE_OPS.items()]
     + [(name, lambda task, op=op: op, args, "mlp", "float") for name, (op, args) in FORMS.items()]
@@ -530,6 +586,7 @@ CASES = (
         for name, (make_op, args) in MADE_OPS.items()
         for model, stored in (("mlp", "float"), ("mlp", "bytes"), ("lenet", "float"), ("resnet20", "bytes"))
     ]
+    + [(name, make_op, args, "mlp", "float") for name, (make_op, args) in CORRECTED.items()]
 )
 
 

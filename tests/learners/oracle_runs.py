@@ -133,6 +133,7 @@ def run(
     if learner.uses_server:
         server = LoopbackNode(SERVER, devices, executor.lift(initial[0].clone()), np.random.default_rng(99))
         server.devices, server.samples_of, server.dtype = devices, [len(part) for part in parts], torch.float64
+        server.task = learner.task
         nodes.append(server)
     reports = [reported for reported in loopback(learner.program, nodes).reports if reported.name == report]
     values = executor.materialize([reported.value for reported in reports])

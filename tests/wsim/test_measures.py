@@ -214,7 +214,7 @@ def test_who_does_not_count_is_left_out() -> None:
     ("device", "name", "value", "says"),
     [
         (0, "weight", [1.0], 'node 0 measures "weight", which the class of its learner does not list in `measures`'),
-        (SERVER, "share", [1.0, 2.0], 'the server measures "share"; only devices measure'),
+        (SERVER, "share", [1.0, 2.0], 'the server measures "share" of no device; it can measure of devices only'),
         (
             0,
             "share",

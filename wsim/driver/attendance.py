@@ -93,9 +93,11 @@ class Attendance:
         for node in self._nodes:
             for waiting in list(node.waiting):
                 self._receiving.forsake(waiting, id)
+        self._tell(lambda node: True)
 
     def joined(self, id: int, welcoming: Callable[[SimNode], bool]) -> None:
-        """Answer those who have waited for company and in whose neighborhood it is."""
+        """Answer those who have waited for company, or wait until something changes, and in whose neighborhood it is."""
+        self._tell(welcoming)
         waiting, self._for_company = self._for_company, []
         for runner in waiting:
             if runner.state == FINISHED:
@@ -107,6 +109,13 @@ class Attendance:
             else:
                 runner.end_wait(self._clock.now_ns, ANYONE)
                 self._resume(runner, Joined(id))
+
+    def _tell(self, concerned: Callable[[SimNode], bool]) -> None:
+        """Answer those who wait until something changes, at nodes that it concerns."""
+        for node in self._nodes:
+            for waiting in [waiting for waiting in node.waiting if waiting.request.until_change]:
+                if waiting.runner.held is None and concerned(node):
+                    self._receiving.complete(waiting, ANYONE)
 
     def await_join(self, runner: Runner, request: AwaitJoin) -> Wait:
         """Answers an `AwaitJoin`."""

@@ -300,10 +300,11 @@ def _algorithm(scenario: Scenario, learner: Any, source: str) -> None:
             says = "over-the-air sums invert the gain of the moment, and an ergodic law knows the mean only; "
             says += '"block" or "doppler"'
             raise problem(source, ("channel", "fading", "correlation"), says, value="ergodic")
-    clients = chosen.get("clients_per_round")
-    if isinstance(clients, int) and clients > scenario.num_devices:
-        says = f"there are only {scenario.num_devices} devices"
-        raise problem(source, ("algorithm", "clients_per_round"), says, value=clients)
+    for key in ("clients_per_round", "concurrency"):
+        clients = chosen.get(key)
+        if isinstance(clients, int) and clients > scenario.num_devices:
+            says = f"there are only {scenario.num_devices} devices"
+            raise problem(source, ("algorithm", key), says, value=clients)
     if learner.synchronous and chosen.get("deadline_s") is None:
         broadcast = broadcasts(scenario)
         why = loses_for_good(scenario, broadcast=broadcast)

@@ -1,0 +1,159 @@
+"""SCAFFOLD: control variates against client drift.
+
+Karimireddy, Kale, Mohri, Reddi, Stich and Suresh, "SCAFFOLD: stochastic controlled averaging for federated learning", ICML 2020,
+Algorithm 1 with option II (arXiv 1910.06378). The server keeps w and c, client i a c_i, all c zero at first; N clients in all:
+
+    y   <- w,  then K local SGD steps  y <- y - lr * (g_i(y; batch) - c_i + c)
+    c_i <- c_i + dc_i,   dc_i = (w - y) / (K lr) - c
+    w   <- w + server_rate sum_{i in S_k} p_i (y_i - w),   p_i = 1 / |S_k|
+    c   <- c + 1 / N sum_{i in S_k} dc_i
+
+so that with all clients in every round c = mean_i c_i, and constant rates have no bias where gradients have no noise.
+
+Sends, per round: (w, c) as one message from the server to each client and (y - w, dc_i) back, 2 * 32 * num_params bits each way with
+float32. Codecs apply to both; those for differences only carry the uplink, and the downlink is float32 then.
+
+The paper's: option II, plain means, N of all clients, also of those that are away. Local training is plain SGD: with momentum
+(w - y) / (K lr) is no mean of gradients, and it is refused. Weight decay is part of the gradient. Ours: server_weights = "samples" takes
+n_i / sum n for p_i and, over all clients, for 1 / N.
+
+Lossy links: c_i moves by what the client has sent of dc_i, after its codec, as the server's c does. Before it trains again, a client asks what
+became of its last update: "lost" leaves c_i where it was; "delivered" moves it, and so does "unknown", where the transport gives no
+feedback. What is delivered after the deadline, or in part, or lost without feedback is in c_i and not, or not wholly, in c: then
+c is the mean of the c_i no longer. Missing numbers of an update count as no change, those of a download stay as in the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from learners.averaging import fill, full_masks
+from learners.compression.codec import differences_only, error_feedback
+from learners.compression.error_feedback import plus
+from learners.compression.float32 import Float32
+from learners.deferred import op
+from learners.federated.server_sgd import ServerSgd
+from learners.fields import check_number
+from learners.local_step import divisor
+from learners.protocol import Compute, Node, Outcome, Program, Received, Report, Ticket, Value, rounds
+from learners.quantities import LearningRate
+
+
+@dataclass(frozen=True)
+class Scaffold(ServerSgd):
+    """Local training and rounds as in `ServerSgd`, without momentum. server_rate: of the server's step."""
+
+    server_weights: Literal["samples", "uniform"] = "uniform"
+    server_rate: LearningRate = 1.0
+
+    takes_momentum: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("server_rate", self.server_rate)
+        if error_feedback(self.codec):
+            name = type(self.codec).__name__
+            says = "the control variates need to know what was sent of each update; error_feedback = false"
+            raise ValueError(f"codec = {name} with error feedback: {says}")
+
+    # -- server -------------------------------------------------------------------------------------------------------
+
+    def server(self, node: Node) -> Program:
+        codec = Float32() if differences_only(self.codec) else self.codec
+        wc = joined(node.initial_parameters, node.task.zero_parameters)  # [2 num_params], w and c
+        for k in rounds(self.num_rounds):
+            clients = yield from self.invite(node, k, codec.payload(wc, node))
+            updates = yield from self.collect(node, clients, k)
+            if updates.messages:
+                wc = yield self._step(node, wc, updates)
+            yield Report("model", first_half(wc))
+
+    def _step(self, node: Node, wc: Value, updates: Received) -> Compute:
+        shares, masks = self.shares(node, updates), full_masks(updates)
+        by_samples = self.server_weights == "samples"
+        total = node.tensor(sum(node.samples_of) if by_samples else node.num_devices)
+        args = wc, updates.data, shares, total, self.server_rate
+        return Compute(server_step, args) if masks is None else Compute(server_step_masked, (*args, masks))
+
+    # -- client -------------------------------------------------------------------------------------------------------
+
+    def client(self, node: Node) -> Program:
+        own = node.task.zero_parameters  # c_i
+        wc = joined(node.initial_parameters, own)  # the last that it has of w and c
+        sent: tuple[Ticket, Value] | None = None  # the last update
+        while True:
+            message = yield from self.download()
+            wc = message.data if message.mask is None else (yield Compute(fill, (message.data, message.mask, wc)))
+            w, k = first_half(wc), message.round
+            yield Report("model", w)
+            own = yield from self._settled(own, sent)
+            batches, shift = self.batches(node), (yield Compute(drift, (wc, own)))
+            y = yield from self.train(node, w, k, batches, None, shift, correction=shifted)
+            yield Report("after_local_training", y)
+            length = node.tensor(batches.num_steps * divisor(self.rate(node, k)))
+            payload = self.codec.payload((yield Compute(update, (wc, y, length))), node)
+            sent = (yield self.upload(k, payload)), payload.data
+
+    def _settled(self, own: Value, sent: tuple[Ticket, Value] | None) -> Generator[Any, Any, Value]:
+        """c_i once it is known what became of the last update."""
+        if sent is None or (yield Outcome(sent[0])) == "lost":
+            return own
+        return (yield Compute(plus, (own, second_half(sent[1]))))
+
+
+def shifted(y: Tensor, shift: Tensor) -> Tensor:
+    """What is added to the gradient at y, wherever that is. Both: [num_params]."""
+    return shift
+
+
+@op
+def joined(w: Tensor, c: Tensor) -> Tensor:
+    """w and c [num_params] as one vector [2 num_params]."""
+    return torch.cat((w, c))
+
+
+@op
+def first_half(wc: Tensor) -> Tensor:
+    """[num_params] of [2 num_params]."""
+    return wc[: wc.shape[0] // 2].clone()
+
+
+@op
+def second_half(wc: Tensor) -> Tensor:
+    """[num_params] of [2 num_params]."""
+    return wc[wc.shape[0] // 2 :].clone()
+
+
+@op(flops=lambda wc, own: own.numel())
+def drift(wc: Tensor, own: Tensor) -> Tensor:
+    """c - c_i. wc: [2 num_params]; own: c_i [num_params]."""
+    return wc[own.shape[0] :] - own
+
+
+@op(flops=lambda wc, y, length: 4 * y.numel())
+def update(wc: Tensor, y: Tensor, length: Tensor) -> Tensor:
+    """(y - w, (w - y) / length - c) [2 num_params]. y: [num_params]; length: K lr, a scalar."""
+    n = y.shape[0]
+    difference = y - wc[:n]
+    return torch.cat((difference, -difference / length - wc[n:]))
+
+
+@op(loop=True, ragged=("updates", "shares"))
+def server_step(wc: Tensor, updates: Tensor, shares: Tensor, total: Tensor, server_rate: float) -> Tensor:
+    """(w, c) after a round. wc: [2 num_params]; updates: [m, 2 num_params]; shares: [m] of p_i, not divided by their sum; total: a
+    scalar, the sum of the shares of all clients there are."""
+    n = wc.shape[0] // 2
+    return wc + torch.cat((server_rate * (shares / shares.sum()) @ updates[:, :n], (shares / total) @ updates[:, n:]))
+
+
+@op(loop=True, ragged=("updates", "shares", "masks"))
+def server_step_masked(
+    wc: Tensor, updates: Tensor, shares: Tensor, total: Tensor, server_rate: float, masks: Tensor
+) -> Tensor:
+    """As `server_step`, where numbers that did not arrive are no change. masks: bool [m, 2 num_params]."""
+    return server_step.fn(wc, torch.where(masks, updates, 0), shares, total, server_rate)
