@@ -46,6 +46,11 @@ class Deferred:
         """The value, after whatever it depends on has been executed."""
         return self.executor.read(self)
 
+    @property
+    def shape_only(self) -> bool:
+        """Whether it has no numbers and never will: in an estimate."""
+        return self.job is None and self.base is None
+
     def __bool__(self) -> bool:
         raise TypeError("a Deferred has no truth value: yield Read(value) to get the tensor first")
 
@@ -53,7 +58,7 @@ class Deferred:
         return self.key[0][0]
 
     def __repr__(self) -> str:
-        state = "pending" if self.job is not None else "shape only" if self.base is None else "resolved"
+        state = "pending" if self.job is not None else "shape only" if self.shape_only else "resolved"
         return f"Deferred(shape={list(self.shape)}, dtype={self.dtype}, {state})"
 
 

@@ -28,6 +28,11 @@ MAX_LISTED = 8
 """Devices by number, in a note."""
 
 
+def _value_dependent(learner: Any) -> bool:
+    """Whether times depend on learned values: by the algorithm, or by the lengths of what its codec sends."""
+    return learner.value_dependent or getattr(getattr(learner, "codec", None), "value_dependent", False)
+
+
 class Recorder:
     """Looks at the public parts of a run; changes nothing in it but what settles its accounts."""
 
@@ -145,7 +150,7 @@ class Recorder:
             scenario_text=self._run.loaded.text,
             overrides=list(self._run.loaded.overrides),
             resolved=scenario.resolved(),
-            exact=not (self._run.learning.estimates and self._run.learning.learner.value_dependent),
+            exact=not (self._run.learning.estimates and _value_dependent(self._run.learning.learner)),
             estimated=self._run.learning.estimates,
             stop_reason=stop_reason,
             num_devices=world.num_devices,

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from learners.protocol import Node, NotFiniteError, Payload, Value
+from learners.values import Deferred
 
 Tensors = tuple[Tensor, ...]
 
@@ -33,7 +34,10 @@ class Codec(Protocol):
     differences_only: what it leaves out counts as zero, so that it may be applied to changes of a model only
     error_feedback: what a message leaves out is to be added to the next one (`error_feedback.ErrorFeedback`)
 
-    both False where it has none.
+    value_dependent: the length of its messages depends on values (an entropy code), which are computed there and then; an estimate
+        assumes a length
+
+    all False where it has none.
     """
 
     def payload(self, x: Value, node: Node) -> Payload:
@@ -138,6 +142,14 @@ def check_for_models(codec: Codec | None, sent: str = "whole models") -> None:
         raise ValueError(f"codec = {name}: sends {sent}, and this codec is for changes of a model only")
     if error_feedback(codec):
         raise ValueError(f"codec = {name}: sends {sent}, and only changes of a model have error_feedback")
+
+
+def numbers_of(value: Value) -> Tensor | None:
+    """The numbers of a value, for what depends on them at once, which executes what they depend on; None in an estimate."""
+    if isinstance(value, Deferred):
+        return None if value.shape_only else value.tensor()
+    tensor: Tensor = value
+    return tensor
 
 
 def num_values_of(x: Any) -> int:

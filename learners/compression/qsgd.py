@@ -12,8 +12,14 @@ With contractive = true everything is divided by tau = 1 + min(d / s^2, sqrt(d) 
 unbiased, but a contraction with delta = 1 / tau in the mean, as error feedback and CHOCO ask for (Koloskova, Stich and Jaggi, ICML
 2019, section 3.5). It is then for changes of a model only.
 
-Sends 32 bits for each norm, in single precision, and the signed level, a two's complement of ceil(log2(2 s + 1)) bits, a value: 8
-bits for s = 127, 4 for s = 7, 2 for s = 1. (The fixed width of spread implementations; the paper's Elias code is not used.)
+Sends 32 bits for each norm, in single precision, and
+
+    "fixed"    the signed level of every value, a two's complement of ceil(log2(2 s + 1)) bits: 8 for s = 127, 4 for s = 7, 2 for s = 1
+    "elias"    what is not zero, in the omega code of the paper (see `elias`): far less for few levels of a 2-norm. The length
+               depends on the values, which are computed when a message is sent; an estimate assumes the paper's bound
+               of the expected length, (3 + 3/2 log2(2 (s^2 + d) / (s (s + sqrt d)))) s (s + sqrt d) + 32 a group and the
+               counts, without its vanishing term. All or nothing: a message that lost a packet is lost.
+
 Ours: norms of more than the largest single-precision number are sent as that. A group of zeros has norm 0. NaN and infinity make
 every value of their group NaN.
 """
@@ -21,14 +27,16 @@ every value of their group NaN.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod, sqrt
+from math import ceil, log2, prod, sqrt
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from learners.compression.bits import float32_bits, float32_from
-from learners.compression.codec import Tensors, num_values_of, refuse_non_finite
+from learners.compression import elias
+from learners.compression.bits import float32_bits, float32_from, pack, unpack
+from learners.compression.codec import Tensors, num_values_of, numbers_of, refuse_non_finite, whole_bytes
 from learners.compression.groups import Groups, maxima, sizes_of, spread, sums
 from learners.compression.layout import SCALE_PER, Format, Grouped, Layout
 from learners.deferred import op
@@ -84,9 +92,18 @@ def round_to_levels(x: Tensor, noise: Tensor, num_levels: int, norm: Norm, contr
     return decoded(z, r, num_levels, contractive, groups).reshape(x.shape).to(x.dtype)
 
 
+@op(flops=lambda x, noise, num_levels, norm, contractive, groups: OPERATIONS_PER_VALUE * x.numel())
+def round_and_show_levels(
+    x: Tensor, noise: Tensor, num_levels: int, norm: Norm, contractive: bool, groups: Groups
+) -> tuple[Tensor, Tensor]:
+    """As `round_to_levels`, and z [num_values]."""
+    z, r = levels(x.flatten().float(), noise, num_levels, norm, groups)
+    return decoded(z, r, num_levels, contractive, groups).reshape(x.shape).to(x.dtype), z
+
+
 @dataclass(frozen=True)
 class Qsgd:
-    """levels: s, above zero. norm: r, "l2" or "max". contractive: divide by tau, for error feedback and CHOCO.
+    """levels: s, above zero. norm: r, "l2" or "max". code: "fixed" or "elias", see above. contractive: divide by tau, for error feedback and CHOCO.
     scale_per: what has a norm of its own: the "message", each "tensor" of a model, each "packet" of the transport, or each
     "bucket" of bucket_values.
     error_feedback: what rounding leaves out of one difference is added to the next; needs contractive."""
@@ -95,6 +112,7 @@ class Qsgd:
     norm: Norm = "l2"
     scale_per: Literal["message", "tensor", "packet", "bucket"] = "tensor"
     bucket_values: Count = 512
+    code: Literal["fixed", "elias"] = "fixed"
     contractive: bool = False
     error_feedback: bool = False
 
@@ -105,6 +123,11 @@ class Qsgd:
         check_choice("norm", self.norm, ("l2", "max"))
         check_choice("scale_per", self.scale_per, (*SCALE_PER, "bucket"))
         check_count("bucket_values", self.bucket_values)
+        check_choice("code", self.code, ("fixed", "elias"))
+        if self.code == "elias" and self.scale_per == "packet":
+            raise ValueError(
+                'code = \'elias\': how many values fit into a packet is not known; scale_per = "bucket", "tensor" or "message"'
+            )
         if self.error_feedback and not self.contractive:
             raise ValueError(
                 "error_feedback = True: the error of an unbiased code may grow without end; contractive = true"
@@ -114,6 +137,11 @@ class Qsgd:
     def differences_only(self) -> bool:
         """What is divided by tau is no model."""
         return self.contractive
+
+    @property
+    def value_dependent(self) -> bool:
+        """Whether the length of a message depends on its values."""
+        return self.code == "elias"
 
     def check_packets(self, packet_payload_bits: int) -> None:
         if self.scale_per == "packet":
@@ -127,6 +155,10 @@ class Qsgd:
         encoding = self.encoding(num_values, node)
         noise = node.uniform(num_values)
         args = x, noise, self.levels, self.norm, self.contractive, encoding.layout.groups
+        if isinstance(encoding, EliasEncoding):
+            data, z = round_and_show_levels(*args)
+            num_bits = encoding.length(numbers_of(z), num_values)
+            return Payload(data, num_bits, None, num_values, round_and_show_levels.flops(*args))
         num_bits = encoding.num_bits((num_values,))
         return Payload(round_to_levels(*args), num_bits, encoding, num_values, round_to_levels.flops(*args))
 
@@ -135,7 +167,8 @@ class Qsgd:
             layout = Layout(self._format, self.bucket_values)
         else:
             layout = self._format.layout(self.scale_per, num_values, node)
-        return QsgdEncoding(layout, self.levels, self.norm, self.contractive)
+        kind = EliasEncoding if self.code == "elias" else QsgdEncoding
+        return kind(layout, self.levels, self.norm, self.contractive)
 
     @property
     def _format(self) -> Format:
@@ -169,3 +202,41 @@ class QsgdEncoding(Grouped):
     def decode(self, data: bytes, shape: tuple[int, ...]) -> Tensors:
         headers, z = self.layout.decode(data, prod(shape), signed=True)
         return torch.from_numpy(z).to(torch.int32), torch.from_numpy(float32_from(headers))
+
+
+@dataclass(frozen=True)
+class EliasEncoding(QsgdEncoding):
+    """Group after group: the norm, then the stream of its levels."""
+
+    def num_bits(self, shape: tuple[int, ...]) -> int:
+        """What an estimate assumes."""
+        s, bits = self.levels, 0
+        for d in sizes_of(self.layout.groups, prod(shape)):
+            sparsity = s * (s + sqrt(d))
+            bits += NORM_BITS + elias.count_bits(d) + ceil((3 + 1.5 * log2(2 * (s**2 + d) / sparsity)) * sparsity)
+        return whole_bytes(bits)
+
+    def length(self, z: Tensor | None, num_values: int) -> int:
+        """Bits of a message with levels z [num_values]; None: what an estimate assumes."""
+        if z is None:
+            return self.num_bits((num_values,))
+        groups = z.detach().split(sizes_of(self.layout.groups, num_values))
+        return whole_bytes(sum(NORM_BITS + elias.stream_length(group.numpy().astype(np.int64)) for group in groups))
+
+    def encode(self, tensors: Tensors, shape: tuple[int, ...]) -> bytes:
+        z, r = tensors
+        groups = z.split(sizes_of(self.layout.groups, prod(shape)))
+        norms = float32_bits(r.numpy()).reshape(-1, NORM_BITS)
+        return pack(
+            np.concatenate([part for norm, group in zip(norms, groups) for part in (norm, elias.write(group.numpy()))])
+        )
+
+    def decode(self, data: bytes, shape: tuple[int, ...]) -> Tensors:
+        bits, norms, found = unpack(data), [], []
+        for size in sizes_of(self.layout.groups, prod(shape)):
+            norms.append(bits[:NORM_BITS])
+            z, end = elias.read(bits[NORM_BITS:], size)
+            found.append(z)
+            bits = bits[NORM_BITS + end :]
+        r = torch.from_numpy(float32_from(np.concatenate(norms)))
+        return torch.from_numpy(np.concatenate(found)).to(torch.int32), r

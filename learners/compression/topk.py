@@ -10,6 +10,8 @@ Sends k values of 32 bits (16: half precision, as the codec float16 rounds) and 
     "packed"   ceil(log2 d) bits each, beside its value
     "int32"    32 bits each, beside its value
     "bitmap"   d bits, one for each place, before all values; shorter than "packed" where k ceil(log2 d) > d
+    "rice"     Rice-coded gaps between them (see `rice`), about 8 bits each for one percent of the values; the length of a message
+               depends on its values, which are computed when it is sent, and an estimate assumes places drawn at random
 
 Lost packets: an entry (place and value) that lost a bit is gone. Of a bitmap, the places after the first lost bit are gone
 with it, since nobody knows which of the following values belongs to which place. A place without an entry counts as missing,
@@ -41,15 +43,20 @@ from learners.compression.bits import (
 from learners.compression.codec import (
     Tensors,
     num_values_of,
+    numbers_of,
     refuse_non_finite,
     values_received,
     whole_bytes,
 )
 from learners.compression.float16 import to_half
+from learners.compression.rice import Entries, RiceEncoding
 from learners.deferred import op
 from learners.fields import check_choice
 from learners.protocol import Node, Payload, Value
 from learners.quantities import Part
+
+PLACE_BITS = 32
+"""Of an "int32"; no place needs more."""
 
 OPERATIONS_PER_VALUE = 6
 """Charged for encoding: the magnitude 1, the k-th largest of them by quickselect 3.4 on average where k is d/2 and fewer
@@ -86,7 +93,7 @@ class TopK:
     error_feedback: what is not sent now is added to the next difference; false only to see what that does."""
 
     ratio: Part
-    index: Literal["packed", "int32", "bitmap"] = "packed"
+    index: Literal["packed", "int32", "bitmap", "rice"] = "packed"
     value_bits: Literal[32, 16] = 32
     error_feedback: bool = True
 
@@ -96,9 +103,22 @@ class TopK:
         is_number = isinstance(self.ratio, (int, float)) and not isinstance(self.ratio, bool)
         if not is_number or not 0 < self.ratio <= 1:
             raise ValueError(f"ratio = {self.ratio!r}: the part of the values that is sent, above 0 and at most 1")
-        check_choice("index", self.index, ("packed", "int32", "bitmap"))
+        check_choice("index", self.index, ("packed", "int32", "bitmap", "rice"))
         if self.value_bits not in (32, 16):
             raise ValueError(f"value_bits = {self.value_bits!r}: 32 or 16")
+
+    @property
+    def value_dependent(self) -> bool:
+        """Whether the length of a message depends on its values."""
+        return self.index == "rice"
+
+    def check_packets(self, packet_payload_bits: int) -> None:
+        """Raises ValueError where a packet has no room for an entry of its own."""
+        least = PLACE_BITS + self.value_bits
+        if self.index == "rice" and packet_payload_bits < least:
+            raise ValueError(
+                f"index = 'rice': a packet has room for {packet_payload_bits} bits, a place and a value need {least}"
+            )
 
     def num_kept(self, num_values: int) -> int:
         """k. The product is rounded first: 0.29 * 100 is 28.999999999999996 in floating point and stands for 29."""
@@ -111,11 +131,26 @@ class TopK:
             return Payload(x, 0)
         args = x, self.num_kept(num_values), self.value_bits
         kept, sent = keep_largest(*args)
+        if self.index == "rice":
+            return self._in_streams(kept, sent, num_values, keep_largest.flops(*args), node)
         fragments = SparseFragments(self, sent)
         return Payload(kept, self.num_bits((num_values,)), fragments, num_values, keep_largest.flops(*args))
 
-    def encoding(self, num_values: int, node: Node) -> Self:
-        return self
+    def _in_streams(self, kept: Value, sent: Value, num_values: int, flops: int, node: Node) -> Payload:
+        """The message whose length depends on which places are sent."""
+        encoding, numbers = self._rice(node), numbers_of(sent)
+        if numbers is None:
+            return Payload(kept, encoding.num_bits((num_values,)), SparseFragments(self, sent), num_values, flops)
+        entries = encoding.entries(numbers.numpy().nonzero()[0], num_values)
+        fragments = SparseFragments(self, sent, entries)
+        return Payload(kept, whole_bytes(int(entries.ends[-1])), fragments, num_values, flops)
+
+    def _rice(self, node: Node) -> RiceEncoding:
+        self.check_packets(node.packet_payload_bits)
+        return RiceEncoding(self, node.packet_payload_bits)
+
+    def encoding(self, num_values: int, node: Node) -> Self | RiceEncoding:
+        return self._rice(node) if self.index == "rice" else self
 
     def compress(self, v: Tensor, noise: Tensor | None = None) -> Tensors:
         """(places int64 [k], ascending, values [k])."""
@@ -138,7 +173,7 @@ class TopK:
 
     def place_bits(self, num_values: int) -> int:
         """Of one index: ceil(log2 d)."""
-        return 32 if self.index == "int32" else (num_values - 1).bit_length()
+        return PLACE_BITS if self.index == "int32" else (num_values - 1).bit_length()
 
     def encode(self, tensors: Tensors, shape: tuple[int, ...]) -> bytes:
         places, values = (tensor.numpy() for tensor in tensors)
@@ -179,13 +214,21 @@ class TopK:
 
 @dataclass(frozen=True)
 class SparseFragments:
-    """What survives of one top-k message. sent: bool [num_values], the places in it."""
+    """What survives of one top-k message. sent: bool [num_values], the places in it. entries: where they are, of index = "rice"; in
+    an estimate, which has none, all of them survive."""
 
     codec: TopK
     sent: Value
+    entries: Entries | None = None
 
     def received_mask(
         self, arrived: np.ndarray, packet_payload_bits: int, num_values: int, first_bit: int = 0
     ) -> Value:
-        entries, readable = self.codec.entries_received(arrived, packet_payload_bits, num_values, first_bit)
+        if self.codec.index == "rice":
+            readable = np.ones(num_values, dtype=bool)
+            entries = readable[: self.codec.num_kept(num_values)]
+            if self.entries is not None:
+                entries = self.entries.received_mask(arrived, packet_payload_bits, num_values, first_bit)
+        else:
+            entries, readable = self.codec.entries_received(arrived, packet_payload_bits, num_values, first_bit)
         return places_received(self.sent, torch.from_numpy(entries), torch.from_numpy(readable))

@@ -400,6 +400,7 @@ MODULE_OPS: dict[Op, Job] = {
         2,
     ),
     qsgd.round_to_levels: lambda rng, task: levels_args(rng, task, 7, "l2", True, 361),
+    qsgd.round_and_show_levels: lambda rng, task: levels_args(rng, task, 127, "max", False, task.num_params),
     randk.keep_drawn: keep_drawn_args,
     sign.keep_signs: lambda rng, task: (vector(rng, task), 1452),
     ternary.make_ternary: lambda rng, task: levels_args(rng, task, 2.5, 1452),

@@ -15,6 +15,7 @@ from learners.compression.bfloat16 import BFloat16
 from learners.compression.layout import Grouped
 from learners.compression.qsgd import QsgdEncoding, variance_bound
 from learners.compression.randk import RandK, places_of
+from learners.compression.rice import RiceEncoding
 from learners.compression.sign import SignEncoding
 from learners.compression.topk import TopK
 from learners.compression.uniform import UniformEncoding
@@ -49,6 +50,8 @@ KEYS: dict[str, list[dict[str, Any]]] = {
         {"ratio": 0.3, "index": "bitmap"},
         {"ratio": 1.0, "value_bits": 16},
         {"ratio": 0.2, "index": "bitmap", "value_bits": 16},
+        {"ratio": 0.1, "index": "rice"},
+        {"ratio": 0.3, "index": "rice", "value_bits": 16},
     ],
     "randk": [
         {"ratio": 0.1},
@@ -137,6 +140,8 @@ def read_what_arrived(codec: Any, encoding: Any, data: bytes, arrived: np.ndarra
             except LostError:
                 continue
             found[place], values[place] = True, value
+    elif isinstance(encoding, RiceEncoding):
+        _read_rice(encoding, found, values, read, real, n, 8 * len(data))
     elif isinstance(codec, (TopK, RandK)):
         _read_topk(codec, found, values, read, real, n)
     else:
@@ -197,6 +202,35 @@ def _read_grouped(encoding: Any, attempt: Any, read: Any, real: Any, n: int) -> 
             attempt(i + j, value)
         i += size
         first += 32 + width * -(-size // per_code)
+
+
+def _read_rice(
+    encoding: RiceEncoding, found: np.ndarray, values: np.ndarray, read: Any, real: Any, n: int, num_bits: int
+) -> None:
+    """Packet by packet, each until a bit is lost or a run of ones reaches its end. A packet begins at a multiple of its
+    length in the message of the codec."""
+    codec = encoding.codec
+    k, width = codec.num_kept(n), codec.value_bits
+    place_bits, b = (n - 1).bit_length(), max(0, round(np.log2(np.log(2) * n / k)))
+    for packet in range(0, num_bits, encoding.packet_bits):
+        end, at, place = min(packet + encoding.packet_bits, num_bits), packet, None
+        try:
+            while at + (place_bits if place is None else 1 + b) + width <= end:
+                if place is None:
+                    place, at = read(at, place_bits), at + place_bits
+                else:
+                    ones = 0
+                    while read(at, 1):
+                        at, ones = at + 1, ones + 1
+                        if at == end:
+                            raise LostError
+                    place, at = place + 1 + (ones << b) + read(at + 1, b), at + 1 + b
+                if place >= n:
+                    break
+                found[place], values[place] = True, real(at, width)
+                at += width
+        except LostError:
+            continue
 
 
 def _read_topk(codec: TopK | RandK, found: np.ndarray, values: np.ndarray, read: Any, real: Any, n: int) -> None:

@@ -32,12 +32,17 @@ def test_every_registered_codec_is_in_the_table() -> None:
     assert all(KEYS.values())
 
 
+def by_values(codec: Any) -> bool:
+    return bool(getattr(codec, "value_dependent", False))
+
+
 @pytest.mark.parametrize("num_values", [1, 2, 7, 64, 240, 241])
 def test_num_bits_is_the_length_of_the_encoding(codec: Any, num_values: int) -> None:
     values = VALUES[:num_values]
     payload, encoding = codec.payload(values, NODE), codec.encoding(num_values, NODE)
     encoded = encoding.encode(encoding.compress(values, noise(num_values)), (num_values,))
-    assert payload.num_bits == encoding.num_bits((num_values,)) == 8 * len(encoded)
+    assert payload.num_bits == 8 * len(encoded)
+    assert by_values(codec) or payload.num_bits == encoding.num_bits((num_values,))
     assert payload.num_values == num_values
     assert payload.codec is not None
 
@@ -110,11 +115,9 @@ def test_what_is_lost_depends_on_no_values_that_are_unknown(codec: Any) -> None:
 def test_an_estimate_needs_shapes_only(codec: Any) -> None:
     executor = NullExecutor()
     estimate, payload = codec.payload(executor.lift(VALUES), NODE), codec.payload(VALUES, NODE)
-    assert (estimate.num_bits, estimate.num_values, estimate.flops) == (
-        payload.num_bits,
-        payload.num_values,
-        payload.flops,
-    )
+    expected = codec.encoding(NUM_PARAMS, NODE).num_bits((NUM_PARAMS,))
+    assert (estimate.num_bits, estimate.num_values, estimate.flops) == (expected, payload.num_values, payload.flops)
+    assert payload.num_bits == (pytest.approx(expected, rel=0.15) if by_values(codec) else expected)
     assert estimate.data.shape == payload.data.shape
     assert estimate.data.dtype == payload.data.dtype
 

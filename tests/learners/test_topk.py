@@ -95,7 +95,7 @@ def test_half_precision_saturates() -> None:
         ({"ratio": 1.5}, "ratio = 1.5: "),
         ({"ratio": True}, "ratio = True: "),
         ({"ratio": float("nan")}, "ratio = nan: "),
-        ({"ratio": 0.1, "index": "rice"}, "index = 'rice': one of packed, int32, bitmap"),
+        ({"ratio": 0.1, "index": "gaps"}, "index = 'gaps': one of packed, int32, bitmap, rice"),
         ({"ratio": 0.1, "value_bits": 8}, "value_bits = 8: 32 or 16"),
     ],
 )
