@@ -22,22 +22,28 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from learners.federated.participation import newest_download, sample_clients
+from learners.federated.selection import POLICIES, Selection
 from learners.fields import check_choice, check_count, check_number
 from learners.local_sgd import LocalSgd
-from learners.protocol import SERVER, Message, Node, Payload, Program, Receive, Received, Send, Service
-from learners.quantities import Count, Seconds
+from learners.protocol import SERVER, AwaitJoin, Message, Node, Payload, Program, Receive, Received, Send, Service
+from learners.quantities import Count, Rounds, Seconds
+
+DEFAULT_FAIRNESS_ROUNDS = 10
 
 
 @dataclass(frozen=True)
 class ServerSgd(LocalSgd):
     """Local training as in `LocalSgd`; the schedule follows the server's rounds, momentum starts from zero in each.
     clients_per_round: K, all where not given. deadline_s: of a round, from the server's send; not given: waits for everyone.
-    server_weights: "samples" (n_i of client i) or "uniform". downlink: "unicast" or "broadcast"."""
+    server_weights: "samples" (n_i of client i) or "uniform". downlink: "unicast" or "broadcast". selection: which K clients, see
+    `learners.federated.selection`. fairness_rounds: T of "proportional_fair" (10)."""
 
     clients_per_round: Count | None = None
     deadline_s: Seconds | None = None
     server_weights: Literal["samples", "uniform"] = "samples"
     downlink: Literal["unicast", "broadcast"] = "unicast"
+    selection: Literal["random", "round_robin", "best_channel", "proportional_fair", "age"] = "random"
+    fairness_rounds: Rounds | None = None
 
     uses_server: ClassVar[bool] = True
     synchronous: ClassVar[bool] = True
@@ -53,6 +59,12 @@ class ServerSgd(LocalSgd):
         check_number("deadline_s", self.deadline_s, optional=True)
         check_choice("server_weights", self.server_weights, ("samples", "uniform"))
         check_choice("downlink", self.downlink, ("unicast", "broadcast"))
+        check_choice("selection", self.selection, POLICIES)
+        if self.selection != "random" and self.clients_per_round is None:
+            raise ValueError(f"selection = {self.selection!r}: only with clients_per_round; else all are invited")
+        fair = self.selection == "proportional_fair"
+        self._only_with("fairness_rounds", fair, 'selection = "proportional_fair"', DEFAULT_FAIRNESS_ROUNDS)
+        check_count("fairness_rounds", self.fairness_rounds, optional=True)
 
     def program(self, node: Node) -> Program | Service:
         return self.server(node) if node.id == SERVER else Service(self.client(node))
@@ -70,7 +82,7 @@ class ServerSgd(LocalSgd):
     def invite(self, node: Node, k: int, payload: Payload, number: int | None = None) -> Generator[Any, Any, list[int]]:
         """The clients of round k, ascending, once they have been sent `payload`. number: of the message, where that is not k.
         `yield from` it."""
-        clients = yield from sample_clients(node, self.clients_per_round)
+        clients = yield from self._chosen(node)
         broadcast = self.downlink == "broadcast"
         number = k if number is None else number
         yield Send(clients, self.download_kind, number, payload, broadcast=broadcast, expires_s=self.deadline_s)
@@ -78,7 +90,20 @@ class ServerSgd(LocalSgd):
 
     def collect(self, node: Node, clients: list[int], k: int) -> Generator[Any, Any, Received]:
         """The updates of round k, of all clients or of those who made it until the deadline. `yield from` it."""
-        return (yield Receive(clients, "update", k, timeout_s=self.deadline_s))
+        received: Received = yield Receive(clients, "update", k, timeout_s=self.deadline_s)
+        if "selection" in node.state:
+            node.state["selection"].answered(received.senders, k)
+        return received
+
+    def _chosen(self, node: Node) -> Generator[Any, Any, list[int]]:
+        """The clients of a round, ascending. Where nobody is, it waits for somebody."""
+        if self.selection == "random" or self.clients_per_round is None:
+            return (yield from sample_clients(node, self.clients_per_round))
+        while not node.devices:
+            yield AwaitJoin()
+        if "selection" not in node.state:
+            node.state["selection"] = Selection(self.selection, self.fairness_rounds or DEFAULT_FAIRNESS_ROUNDS)
+        return (yield from node.state["selection"].choose(node, self.clients_per_round))
 
     def shares(self, node: Node, received: Received) -> Tensor:
         """[m] n_i of the senders, or ones, in the order of the messages."""

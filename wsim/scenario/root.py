@@ -83,6 +83,8 @@ class Scenario(Table):
             del values["mac"]["interference"]
         if not values["mac"].get("capture", True):
             del values["mac"]["capture"]
+        if values["algorithm"].get("selection") == "random":
+            del values["algorithm"]["selection"], values["algorithm"]["fairness_rounds"]
         if not self.output.sinr:
             del values["output"]["sinr"]
         return values
