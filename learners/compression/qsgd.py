@@ -10,7 +10,8 @@ is what its experiments use. Unbiased, with
 
 With contractive = true everything is divided by tau = 1 + min(d / s^2, sqrt(d) / s), d the values that share the norm: no longer
 unbiased, but a contraction with delta = 1 / tau in the mean, as error feedback and CHOCO ask for (Koloskova, Stich and Jaggi, ICML
-2019, section 3.5). It is then for changes of a model only.
+2019, section 3.5). For changes of a model only, both forms: the step is a part of the norm of all values, far above most
+parameters of a model (`uniform` is for models).
 
 Sends 32 bits for each norm, in single precision, and
 
@@ -28,7 +29,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, log2, prod, sqrt
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -116,6 +117,8 @@ class Qsgd:
     contractive: bool = False
     error_feedback: bool = False
 
+    differences_only: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         check_count("levels", self.levels)
         if self.levels > MAX_LEVELS:
@@ -132,11 +135,6 @@ class Qsgd:
             raise ValueError(
                 "error_feedback = True: the error of an unbiased code may grow without end; contractive = true"
             )
-
-    @property
-    def differences_only(self) -> bool:
-        """What is divided by tau is no model."""
-        return self.contractive
 
     @property
     def value_dependent(self) -> bool:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from learners import registry
+from learners.compression.codec import differences_only
 from learners.compression.randk import DrawnFragments
 from learners.compression.topk import SparseFragments
 from learners.decentralized.gossip import AgeFirst
@@ -46,7 +47,7 @@ def cases(*others: str) -> list[Any]:
         for keys in FORMS[name]:
             codec = [f"codec.name={name}", *(f"codec.{key}" for key in keys)]
             found.append(pytest.param("fedavg", [*codec, "algorithm.update=difference"], id=f"fedavg {name} {keys}"))
-            for_changes = getattr(registry.load("codec", name), "differences_only", False) is True  # qsgd: by its keys
+            for_changes = differences_only(registry.load("codec", name))
             whole = not for_changes and "error_feedback=true" not in keys
             if whole:
                 found.append(pytest.param("gossip", [*codec, "algorithm.merge=age"], id=f"gossip {name} {keys}"))

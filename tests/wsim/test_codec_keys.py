@@ -77,8 +77,18 @@ RING = QUICKSTART.with_name("dpsgd_ring.toml")
             "[codec] unbiased = true: its error may grow without end under error feedback; error_feedback = false",
         ),
         (
+            QUICKSTART,
+            ["codec.name=qsgd", "codec.code=elias", "codec.scale_per=packet"],
+            '[codec] code = "elias": how many values fit into a packet is not known; scale_per = ',
+        ),
+        (
+            QUICKSTART,
+            ["codec.name=topk", "codec.ratio=0.1", "codec.index=rice", "transport.mtu_bytes=48"],
+            '[codec] index = "rice": a packet has room for 32 bits, a place and a value need 64',
+        ),
+        (
             RING,
-            ["codec.name=qsgd", "codec.contractive=true"],
+            ["codec.name=qsgd"],
             '[algorithm] name = "dpsgd": sends whole models, and this codec is for changes of a model only; codec = "qsgd"',
         ),
         (
