@@ -25,7 +25,19 @@ from learners.federated.participation import newest_download, sample_clients
 from learners.federated.selection import POLICIES, Selection
 from learners.fields import check_choice, check_count, check_number
 from learners.local_sgd import LocalSgd
-from learners.protocol import SERVER, AwaitJoin, Message, Node, Payload, Program, Receive, Received, Send, Service
+from learners.protocol import (
+    SERVER,
+    AwaitJoin,
+    Measure,
+    Message,
+    Node,
+    Payload,
+    Program,
+    Receive,
+    Received,
+    Send,
+    Service,
+)
 from learners.quantities import Count, Rounds, Seconds
 
 DEFAULT_FAIRNESS_ROUNDS = 10
@@ -36,7 +48,9 @@ class ServerSgd(LocalSgd):
     """Local training as in `LocalSgd`; the schedule follows the server's rounds, momentum starts from zero in each.
     clients_per_round: K, all where not given. deadline_s: of a round, from the server's send; not given: waits for everyone.
     server_weights: "samples" (n_i of client i) or "uniform". downlink: "unicast" or "broadcast". selection: which K clients, see
-    `learners.federated.selection`. fairness_rounds: T of "proportional_fair" (10)."""
+    `learners.federated.selection`. fairness_rounds: T of "proportional_fair" (10). late: what becomes of an update that comes after
+    its round's deadline, "discard" or "use": in the round in which it comes, as if it were of that, where its client brings
+    no newer one; the staleness of what was used is measured, in rounds."""
 
     clients_per_round: Count | None = None
     deadline_s: Seconds | None = None
@@ -44,11 +58,13 @@ class ServerSgd(LocalSgd):
     downlink: Literal["unicast", "broadcast"] = "unicast"
     selection: Literal["random", "round_robin", "best_channel", "proportional_fair", "age"] = "random"
     fairness_rounds: Rounds | None = None
+    late: Literal["discard", "use"] = "discard"
 
     uses_server: ClassVar[bool] = True
     synchronous: ClassVar[bool] = True
     value_dependent: ClassVar[bool] = False
     reports: ClassVar[tuple[str, ...]] = ("after_local_training",)
+    measures: ClassVar[dict[str, tuple[str, ...] | str]] = {"staleness": ("of the last update",)}
 
     download_kind: ClassVar[str] = "model"
     """Of the server's messages; those of clients are "update"."""
@@ -65,6 +81,9 @@ class ServerSgd(LocalSgd):
         fair = self.selection == "proportional_fair"
         self._only_with("fairness_rounds", fair, 'selection = "proportional_fair"', DEFAULT_FAIRNESS_ROUNDS)
         check_count("fairness_rounds", self.fairness_rounds, optional=True)
+        check_choice("late", self.late, ("discard", "use"))
+        if self.late == "use" and self.deadline_s is None:
+            raise ValueError("late = 'use': only with deadline_s; without it the server waits for everyone")
 
     def program(self, node: Node) -> Program | Service:
         return self.server(node) if node.id == SERVER else Service(self.client(node))
@@ -89,8 +108,16 @@ class ServerSgd(LocalSgd):
         return clients
 
     def collect(self, node: Node, clients: list[int], k: int) -> Generator[Any, Any, Received]:
-        """The updates of round k, of all clients or of those who made it until the deadline. `yield from` it."""
-        received: Received = yield Receive(clients, "update", k, timeout_s=self.deadline_s)
+        """The updates of round k, of all clients or of those who made it until the deadline, with late ones of earlier rounds where
+        those are used. `yield from` it."""
+        uses_late = self.late == "use"
+        received: Received = yield Receive(clients, "update", k, timeout_s=self.deadline_s, late=uses_late)
+        if uses_late:
+            late = [message for message in received.late if message.sender not in received.senders]
+            messages = sorted([*received.messages, *late], key=lambda message: message.sender)
+            received = received._replace(messages=tuple(messages), late=())
+            for message in messages:
+                yield Measure("staleness", node.tensor([float(k - message.round)]), device=message.sender)
         if "selection" in node.state:
             node.state["selection"].answered(received.senders, k)
         return received

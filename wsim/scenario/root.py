@@ -85,6 +85,8 @@ class Scenario(Table):
             del values["mac"]["capture"]
         if values["algorithm"].get("selection") == "random":
             del values["algorithm"]["selection"], values["algorithm"]["fairness_rounds"]
+        if values["algorithm"].get("late") == "discard":
+            del values["algorithm"]["late"]
         if not self.output.sinr:
             del values["output"]["sinr"]
         return values

@@ -1,4 +1,4 @@
-"""Policies by which a server chooses its clients, with rates that are known."""
+"""Rounds of a server: whom it invites, with rates that are known, and what becomes of late updates."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 
 from learners.federated.fedavg import FedAvg
 from learners.federated.selection import Selection
-from learners.protocol import SERVER
+from learners.protocol import SERVER, Message, Receive, Received
 from tests.contract.recording import record
 from tests.contract.worlds import calm
-from tests.learners.test_algorithm_steps import learner
+from tests.learners.test_algorithm_steps import HandNode, learner
+from wsim.engine import simulate
 
 EVERYBODY = tuple(range(5))
 
@@ -94,11 +95,38 @@ def test_policies_in_a_run(policy: str) -> None:
         assert (times == 2).all()
 
 
+def test_late_updates_are_used_in_the_round_in_which_they_come() -> None:
+    """Of rounds 2 and 3, the newer of which counts; who is on time counts once."""
+    made = learner(FedAvg, local_steps=1, deadline_s=1.0, late="use")
+    program = made.collect(HandNode(SERVER), [0, 1, 2], 4)
+    assert next(program) == Receive([0, 1, 2], "update", 4, timeout_s=1.0, late=True)
+    on_time = [Message(i, "update", 4, None) for i in (0, 2)]
+    late = (Message(1, "update", 3, None), Message(2, "update", 2, None))
+    requests = [program.send(Received(tuple(on_time), (1,), late=late)), next(program), next(program)]
+    with pytest.raises(StopIteration) as ended:
+        next(program)
+    measured = {request.device: float(request.value[0]) for request in requests}
+    assert [(message.sender, message.round) for message in ended.value.value.messages] == [(0, 4), (1, 3), (2, 4)]
+    assert measured == {0: 0.0, 1: 1.0, 2: 0.0}
+
+
+def test_slow_clients_count_only_where_late_updates_are_used() -> None:
+    """20 steps take 0.08 to 0.24 s, a round 0.15 s at most: the slower half is late every time."""
+    keys = ["algorithm.local_steps=20", "stop.rounds=6", "algorithm.deadline_s=0.15"]
+    discarded, used = (simulate(calm("fedavg", *keys, f"algorithm.late={late}")) for late in ("discard", "use"))
+    assert discarded.measure_name == []
+    assert np.nanmax(used.measure_value[0]) >= 1
+    assert (np.nanmin(used.measure_value[0]), np.isnan(used.measure_value[0][-1]).any()) == (0, False)
+    assert used.messages_delivered_used > discarded.messages_delivered_used
+
+
 def test_what_is_refused_and_what_stays_as_it_was() -> None:
+    with pytest.raises(ValueError, match="late = 'use': only with deadline_s"):
+        learner(FedAvg, local_steps=1, late="use")
     with pytest.raises(ValueError, match="selection = 'age': only with clients_per_round"):
         learner(FedAvg, local_steps=1, selection="age")
     with pytest.raises(ValueError, match='fairness_rounds = 5: only with selection = "proportional_fair"'):
         learner(FedAvg, local_steps=1, clients_per_round=2, selection="age", fairness_rounds=5)
-    assert "selection" not in calm("fedavg").scenario.resolved()["algorithm"]
+    assert not {"selection", "fairness_rounds", "late"} & set(calm("fedavg").scenario.resolved()["algorithm"])
     keys = ["algorithm.clients_per_round=2", "algorithm.selection=age"]
     assert calm("fedavg", *keys).scenario.resolved()["algorithm"]["selection"] == "age"
