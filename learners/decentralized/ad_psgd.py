@@ -31,29 +31,22 @@ from torch import Tensor
 
 from learners.compression.codec import check_for_models
 from learners.compression.error_feedback import plus
+from learners.decentralized.peer_sgd import PeerSgd
 from learners.deferred import op
 from learners.fields import check_number
-from learners.local_sgd import LocalSgd
 from learners.protocol import Compute, Node, Payload, Program, Receive, Report, Send, Service, Value, rounds
 from learners.quantities import Seconds
 
 
 @dataclass(frozen=True)
-class AdPsgd(LocalSgd):
-    """Local training as in `LocalSgd`; one step if neither local_steps nor local_epochs is given. Every device keeps its
-    momentum buffer. num_rounds: cycles of each device. deadline_s: how long a device waits for an answer; not given: until it
-    comes."""
+class AdPsgd(PeerSgd):
+    """Local training as in `PeerSgd`. num_rounds: cycles of each device. deadline_s: how long a device waits for an answer; not
+    given: until it comes."""
 
     deadline_s: Seconds | None = None
 
-    uses_server: ClassVar[bool] = False
-    synchronous: ClassVar[bool] = True
-    value_dependent: ClassVar[bool] = False
     uses_parts: ClassVar[bool] = False
     depends_on_timing: ClassVar[bool] = True
-    reports: ClassVar[tuple[str, ...]] = ("after_local_training",)
-    default_local_steps: ClassVar[int | None] = 1
-    keeps_momentum: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

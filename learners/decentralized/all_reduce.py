@@ -31,9 +31,9 @@ from torch import Tensor
 
 from learners.compression.codec import check_for_models
 from learners.compression.error_feedback import plus
+from learners.decentralized.peer_sgd import PeerSgd
 from learners.deferred import op
 from learners.fields import check_number
-from learners.local_sgd import LocalSgd
 from learners.protocol import Compute, Node, Outcome, Payload, Program, Receive, Report, Send, Ticket, Value
 from learners.quantities import Seconds
 
@@ -41,21 +41,14 @@ COUNT_BITS = 32
 
 
 @dataclass(frozen=True)
-class AllReduce(LocalSgd):
-    """Local training as in `LocalSgd`; one step if neither local_steps nor local_epochs is given. Every device keeps its
-    momentum buffer. deadline_s: of a step, from the device's own send; not given: waits for the piece."""
+class AllReduce(PeerSgd):
+    """Local training as in `PeerSgd`. deadline_s: of a step, from the device's own send; not given: waits for the piece."""
 
     deadline_s: Seconds | None = None
 
-    uses_server: ClassVar[bool] = False
-    synchronous: ClassVar[bool] = True
-    value_dependent: ClassVar[bool] = False
     directed: ClassVar[bool] = True
     fixed_graph: ClassVar[bool] = True
     uses_parts: ClassVar[bool] = False
-    reports: ClassVar[tuple[str, ...]] = ("after_local_training",)
-    default_local_steps: ClassVar[int | None] = 1
-    keeps_momentum: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

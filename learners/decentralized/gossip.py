@@ -35,8 +35,8 @@ import numpy as np
 
 from learners.averaging import full_masks, mix, mix_masked
 from learners.compression.codec import Fragments, check_for_models, values_received
+from learners.decentralized.peer_sgd import PeerSgd
 from learners.fields import check_choice, check_number
-from learners.local_sgd import LocalSgd
 from learners.protocol import (
     Compute,
     Node,
@@ -59,9 +59,8 @@ AGE_BITS = 32
 
 
 @dataclass(frozen=True)
-class Gossip(LocalSgd):
-    """Local training as in `LocalSgd`; one step if neither local_steps nor local_epochs is given. Every device keeps its
-    momentum buffer, and its schedule follows its own cycles.
+class Gossip(PeerSgd):
+    """Local training as in `PeerSgd`. The schedule of a device follows its own cycles.
     num_rounds: cycles of each device.
     period_s: a cycle starts at the next multiple of it (from a random start within the first) and takes as many as it
     needs; 0 starts the next cycle at once. merge: "mean" or "age"."""
@@ -69,12 +68,7 @@ class Gossip(LocalSgd):
     period_s: SecondsOrZero = 0.0
     merge: Literal["mean", "age"] = "mean"
 
-    uses_server: ClassVar[bool] = False
     synchronous: ClassVar[bool] = False
-    value_dependent: ClassVar[bool] = False
-    reports: ClassVar[tuple[str, ...]] = ("after_local_training",)
-    default_local_steps: ClassVar[int | None] = 1
-    keeps_momentum: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -29,8 +29,8 @@ import torch
 from learners.averaging import full_masks, mix, mix_masked
 from learners.compression.codec import check_for_models
 from learners.decentralized.combination import Combination
+from learners.decentralized.peer_sgd import PeerSgd
 from learners.fields import check_choice, check_number
-from learners.local_sgd import LocalSgd
 from learners.mixing import FILE, MIXING_WEIGHTS, mixing_matrix
 from learners.protocol import Compute, Node, Outcome, Payload, Receive, Received, Report, Send, Ticket, Value
 from learners.quantities import Seconds
@@ -82,9 +82,8 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class NeighborSgd(LocalSgd):
-    """Local training as in `LocalSgd`; one step (the papers') if neither local_steps nor local_epochs is given. Every device
-    keeps its momentum buffer.
+class NeighborSgd(PeerSgd):
+    """Local training as in `PeerSgd`.
     deadline_s: of a round, from the device's own send; not given: waits for all neighbors. exchange: one transmission to all
     neighbors, or one to each.
     mixing_weights: "metropolis", "uniform", or "file", a matrix that the scenario names, see `learners.mixing`."""
@@ -93,12 +92,6 @@ class NeighborSgd(LocalSgd):
     exchange: Literal["broadcast", "unicast"] = "broadcast"
     mixing_weights: Literal["metropolis", "uniform", "file"] = "metropolis"
 
-    uses_server: ClassVar[bool] = False
-    synchronous: ClassVar[bool] = True
-    value_dependent: ClassVar[bool] = False
-    reports: ClassVar[tuple[str, ...]] = ("after_local_training",)
-    default_local_steps: ClassVar[int | None] = 1
-    keeps_momentum: ClassVar[bool] = True
     exchanges: ClassVar[int] = 1
     """Of a round; exchange e of round k bears the number k * exchanges + e. So whoever hears of a later exchange knows that a neighbor
     is past all earlier ones."""
