@@ -142,13 +142,23 @@ class Comparison:
     @property
     def diverged(self) -> str | None:
         """ "D2 (lr = 1): 2 of 3 seeds; CHOCO: ...", the rows in some of whose runs models diverged; None where there is none."""
-        short, found = short_keys(self.axes), []
-        for row in self.rows:
-            count = sum(run.diverged for run in row.runs)
-            if count:
-                point = ", ".join(f"{short[key]} = {shown(value)}" for key, value in row.point.items())
-                found.append(f"{row.arm}{f' ({point})' if point else ''}: {count} of {len(row.runs)} seeds")
+        counts = ((row, sum(run.diverged for run in row.runs)) for row in self.rows)
+        found = [f"{self._named(row)}: {count} of {len(row.runs)} seeds" for row, count in counts if count]
         return "; ".join(found) or None
+
+    @property
+    def outdated(self) -> str | None:
+        """ "DRT (kind = "ring"): 685 s; ...", the rows whose latest evaluation by the equal time is older than a twentieth of it,
+        and by how much in the worst of their runs; None where there is none."""
+        ages = ((row, max(run.age_s(row.equal_time_s) for run in row.runs)) for row in self.rows)
+        found = [f"{self._named(row)}: {age_s:.3g} s" for row, age_s in ages if age_s > row.equal_time_s / 20]
+        return "; ".join(found) or None
+
+    def _named(self, row: Row) -> str:
+        """ "D2 (lr = 1)"."""
+        short = short_keys(self.axes)
+        point = ", ".join(f"{short[key]} = {shown(value)}" for key, value in row.point.items())
+        return f"{row.arm} ({point})" if point else row.arm
 
     @property
     def ends_at_once(self) -> bool:

@@ -62,6 +62,11 @@ class Finished:
         """Of values [E], that of the latest evaluation by then, NaN before the first."""
         return float(step_hold(self.time_s, values, np.array([time_s]))[0])
 
+    def age_s(self, time_s: float) -> float:
+        """How old the latest evaluation by then is; 0 where there is none."""
+        past = self.time_s[self.time_s <= time_s]
+        return float(time_s - past[-1]) if len(past) else 0.0
+
 
 def read(file: Path) -> Finished:
     """The finished run of a result file. Raises ResultError."""

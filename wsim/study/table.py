@@ -22,6 +22,8 @@ from wsim.study.comparison import (
 )
 from wsim.study.statistics import Difference, Estimate
 
+OUTDATED = "at equal time the latest evaluation is old (compare at the end, or evaluate more often)"
+
 
 def csv_text(comparison: Comparison) -> str:
     """Every run with its totals and what it took to the targets; empty where a number does not exist."""
@@ -65,11 +67,10 @@ def markdown_text(comparison: Comparison) -> str:
     ]
     head += [f"to {target:g}" for target in targets]
     lines = [f"# {comparison.name}", "", _legend(comparison), "", *_markdown([head, *_rows(comparison)])]
-    lines += (
-        ["", f"Models diverged, their numbers are of no trained model: {comparison.diverged}."]
-        if comparison.diverged
-        else []
-    )
+    if comparison.diverged:
+        lines += ["", f"Models diverged, their numbers are of no trained model: {comparison.diverged}."]
+    if comparison.outdated:
+        lines += ["", f"{OUTDATED[0].upper()}{OUTDATED[1:]}: {comparison.outdated}."]
     differences = [
         [*point_cells(comparison, row), *cells] for row in comparison.rows for cells in difference_rows(comparison, row)
     ]

@@ -15,7 +15,7 @@ from wsim.scenario.messages import shown
 from wsim.study import names
 from wsim.study.comparison import ACCURACY_END, END, Comparison, Measure, Row, to_target
 from wsim.study.statistics import Difference
-from wsim.study.table import DIFFERENCE_HEAD, amount, difference_rows, equal_time, with_count
+from wsim.study.table import DIFFERENCE_HEAD, OUTDATED, amount, difference_rows, equal_time, with_count
 
 _GAP = 2
 
@@ -38,6 +38,8 @@ def comparison_table(comparison: Comparison, width: int) -> RenderableType:
     parts.append(Text(f"accuracy of: {_measured(comparison)}"))
     if comparison.diverged is not None:
         parts.append(Text(f"models diverged: {comparison.diverged}", style="yellow"))
+    if comparison.outdated is not None:
+        parts.append(Text(f"{OUTDATED}: {comparison.outdated}", style="yellow"))
     return Group(*parts)
 
 

@@ -276,3 +276,16 @@ def test_one_run_has_no_intervals() -> None:
     comparison = make_comparison(seeds=(1,))
     assert "±" not in markdown_text(comparison).split("|", 1)[1]
     assert "±" not in printed(comparison)
+
+
+def test_old_evaluations_are_named_below_the_tables() -> None:
+    """The equal time is 100 s; the last evaluation of one run was 4 s before, then 6 s before."""
+    slow, fast = make_comparison(seeds=(1, 2)).rows
+    assert slow.equal_time_s == slow.runs[0].time_s[-1] == 100.0
+    for latest_s, named in ((96.0, None), (94.0, "slow: 6 s")):
+        times_s = np.minimum(slow.runs[0].time_s, latest_s)
+        runs = (replace(slow.runs[0], time_s=times_s), *slow.runs[1:])
+        comparison = compared("x", [replace(slow, runs=runs), fast], "slow", 2)
+        assert comparison.outdated == named
+        for text in (markdown_text(comparison), printed(comparison, 140)):
+            assert ("t equal time the latest evaluation is old" in text) == (named is not None)
