@@ -33,6 +33,9 @@ LEARNERS = {
     "fedasync": "learners.federated.fedasync:FedAsync",
     "fedproto": "learners.federated.fedproto:FedProto",
     "fedmrl": "learners.federated.fedmrl:FedMrl",
+    "lg_fedavg": "learners.federated.lg_fedavg:LgFedAvg",
+    "fml": "learners.federated.fml:Fml",
+    "fedapen": "learners.federated.fedapen:FedApen",
     "local_only": "learners.references.local_only:LocalOnly",
     "centralized": "learners.references.centralized:Centralized",
 }

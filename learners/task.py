@@ -46,8 +46,13 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> T
     """Weighted mean of logsumexp(z_b) - z_b[label_b]. logits: [B, num_classes]; labels, weights: [B]. 0 if all
     weights are."""
     losses = logits.logsumexp(-1) - logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+    return weighted_mean(losses, weights)
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """sum_b weight_b value_b / sum_b weight_b, a scalar; 0 if all weights are. values, weights: [B]."""
     total = weights.sum()
-    return (losses * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))
+    return (values * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))
 
 
 def hits_and_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

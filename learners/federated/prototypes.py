@@ -16,7 +16,7 @@ from torch import Tensor
 
 from learners.deferred import Op, op
 from learners.models.flat import unflatten
-from learners.task import Task, weighted_cross_entropy
+from learners.task import Task, weighted_cross_entropy, weighted_mean
 
 
 def prototype_loss(
@@ -43,9 +43,7 @@ def prototype_distance(z: Tensor, labels: Tensor, weights: Tensor, prototypes: T
 
     z: [B, feature_dim]; labels, weights: [B]; prototypes: [num_classes, feature_dim]; known: [num_classes]
     """
-    distances = (z - prototypes[labels]).square().mean(-1) * known[labels]
-    total = weights.sum()
-    return (distances * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))
+    return weighted_mean((z - prototypes[labels]).square().mean(-1) * known[labels], weights)
 
 
 def prototype_sums(task: Task) -> Op:

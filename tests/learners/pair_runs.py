@@ -18,6 +18,7 @@ from learners.loopback import LoopbackNode, loopback
 from learners.models.mlp import Mlp
 from learners.protocol import SERVER
 from learners.task import Task
+from learners.tensors import set_threads
 
 F64 = torch.float64
 Reports = dict[tuple[int, str], list[Any]]
@@ -61,6 +62,7 @@ def play(
     """All that was reported: (node, name) -> tensors in order, tuples of tensors where the value is one.
 
     tasks, parts, starts: by device, its architecture, samples and initial model; theta: the server's initial model."""
+    set_threads(1)
     executor = executor or EagerExecutor()
     devices = tuple(range(len(parts)))
     nodes = [

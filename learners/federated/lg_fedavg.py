@@ -1,0 +1,65 @@
+"""LG-FedAvg: local representations, one global last layer.
+
+Liang et al., "Think locally, act globally: federated learning with local and global representations", arXiv 2001.01523. The last,
+linear layer h is common, everything below it is the device's own, of any architecture with the same size of representation d:
+
+    w_k = [body_k | h_k],   h_k <- h, then local SGD on the whole model,   h <- sum_{k in S_t} p_k h_k
+
+Sends, per round and client: the last layer each way, 32 (d C + C) bits with float32.
+
+The paper's: the split, local SGD on the cross-entropy. Weights p by samples as in HtFLlib; the authors' code averages without
+(server_weights = "uniform"), starts from a model trained by FedAvg, and keeps two or three upper layers global.
+Ours: a client that is not sampled gets h when it is next (their code hands it to all after each round, which matters to what is
+measured of those, not to what is learned); a deadline, lost and partial messages as in `shared_part`. The first h is that of [model] at
+the server, so that the representation of [model] has to be as long as those of the variants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from learners.federated.shared_part import SharedPartSgd, in_one_row, parts_of
+from learners.models.flat import Model, num_params
+from learners.protocol import Node, Program, Report, Value
+
+
+@dataclass(frozen=True)
+class LgFedAvg(SharedPartSgd):
+    """Rounds as in `ServerSgd`. The last layer is common, and starts as that of [model]; the rest is each device's own."""
+
+    def check_models(self, models: Sequence[Model]) -> None:
+        """Raise ValueError unless all architectures have a last layer of one size, that of [model]."""
+        shared = self.task.model.feature_dim
+        others = sorted({model.feature_dim for model in models} - {shared})
+        if others:
+            found = ", ".join(map(str, others))
+            raise ValueError(
+                f"representation of {shared} numbers (the last hidden layer), of variants {found}: lg_fedavg shares the last layer, "
+                "whose size has to be the same"
+            )
+
+    def initial_part(self, node: Node) -> Value:
+        return parts_of(node.initial_parameters, sizes(node))[1]
+
+    drawn_part = initial_part
+
+    def client(self, node: Node) -> Program:
+        body, _ = parts_of(node.initial_parameters, sizes(node))
+        header = None  # the last copy of the common layer
+        while True:
+            k, header = yield from self.received_part(node, header)
+            x = in_one_row((body, header))
+            yield Report("model", x)
+            x = yield from self.train(node, x, k, self.batches(node))
+            yield Report("after_local_training", x)
+            body, trained = parts_of(x, sizes(node))
+            yield self.upload(k, self.codec.payload(trained, node))
+
+
+def sizes(node: Node) -> tuple[int, int]:
+    """Numbers of the body and of the last layer of a node's model, whose last two tensors are that layer's."""
+    shapes = node.task.model.shapes
+    header = sum(prod(shape) for shape in shapes[-2:])
+    return num_params(shapes) - header, header
