@@ -26,6 +26,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,7 +46,7 @@ from learners.fields import check_count, check_number
 from learners.models.flat import unflatten
 from learners.protocol import Compute, Node, Program, Report, Value
 from learners.quantities import Count, LearningRate, PartOrZero
-from learners.task import Task
+from learners.task import Task, weighted_mean
 
 FIRST_SHARE = 0.5
 
@@ -79,6 +80,7 @@ class FedApen(SharedPartSgd):
         sizes = (self.task.num_params, task.num_params - self.task.num_params)
         private, theta = node.initial_parameters, None  # theta: the last copy of the common model
         stream, held_out = self._split(node)
+        ones = node.tensor(np.ones(len(held_out)))
         share: Value = node.tensor(FIRST_SHARE)  # lambda
         has_trained = False
         while True:
@@ -86,7 +88,7 @@ class FedApen(SharedPartSgd):
             x = in_one_row((theta, private))
             if has_trained and len(held_out):
                 settings = self.batch_size, self.private_share_passes, self.private_share_rate
-                share = yield Compute(learned_share(task), (share, x, held_out, *settings))
+                share = yield Compute(learned_share(task), (share, x, held_out, ones, *settings))
             yield from self._report(task, x, share)
             batches = stream.draw(
                 self.batch_size, steps=self.local_steps, epochs=self.local_epochs, crop_padding=self.crop_padding
@@ -116,23 +118,28 @@ class FedApen(SharedPartSgd):
 
 
 def learned_share(task: Task) -> Op:
-    """(lambda [], x, indices of training samples [n], batch_size, passes, learning_rate) -> lambda after SGD on CE(z_E) over these
-    samples, in minibatches in their order; the models do not move, so that their answers are computed once."""
+    """(lambda [], x, indices of training samples [n], weights [n], batch_size, passes, learning_rate) -> lambda after SGD on CE(z_E)
+    over these samples, in minibatches in their order; the models do not move, so that their answers are computed once."""
     model = task.model
 
     def learned_share(
-        share: Tensor, x: Tensor, indices: Tensor, batch_size: int, passes: int, learning_rate: float
+        share: Tensor, x: Tensor, indices: Tensor, weights: Tensor, batch_size: int, passes: int, learning_rate: float
     ) -> Tensor:
         inputs, labels = task.training_samples(indices)
         shared, private = model.both(unflatten(x, model.shapes), inputs)  # type: ignore[attr-defined]  # a Pair
-        right = labels.unsqueeze(-1) == torch.arange(model.num_classes)
-        batches = list(zip(*(t.split(batch_size) for t in (shared, private - shared, right)), strict=True))
-        for base, gap, target in batches * passes:
-            slope = ((base + share * gap).softmax(-1) - target.to(gap.dtype)) * gap  # of the cross-entropy, in lambda
-            share = (share - learning_rate * slope.sum(-1).mean()).clamp(0, 1)
+        right = (labels.unsqueeze(-1) == torch.arange(model.num_classes)).to(x.dtype)
+        batches = list(
+            zip(*(part.split(batch_size) for part in (shared, private - shared, right, weights)), strict=True)
+        )
+        for base, gap, target, counted in batches * passes:
+            slopes = ((base + share * gap).softmax(-1) - target) * gap  # of the cross-entropy, in lambda
+            share = (share - learning_rate * weighted_mean(slopes.sum(-1), counted)).clamp(0, 1)
         return share
 
-    return task.op("learned_share", lambda: Op(learned_share, name="learned_share", loop=model.has_convolution))
+    return task.op(
+        "learned_share",
+        lambda: Op(learned_share, name="learned_share", loop=model.has_convolution, ragged=("indices", "weights")),
+    )
 
 
 def ensemble_metric(task: Task) -> Op:

@@ -35,32 +35,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learners.averaging import fill, full_masks
 from learners.compression.codec import check_for_models
-from learners.federated import prototype_message
-from learners.federated.prototypes import (
-    average_prototypes,
-    average_prototypes_masked,
-    class_means,
-    nearest_prototype,
-    preferred,
-    prototype_loss,
-    prototype_sums,
-)
+from learners.federated import class_tables, prototype_message
+from learners.federated.prototypes import class_means, nearest_prototype, preferred, prototype_loss, prototype_sums
 from learners.federated.server_sgd import ServerSgd
 from learners.fields import check_choice, check_number
 from learners.models.flat import Model
-from learners.protocol import (
-    Batches,
-    Compute,
-    Message,
-    Node,
-    Program,
-    Received,
-    Report,
-    Value,
-    rounds,
-)
+from learners.protocol import Compute, Node, Program, Report, Value, rounds
 from learners.quantities import PositiveOrZero
 
 
@@ -102,40 +83,23 @@ class FedProto(ServerSgd):
             payload = prototype_message.payload(table, known, self.codec, node, with_counts=False)
             clients = yield from self.invite(node, k, payload)
             updates = yield from self.collect(node, clients, k)
-            readable = []
-            for message in updates.messages:
-                message = yield from prototype_message.with_known_mask(message)
-                readable += [message] if prototype_message.brings_any(message) else []
+            readable = yield from class_tables.readable(updates)
             if readable:
-                table, known = yield from self._aggregate(table, known, Received(tuple(readable)))
+                table, known = yield from class_tables.averaged(table, known, readable)
             yield Report("model", None)
-
-    def _aggregate(self, table: Value, known: Tensor, updates: Received) -> Generator[Any, Any, tuple[Value, Tensor]]:
-        """The new table and its known classes."""
-        tables = [values for values, _ in updates.data]
-        shares = [_shares(message, known) for message in updates.messages]
-        if table.shape != tables[0].shape:  # the first prototypes ever
-            table = torch.zeros(tables[0].shape, dtype=known.dtype)
-        masks = full_masks(updates)
-        if masks is None:
-            table = yield Compute(average_prototypes, (table, tables, shares))
-        else:
-            masks = [mask.reshape(tables[0].shape) for mask in masks]
-            table = yield Compute(average_prototypes_masked, (table, tables, shares, masks))
-        return table, torch.stack([known, *shares]).amax(0).clamp(max=1)
 
     # -- client -------------------------------------------------------------------------------------------------------
 
     def client(self, node: Node) -> Program:
         task, x = node.task, node.initial_parameters
         samples = node.all_samples(self.batch_size)
-        counts = node.tensor(_class_counts(task.train_labels, samples, task.num_classes))
+        counts = node.tensor(class_tables.counts(task.train_labels, samples, task.num_classes))
         zeros = torch.zeros((task.num_classes, task.model.feature_dim), dtype=task.dtype)
         table, known = zeros, torch.zeros_like(counts)  # the last known global prototypes
         while True:
             message = yield from self.download()
             message = yield from prototype_message.with_known_mask(message)
-            table, known = yield from self._update(table, known, message)
+            table, known = yield from class_tables.updated(table, known, message)
             x = yield from self._train(node, x, message.round, table, known)
             sums = yield Compute(prototype_sums(task).scan, (zeros, samples.steps, x), work=samples.work)
             own = yield Compute(class_means, (sums, counts))
@@ -156,32 +120,3 @@ class FedProto(ServerSgd):
             return (yield from self.train(node, x, k, batches))
         weight = self.prototype_weight
         return (yield from self.train(node, x, k, batches, prototype_loss, table, known, weight))
-
-    def _update(self, table: Value, known: Tensor, message: Message) -> Generator[Any, Any, tuple[Value, Tensor]]:
-        """The global prototypes after a message of the server."""
-        values, sent = message.data
-        if not sent.any() or not prototype_message.brings_any(message):  # the server has none yet, or they were lost
-            return table, known
-        if message.mask is None:
-            return values, sent
-        arrived = _shares(message, known)
-        mask = message.mask.reshape(table.shape) & (arrived > 0).unsqueeze(-1)
-        table = yield Compute(fill, (values, mask, table))
-        return table, torch.maximum(known, arrived)
-
-
-def _shares(message: Message, known: Tensor) -> Tensor:
-    """[num_classes] the counts of a message, 0 for classes that cannot be used: where only a part of a prototype arrived, the
-    rest of it has to be known. known: [num_classes] above 0 where the receiver has a prototype."""
-    values, counts = message.data
-    if message.mask is None:
-        return counts
-    mask = message.mask.reshape(values.shape)
-    usable = mask.all(-1) | (mask.any(-1) & (known > 0))
-    return counts * usable
-
-
-def _class_counts(labels: np.ndarray, samples: Batches, num_classes: int) -> np.ndarray:
-    """[num_classes] samples of each class among a device's own."""
-    real = samples.indices[samples.weights > 0].numpy()
-    return np.bincount(labels[real], minlength=num_classes)

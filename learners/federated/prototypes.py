@@ -8,7 +8,7 @@ A table of prototypes is [num_classes, feature_dim]; which of its rows mean some
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -49,15 +49,21 @@ def prototype_distance(z: Tensor, labels: Tensor, weights: Tensor, prototypes: T
 def prototype_sums(task: Task) -> Op:
     """(sums [num_classes, feature_dim], indices [B], weights [B], x) -> sums with the representations of these training
     samples added to the rows of their classes."""
+    return sums_by_class(task, "prototype_sums", task.model.representation)
+
+
+def sums_by_class(task: Task, name: str, of: Callable[[Sequence[Tensor], Tensor], Tensor]) -> Op:
+    """(sums [num_classes, n], indices [B], weights [B], x) -> sums with `of` these training samples added to the rows of their
+    classes. of: (parameters in the model's shapes, inputs) -> [B, n]; name: of the op, one for each of these functions."""
     model = task.model
 
     def sums(sums: Tensor, indices: Tensor, weights: Tensor, x: Tensor) -> Tensor:
         inputs, labels = task.training_samples(indices)
-        z = model.representation(unflatten(x, model.shapes), inputs)
+        z = of(unflatten(x, model.shapes), inputs)
         member = (labels.unsqueeze(-1) == torch.arange(task.num_classes)) * weights.unsqueeze(-1)  # [B, num_classes]
         return sums + member.mT @ z
 
-    return task.op("prototype_sums", lambda: Op(sums, name="prototype_sums", loop=model.has_convolution))
+    return task.op(name, lambda: Op(sums, name=name, loop=model.has_convolution))
 
 
 def nearest_prototype(task: Task) -> Op:

@@ -16,13 +16,17 @@ from tests.contract.worlds import SENDERS, calm, has_key, says
 from wsim.scenario import Loaded
 
 AGE_BITS = 32  # a count of steps beside a model
+MTU_BYTES = {"fedproto": 76, "lg_fedavg": 76, "fd": 60, "scaffold": 244}
+"""Of those that send less than a model, so that it takes several packets, too."""
+TABLES = ("fedproto", "fd")
+"""Without its first packet a table of classes cannot be read."""
 
 
 def lossy(learner: str, partial: str, codec: str) -> Loaded:
     """20 % of all packets are lost and never repeated; a model, or a table of prototypes, takes 3 packets with float16 (so half
     of all messages arrive whole) and 5 with float32; so does a model with its control variate."""
     keys = ["channel.forced_loss.rate=0.2", "transport.reliability=none", f"transport.partial={partial}"]
-    mtu_bytes = {"fedproto": 76, "scaffold": 244}.get(learner, 144)
+    mtu_bytes = MTU_BYTES.get(learner, 144)
     keys += [f"transport.mtu_bytes={mtu_bytes}", f"codec.name={codec}", *LEARNING]
     if has_key(learner, "deadline_s"):
         keys.append("algorithm.deadline_s=1.0")
@@ -45,7 +49,7 @@ def test_learner_survives_a_fifth_of_all_packets_lost(learner: str, partial: str
     assert_books_close(run)
     masked = [message for message in recording.received if message.mask is not None]
     if partial == "use" and says(learner, "uses_parts", True):
-        least = 0 if learner == "fedproto" else 1  # without its first packet a table of prototypes cannot be read
+        least = 0 if learner in TABLES else 1
         assert all(least <= int(message.mask.sum()) < message.mask.numel() for message in masked)
         assert any(message.mask.any() for message in masked)
     else:

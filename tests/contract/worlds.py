@@ -12,6 +12,7 @@ from learners import registry
 from wsim.scenario import Loaded, load_text
 
 KEYS: dict[str, list[str]] = {
+    "fedkd": ["algorithm.compression=none"],  # else its bits depend on what is learned, and no estimate is exact
     "d2": ["algorithm.form=exact_diffusion"],  # the ring of 6 is none for D2
     "fedbuff": ["algorithm.buffer_size=6"],  # a round is an update of each device
     # a tree; and missing sums filled with what has been learned: "initial" pulls back to the common start, by as much as is missing

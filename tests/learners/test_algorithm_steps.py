@@ -26,6 +26,7 @@ from learners.protocol import (
     Message,
     Observe,
     Outcome,
+    Read,
     Receive,
     Received,
     Report,
@@ -138,6 +139,8 @@ class Hand:
                     case Report():
                         if not request.name.endswith("after_local_training"):
                             self.reports.append(request.value)
+                    case Read():
+                        answer = request.value
                     case Observe("time"):
                         answer = 7.0
                     case Outcome() | Sleep():

@@ -184,7 +184,7 @@ def test_the_share_stays_between_0_and_1_and_the_metric_mixes_logits() -> None:
     task = shared.with_model(Pair(shared.model, Mlp((1, 8, 8), 10, [6])))
     x = task.initial_parameters(np.random.default_rng(3))
     for rate in (1e3, 1e4):
-        share = learned_share(task)(vector(0.5)[0], x, torch.arange(9), 4, 5, rate)
+        share = learned_share(task)(vector(0.5)[0], x, torch.arange(9), torch.ones(9, dtype=F64), 4, 5, rate)
         assert 0 <= float(share) <= 1
     both = task.model.both(unflatten(x, task.model.shapes), task.test_inputs.flatten(1))  # type: ignore[attr-defined]
     correct, _ = ensemble_metric(task)((x, vector(0.3)[0]), task.test_inputs, task.test_labels)

@@ -1,0 +1,179 @@
+"""FedKD: federated knowledge distillation. A common student travels, in compressed updates; each device keeps a teacher of its own.
+
+Wu, Wu, Lyu, Huang and Xie, "Communication-efficient federated learning via knowledge distillation", Nature Communications 13 (2022)
+(arXiv 2108.13323). F_k the teacher, private, of any architecture; G the student, common; h their representations, W a private matrix:
+
+    S   = CE(z_F, y) + CE(z_G, y)                                  a weight: the better both are, the more they listen
+    L_F = CE(z_F, y) + (KL(p_G || p_F) + MSE(h_F, W h_G)) / S
+    L_G = CE(z_G, y) + (KL(p_F || p_G) + MSE(h_F, W h_G)) / S      both by SGD in the same steps
+    G <- G + C(mean over the clients of the round of C(G_k - G))   C: decomposition of each matrix, see `low_rank`
+
+C keeps the part T of the energy of a matrix, T = energy_start + (energy_end - energy_start) t / num_rounds in round t.
+Sends, per round and client: r (m + n + 1) numbers for each matrix, all of each vector, each way, so that the bits depend on what is
+learned (an estimate is not exact); 32 |G| with compression = "none", where G itself travels as the codec has it.
+
+Two ways to infer: the teacher, "model", and the student, "student"; each before and after local training.
+
+The paper's: the losses of output and hidden layer, the plain mean, the dynamic threshold .95 to .98 (constant at its start where the run
+has no number of rounds). Here a loss moves only its own model (in z of the other, and in S, it is detached), KL is a mean over the
+batch, MSE over batch and dimensions, and only the last hidden layer is matched (in the paper, of transformers, all and their attention).
+Ours: a client of which the server has no upload of the round before may not have the student of then; it gets all of G. Compressed
+messages count as a whole; after a lost upload its client goes on from the next student. A deadline; with compression = "none" lost and
+partial messages as in `shared_part`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from learners.averaging import average
+from learners.compression.error_feedback import minus, plus
+from learners.federated import low_rank
+from learners.federated.mutual import Pair, divergence
+from learners.federated.participation import sample_clients
+from learners.federated.shared_part import SharedPartSgd, in_one_row, parts_of, reports_of, with_task
+from learners.fields import check_choice
+from learners.models.flat import Model, glorot_normal
+from learners.protocol import Compute, Node, Payload, Program, Read, Report, Send, Value, rounds
+from learners.quantities import Part
+from learners.task import weighted_cross_entropy, weighted_mean
+
+
+@dataclass(frozen=True)
+class FedKd(SharedPartSgd):
+    """Rounds as in `ServerSgd`. The student is that of [model], the devices' teachers are its variants.
+    compression: of the student's updates, "svd" or "none". energy_start, energy_end: T of the first round, and towards the last."""
+
+    server_weights: Literal["samples", "uniform"] = "uniform"
+    compression: Literal["svd", "none"] = "svd"
+    energy_start: Part = 0.95
+    energy_end: Part = 0.98
+
+    shared_head: ClassVar[str | None] = "student"
+    heads: ClassVar[Mapping[str, str]] = {"student": "shared_alone"}
+    reports: ClassVar[tuple[str, ...]] = reports_of(heads)
+    own_metrics: ClassVar[tuple[str, ...]] = ("model", *reports)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("compression", self.compression, ("svd", "none"))
+        for key in ("energy_start", "energy_end"):
+            if not 0 < getattr(self, key) <= 1:
+                raise ValueError(f"{key} = {getattr(self, key)!r}: above 0, at most 1")
+        if self.compression == "svd":
+            object.__setattr__(self, "value_dependent", True)
+
+    def energy(self, k: int) -> float:
+        """T of round k."""
+        return self.energy_start + (self.energy_end - self.energy_start) * (
+            k / self.num_rounds if self.num_rounds else 0
+        )
+
+    # -- server -------------------------------------------------------------------------------------------------------
+
+    def server(self, node: Node) -> Program:
+        return super().server(node) if self.compression == "none" else self._compressing_server(node)
+
+    def _compressing_server(self, node: Node) -> Program:
+        theta = node.initial_parameters
+        change: Payload | None = None  # from the student of the round before to theta
+        holders: set[int] = set()  # clients that have the student of the round before
+        for k in rounds(self.num_rounds):
+            clients = yield from sample_clients(node, self.clients_per_round)
+            behind = [client for client in clients if client not in holders]
+            if change is not None and len(behind) < len(clients):
+                yield self._send([client for client in clients if client in holders], k, change)
+            if behind:
+                whole = self.codec.payload(theta, node)
+                yield self._send(behind, k, whole._replace(data=(whole.data, False), codec=None))
+            updates = yield from self.collect(node, clients, k)
+            holders = set(updates.senders)
+            if updates.messages:
+                mean = yield Compute(average, (updates.data, self.shares(node, updates)))
+                change = yield from self._compressed(node, mean, k)
+                theta = yield Compute(plus, (theta, change.data))
+                change = change._replace(data=(change.data, True))
+            yield Report("student", theta)
+            yield Report("model", None)
+
+    def _send(self, clients: list[int], k: int, payload: Payload) -> Send:
+        broadcast = self.downlink == "broadcast"
+        return Send(clients, self.download_kind, k, payload, broadcast=broadcast, expires_s=self.deadline_s)
+
+    def _compressed(self, node: Node, difference: Value, k: int) -> Generator[Any, Any, Payload]:
+        """A change of the student as a message."""
+        shapes = self.task.model.shapes
+        received, ranks = yield Compute(low_rank.truncated, (difference, node.tensor(self.energy(k)), shapes))
+        found = (yield Read(ranks)).tolist()
+        return Payload(received, low_rank.num_bits(shapes, found))
+
+    # -- client -------------------------------------------------------------------------------------------------------
+
+    def client(self, node: Node) -> Program:
+        task = self.pair(node, Distilled)
+        own = with_task(node, task)
+        sizes = (self.task.num_params, task.num_params - self.task.num_params)
+        matching = torch.tensor(cast(Distilled, task.model).initial_matching(node.rng), dtype=task.dtype)
+        private, theta = in_one_row((node.initial_parameters, matching)), None  # theta: the last copy of the student
+        while True:
+            k, theta = yield from self._received(node, theta)
+            x = in_one_row((theta, private))
+            yield from self.report(task, x)
+            x = yield from self.train(own, x, k, self.batches(node), distilled_loss)
+            yield from self.report(task, x, trained=True)
+            trained, private = parts_of(x, sizes)
+            if self.compression == "none":
+                yield self.upload(k, self.shared_payload(node, trained))
+            else:
+                difference = yield Compute(minus, (trained, theta))
+                yield self.upload(k, (yield from self._compressed(node, difference, k)))
+
+    def _received(self, node: Node, theta: Value | None) -> Generator[Any, Any, tuple[int, Value]]:
+        """The round of the newest download, and its student."""
+        if self.compression == "none":
+            return (yield from self.received_part(node, theta))
+        message = yield from self.download()
+        values, is_change = message.data
+        return message.round, (yield Compute(plus, (theta, values))) if is_change else values
+
+
+class Distilled(Pair):
+    """A pair with the matrix W [d_F, d_G] that takes the student's representation to the teacher's, behind both."""
+
+    def __init__(self, shared: Model, private: Model) -> None:
+        super().__init__(shared, private)
+        self.shapes = (*self.shapes, (private.feature_dim, shared.feature_dim))
+
+    def answers(self, parameters: Sequence[Tensor], inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """z_G, z_F, W h_G and h_F."""
+        of_shared, of_private = self.of_shared(parameters), self.of_private(parameters)
+        h_shared = self.shared.representation(of_shared, inputs.reshape(-1, *self.shared.input_shape))
+        h_private = self.private.representation(of_private, inputs)
+        logits = self.shared.head(of_shared, h_shared), self.private.head(of_private, h_private)
+        return *logits, F.linear(h_shared, parameters[-1]), h_private
+
+    def initial(self, rng: np.random.Generator) -> np.ndarray:
+        return np.concatenate([super().initial(rng), self.initial_matching(rng)])
+
+    def initial_matching(self, rng: np.random.Generator) -> np.ndarray:
+        """W Glorot normal, flat float64."""
+        return glorot_normal(rng, self.shapes[-1]).ravel()
+
+
+def distilled_loss(
+    model: Distilled, parameters: Sequence[Tensor], inputs: Tensor, labels: Tensor, weights: Tensor
+) -> Tensor:
+    """CE(z_F) + CE(z_G) + (KL(p_G || p_F) + KL(p_F || p_G) + MSE(h_F, W h_G)) / S, S and the teaching sides of KL detached. Its gradient
+    is that of L_F in the teacher and of L_G in the student and W."""
+    student, teacher, h_student, h_teacher = model.answers(parameters, inputs)
+    own = weighted_cross_entropy(student, labels, weights) + weighted_cross_entropy(teacher, labels, weights)
+    mutual = divergence(student, teacher, weights) + divergence(teacher, student, weights)
+    hidden = weighted_mean((h_teacher - h_student).square().mean(-1), weights)
+    return own + (mutual + hidden) / own.detach().clamp(min=1e-12)  # a batch of padding has S = 0
