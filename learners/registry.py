@@ -35,6 +35,7 @@ LEARNERS = {
     "fedmrl": "learners.federated.fedmrl:FedMrl",
     "lg_fedavg": "learners.federated.lg_fedavg:LgFedAvg",
     "fd": "learners.federated.fd:FederatedDistillation",
+    "fedgh": "learners.federated.fedgh:FedGh",
     "fml": "learners.federated.fml:Fml",
     "fedkd": "learners.federated.fedkd:FedKd",
     "fedapen": "learners.federated.fedapen:FedApen",

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
+from learners.federated import last_layer
 from learners.federated.shared_part import SharedPartSgd, in_one_row, parts_of
-from learners.models.flat import Model, num_params
+from learners.models.flat import Model
 from learners.protocol import Node, Program, Report, Value
 
 
@@ -31,22 +31,15 @@ class LgFedAvg(SharedPartSgd):
 
     def check_models(self, models: Sequence[Model]) -> None:
         """Raise ValueError unless all architectures have a last layer of one size, that of [model]."""
-        shared = self.task.model.feature_dim
-        others = sorted({model.feature_dim for model in models} - {shared})
-        if others:
-            found = ", ".join(map(str, others))
-            raise ValueError(
-                f"representation of {shared} numbers (the last hidden layer), of variants {found}: lg_fedavg shares the last layer, "
-                "whose size has to be the same"
-            )
+        last_layer.check("lg_fedavg", self.task.model, models)
 
     def initial_part(self, node: Node) -> Value:
-        return parts_of(node.initial_parameters, sizes(node))[1]
+        return parts_of(node.initial_parameters, last_layer.sizes(node))[1]
 
     drawn_part = initial_part
 
     def client(self, node: Node) -> Program:
-        body, _ = parts_of(node.initial_parameters, sizes(node))
+        body, _ = parts_of(node.initial_parameters, last_layer.sizes(node))
         header = None  # the last copy of the common layer
         while True:
             k, header = yield from self.received_part(node, header)
@@ -54,12 +47,5 @@ class LgFedAvg(SharedPartSgd):
             yield Report("model", x)
             x = yield from self.train(node, x, k, self.batches(node))
             yield Report("after_local_training", x)
-            body, trained = parts_of(x, sizes(node))
+            body, trained = parts_of(x, last_layer.sizes(node))
             yield self.upload(k, self.codec.payload(trained, node))
-
-
-def sizes(node: Node) -> tuple[int, int]:
-    """Numbers of the body and of the last layer of a node's model, whose last two tensors are that layer's."""
-    shapes = node.task.model.shapes
-    header = sum(prod(shape) for shape in shapes[-2:])
-    return num_params(shapes) - header, header

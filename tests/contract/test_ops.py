@@ -44,6 +44,7 @@ from learners.deferred import Op
 from learners.executors import BatchedExecutor
 from learners.federated import aircomp, fd, fedasync, fedbuff, fedgh, fedopt, fedprox, low_rank, prototypes, scaffold, shared_part
 from learners.local_step import Rule, displacement_step, gradient_step, local_step
+from learners.models.flat import unflatten
 from learners.task import Task, cross_entropy
 
 NUM_JOBS = 100
@@ -273,6 +274,14 @@ def average_prototypes_args(rng: np.random.Generator, task: Task) -> Args:
     return table(rng, task), [table(rng, task) for _ in range(m)], [counts(rng, task) for _ in range(m)]
 
 
+def header_trained_args(rng: np.random.Generator, task: Task) -> Args:
+    """Up to nine tables of representations, of which five rows are sorted into three batches of two."""
+    _, tables, _ = average_prototypes_args(rng, task)
+    rows = torch.from_numpy(rng.integers(0, task.num_classes, (3, 2)))
+    header = torch.cat([part.flatten() for part in unflatten(vector(rng, task), task.model.shapes)[-2:]])
+    return header, tables, rows, torch.tensor([[1, 1], [2, 1], [1, 0.0]], dtype=task.dtype), 0.1
+
+
 def average_prototypes_masked_args(rng: np.random.Generator, task: Task) -> Args:
     previous, tables, shares = average_prototypes_args(rng, task)
     return previous, tables, shares, [torch.from_numpy(rng.random(previous.shape) < 0.7) for _ in tables]
@@ -438,6 +447,7 @@ MODULE_OPS: dict[Op, Job] = {
         vector(rng, task) > 0,
     ),
     low_rank.truncated: lambda rng, task: (vector(rng, task), scalar(rng, task) * 0.6, task.model.shapes),
+    fedgh.header_trained: header_trained_args,
     fd.answer_sums: lambda rng, task: average_prototypes_args(rng, task)[1:],
     fd.mean_of_others: lambda rng, task: (table(rng, task), table(rng, task), counts(rng, task), counts(rng, task)),
     prototypes.class_means: lambda rng, task: (table(rng, task), counts(rng, task)),
