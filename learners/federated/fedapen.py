@@ -46,9 +46,12 @@ from learners.fields import check_count, check_number
 from learners.models.flat import unflatten
 from learners.protocol import Compute, Node, Program, Report, Value
 from learners.quantities import Count, LearningRate, PartOrZero
+from learners.scoring import padded_length
 from learners.task import Task, weighted_mean
 
 FIRST_SHARE = 0.5
+MIN_HELD_OUT = 64
+"""Padded length of the held-out samples, more where there are more."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +82,16 @@ class FedApen(SharedPartSgd):
         own = with_task(node, task)
         sizes = (self.task.num_params, task.num_params - self.task.num_params)
         private, theta = node.initial_parameters, None  # theta: the last copy of the common model
-        stream, held_out = self._split(node)
-        ones = node.tensor(np.ones(len(held_out)))
+        stream, num_held_out, (held_out, weights) = self._split(node)
         share: Value = node.tensor(FIRST_SHARE)  # lambda
         has_trained = False
         while True:
             k, theta = yield from self.received_part(node, theta)
             x = in_one_row((theta, private))
-            if has_trained and len(held_out):
+            if has_trained and num_held_out:
                 settings = self.batch_size, self.private_share_passes, self.private_share_rate
-                share = yield Compute(learned_share(task), (share, x, held_out, ones, *settings))
+                args = (share, x, held_out, weights, *settings)
+                share = yield Compute(learned_share(task), args, work=num_held_out / len(held_out))
             yield from self._report(task, x, share)
             batches = stream.draw(
                 self.batch_size, steps=self.local_steps, epochs=self.local_epochs, crop_padding=self.crop_padding
@@ -99,8 +102,9 @@ class FedApen(SharedPartSgd):
             has_trained = True
             yield self.upload(k, self.shared_payload(node, trained))
 
-    def _split(self, node: Node) -> tuple[BatchStream, Tensor]:
-        """The samples that the models are trained on, and the indices of those that lambda is learned on."""
+    def _split(self, node: Node) -> tuple[BatchStream, int, tuple[Tensor, Tensor]]:
+        """The samples that the models are trained on; the number of those that lambda is learned on, and their indices and weights,
+        padded to one of few lengths, so that devices do so together."""
         samples = node.all_samples(self.batch_size)
         indices = samples.indices[samples.weights > 0].numpy()
         num_held_out = 0
@@ -108,7 +112,10 @@ class FedApen(SharedPartSgd):
             num_held_out = min(max(1, round(self.private_share_part * len(indices))), len(indices) - 1)
         indices = node.rng.permutation(indices)
         stream = BatchStream(indices[num_held_out:], node.rng, node.task.dtype, lambda: node.rng)
-        return stream, torch.from_numpy(indices[:num_held_out])
+        held_out = np.full(max(MIN_HELD_OUT, padded_length(num_held_out)), indices[0])
+        held_out[:num_held_out] = indices[:num_held_out]
+        weights = node.tensor(np.arange(len(held_out)) < num_held_out)
+        return stream, num_held_out, (torch.from_numpy(held_out), weights)
 
     def _report(self, task: Task, x: Value, share: Value, *, trained: bool = False) -> Generator[Report, Any, None]:
         name = after_local_training("model") if trained else "model"
@@ -138,7 +145,7 @@ def learned_share(task: Task) -> Op:
 
     return task.op(
         "learned_share",
-        lambda: Op(learned_share, name="learned_share", loop=model.has_convolution, ragged=("indices", "weights")),
+        lambda: Op(learned_share, name="learned_share", loop=model.has_convolution),
     )
 
 

@@ -10,7 +10,7 @@ Wu, Wu, Lyu, Huang and Xie, "Communication-efficient federated learning via know
 
 C keeps the part T of the energy of a matrix, T = energy_start + (energy_end - energy_start) t / num_rounds in round t.
 Sends, per round and client: r (m + n + 1) numbers for each matrix, all of each vector, each way, so that the bits depend on what is
-learned (an estimate is not exact); 32 |G| with compression = "none", where G itself travels as the codec has it.
+learned (an estimate takes the largest r); 32 |G| with compression = "none", where G itself travels as the codec has it.
 
 Two ways to infer: the teacher, "model", and the student, "student"; each before and after local training.
 
@@ -96,10 +96,12 @@ class FedKd(SharedPartSgd):
             updates = yield from self.collect(node, clients, k)
             holders = set(updates.senders)
             if updates.messages:
-                mean = yield Compute(average, (updates.data, self.shares(node, updates)))
-                change = yield from self._compressed(node, mean, k)
-                theta = yield Compute(plus, (theta, change.data))
-                change = change._replace(data=(change.data, True))
+                differences = [values for values, _ in updates.data]
+                mean = yield Compute(average, (differences, self.shares(node, updates)))
+                estimates = any(ranks is None for _, ranks in updates.data)
+                change = yield from self._compressed(node, mean, k, estimates)
+                theta = yield Compute(plus, (theta, change.data[0]))
+                change = change._replace(data=(change.data[0], True))
             yield Report("student", theta)
             yield Report("model", None)
 
@@ -107,12 +109,12 @@ class FedKd(SharedPartSgd):
         broadcast = self.downlink == "broadcast"
         return Send(clients, self.download_kind, k, payload, broadcast=broadcast, expires_s=self.deadline_s)
 
-    def _compressed(self, node: Node, difference: Value, k: int) -> Generator[Any, Any, Payload]:
-        """A change of the student as a message."""
+    def _compressed(self, node: Node, difference: Value, k: int, estimates: bool) -> Generator[Any, Any, Payload]:
+        """A change of the student as a message, and the ranks of its matrices; in an estimate the largest, and None."""
         shapes = self.task.model.shapes
         received, ranks = yield Compute(low_rank.truncated, (difference, node.tensor(self.energy(k)), shapes))
-        found = (yield Read(ranks)).tolist()
-        return Payload(received, low_rank.num_bits(shapes, found))
+        found = None if estimates else tuple((yield Read(ranks)).tolist())
+        return Payload((received, found), low_rank.num_bits(shapes, found))
 
     # -- client -------------------------------------------------------------------------------------------------------
 
@@ -126,14 +128,15 @@ class FedKd(SharedPartSgd):
             k, theta = yield from self._received(node, theta)
             x = in_one_row((theta, private))
             yield from self.report(task, x)
-            x = yield from self.train(own, x, k, self.batches(node), distilled_loss)
+            batches = self.batches(node)
+            x = yield from self.train(own, x, k, batches, distilled_loss)
             yield from self.report(task, x, trained=True)
             trained, private = parts_of(x, sizes)
             if self.compression == "none":
                 yield self.upload(k, self.shared_payload(node, trained))
             else:
                 difference = yield Compute(minus, (trained, theta))
-                yield self.upload(k, (yield from self._compressed(node, difference, k)))
+                yield self.upload(k, (yield from self._compressed(node, difference, k, not batches.drawn)))
 
     def _received(self, node: Node, theta: Value | None) -> Generator[Any, Any, tuple[int, Value]]:
         """The round of the newest download, and its student."""

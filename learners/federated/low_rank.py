@@ -56,10 +56,11 @@ def truncated(x: Tensor, energy: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor
     return flatten(parts), torch.stack(ranks)
 
 
-def num_bits(shapes: Shapes, ranks: Sequence[int]) -> int:
-    """Exact length of the message. ranks: of the matrices among `shapes`."""
+def num_bits(shapes: Shapes, ranks: Sequence[int] | None) -> int:
+    """Exact length of the message. ranks: of the matrices among `shapes`; None: the longest that it can be."""
     matrices = [matrix_of(shape) for shape in shapes if len(shape) > 1]
     numbers = sum(prod(shape) for shape in shapes if len(shape) == 1)
+    ranks = [min(matrix) for matrix in matrices] if ranks is None else ranks
     numbers += sum(min(r * (m + n + 1), m * n) for (m, n), r in zip(matrices, ranks, strict=True))
     return BITS * numbers + RANK_BITS * len(matrices)
 

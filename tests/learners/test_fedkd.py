@@ -175,7 +175,7 @@ def test_a_batch_of_padding_leaves_everything_as_it_is() -> None:
 
 
 def message(sender: int, k: int, task: Task) -> Message:
-    return Message(sender, "update", k, torch.full((task.num_params,), 0.5, dtype=F64))
+    return Message(sender, "update", k, (torch.full((task.num_params,), 0.5, dtype=F64), (1, 1)))
 
 
 def test_who_may_not_have_the_last_student_gets_all_of_it() -> None:
@@ -209,7 +209,12 @@ def test_a_run_in_the_simulator_sends_less_and_its_estimate_says_that_it_is_not_
     run, whole = simulate(loaded), simulate(calm("fedkd", *keys))
     assert run.payload_bits < 0.8 * whole.payload_bits
     assert run.accuracy[-1] > 0.2
-    assert not simulate(loaded, "null").exact
+    estimate = simulate(loaded, "null")
+    assert not estimate.exact
+    matrices = 2
+    assert (
+        estimate.payload_bits == whole.payload_bits + 9 * matrices * low_rank.RANK_BITS
+    )  # nothing compressed but the first downloads
 
 
 @pytest.mark.parametrize(
