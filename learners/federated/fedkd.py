@@ -6,7 +6,7 @@ Wu, Wu, Lyu, Huang and Xie, "Communication-efficient federated learning via know
     S   = CE(z_F, y) + CE(z_G, y)                                  a weight: the better both are, the more they listen
     L_F = CE(z_F, y) + (KL(p_G || p_F) + MSE(h_F, W h_G)) / S
     L_G = CE(z_G, y) + (KL(p_F || p_G) + MSE(h_F, W h_G)) / S      both by SGD in the same steps
-    G <- G + C(mean over the clients of the round of C(G_k - G))   C: decomposition of each matrix, see `low_rank`
+    G <- G + C(mean over the clients of the round of C(G_k - G))   C: decomposition of each matrix, see `truncated_svd`
 
 C keeps the part T of the energy of a matrix, T = energy_start + (energy_end - energy_start) t / num_rounds in round t.
 Sends, per round and client: r (m + n + 1) numbers for each matrix, all of each vector, each way, so that the bits depend on what is
@@ -35,7 +35,7 @@ from torch import Tensor
 
 from learners.averaging import average
 from learners.compression.error_feedback import minus, plus
-from learners.federated import low_rank
+from learners.federated import truncated_svd
 from learners.federated.mutual import Pair, divergence
 from learners.federated.participation import sample_clients
 from learners.federated.shared_part import SharedPartSgd, in_one_row, parts_of, reports_of, with_task
@@ -112,9 +112,9 @@ class FedKd(SharedPartSgd):
     def _compressed(self, node: Node, difference: Value, k: int, estimates: bool) -> Generator[Any, Any, Payload]:
         """A change of the student as a message, and the ranks of its matrices; in an estimate the largest, and None."""
         shapes = self.task.model.shapes
-        received, ranks = yield Compute(low_rank.truncated, (difference, node.tensor(self.energy(k)), shapes))
+        received, ranks = yield Compute(truncated_svd.truncated, (difference, node.tensor(self.energy(k)), shapes))
         found = None if estimates else tuple((yield Read(ranks)).tolist())
-        return Payload((received, found), low_rank.num_bits(shapes, found))
+        return Payload((received, found), truncated_svd.num_bits(shapes, found))
 
     # -- client -------------------------------------------------------------------------------------------------------
 

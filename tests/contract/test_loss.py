@@ -17,7 +17,7 @@ from wsim.scenario import Loaded
 
 AGE_BITS = 32  # a count of steps beside a model
 MTU_BYTES = {"fedproto": 76, "lg_fedavg": 76, "fd": 60, "scaffold": 244}
-"""Of those that send less than a model, so that it takes several packets, too."""
+"""Of those that send less than a model, or two, so that it takes a few packets, too."""
 TABLES = ("fedproto", "fd")
 """Without its first packet a table of classes cannot be read."""
 

@@ -42,7 +42,19 @@ from learners.decentralized import (
 from learners.decentralized.combination import Combination
 from learners.deferred import Op
 from learners.executors import BatchedExecutor
-from learners.federated import aircomp, fd, fedasync, fedbuff, fedgh, fedopt, fedprox, low_rank, prototypes, scaffold, shared_part
+from learners.federated import (
+    aircomp,
+    fd,
+    fedasync,
+    fedbuff,
+    fedgh,
+    fedopt,
+    fedprox,
+    prototypes,
+    scaffold,
+    shared_part,
+    truncated_svd,
+)
 from learners.local_step import Rule, displacement_step, gradient_step, local_step
 from learners.models.flat import unflatten
 from learners.task import Task, cross_entropy
@@ -446,7 +458,7 @@ MODULE_OPS: dict[Op, Job] = {
         rate(rng, task),
         vector(rng, task) > 0,
     ),
-    low_rank.truncated: lambda rng, task: (vector(rng, task), scalar(rng, task) * 0.6, task.model.shapes),
+    truncated_svd.truncated: lambda rng, task: (vector(rng, task), scalar(rng, task) * 0.6, task.model.shapes),
     fedgh.header_trained: header_trained_args,
     fd.answer_sums: lambda rng, task: average_prototypes_args(rng, task)[1:],
     fd.mean_of_others: lambda rng, task: (table(rng, task), table(rng, task), counts(rng, task), counts(rng, task)),

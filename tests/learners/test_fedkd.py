@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from learners.batching import BatchStream
-from learners.federated import low_rank
+from learners.federated import truncated_svd
 from learners.federated.fedkd import Distilled, FedKd, distilled_loss
 from learners.local_step import Rule, local_step
 from learners.models.flat import unflatten
@@ -39,7 +39,7 @@ from wsim.engine import simulate
     ],
 )
 def test_the_rank_search_includes_the_full_rank(singular_values: list[float], energy: float, rank: int) -> None:
-    assert int(low_rank.ranks_of(torch.tensor(singular_values, dtype=F64), energy)) == rank
+    assert int(truncated_svd.ranks_of(torch.tensor(singular_values, dtype=F64), energy)) == rank
 
 
 SHAPES = ((12, 9), (12,), (4, 12), (4,), (6, 2, 3, 3))
@@ -56,7 +56,7 @@ def update() -> np.ndarray:
 def test_matrices_are_cut_where_the_energy_is_enough_and_vectors_go_as_they_are() -> None:
     """Full rank 4 of a [4, 12] would be 4 x 17 = 68 numbers: it goes as its 48. Ones in a kernel [6, 2, 3, 3] are a matrix [6, 18] of rank 1."""
     x = update()
-    found, ranks = low_rank.truncated(torch.tensor(x), torch.tensor(0.97, dtype=F64), SHAPES)
+    found, ranks = truncated_svd.truncated(torch.tensor(x), torch.tensor(0.97, dtype=F64), SHAPES)
     assert ranks.tolist() == [2, 4, 1]
     low = x[:108].reshape(12, 9)
     u, s, v = np.linalg.svd(low, full_matrices=False)
@@ -64,15 +64,15 @@ def test_matrices_are_cut_where_the_energy_is_enough_and_vectors_go_as_they_are(
     assert 1e-4 < float((found[:108] - torch.tensor(x[:108])).abs().max()) < 1e-2
     np.testing.assert_allclose(found[108:], x[108:], rtol=0, atol=1e-12)
     assert torch.equal(found[108:172], torch.tensor(x[108:172]))
-    assert low_rank.num_bits(SHAPES, ranks.tolist()) == 32 * (2 * 22 + 12 + 48 + 4 + 1 * 25) + 3 * 16
-    nothing, ranks = low_rank.truncated(torch.zeros(len(x), dtype=F64), torch.tensor(0.97, dtype=F64), SHAPES)
+    assert truncated_svd.num_bits(SHAPES, ranks.tolist()) == 32 * (2 * 22 + 12 + 48 + 4 + 1 * 25) + 3 * 16
+    nothing, ranks = truncated_svd.truncated(torch.zeros(len(x), dtype=F64), torch.tensor(0.97, dtype=F64), SHAPES)
     assert not nothing.any()
-    assert low_rank.num_bits(SHAPES, ranks.tolist()) == 32 * 16 + 3 * 16
+    assert truncated_svd.num_bits(SHAPES, ranks.tolist()) == 32 * 16 + 3 * 16
 
 
 def test_it_pays_below_the_rank_of_the_specification() -> None:
     """A [500, 800]: 307 x 1301 < 400,000 <= 308 x 1301."""
-    bits = [low_rank.num_bits(((500, 800),), [r]) for r in (306, 307, 308, 500)]
+    bits = [truncated_svd.num_bits(((500, 800),), [r]) for r in (306, 307, 308, 500)]
     assert bits[1] - bits[0] == 32 * 1301
     assert bits[1] < bits[2] == bits[3] == 32 * 400_000 + 16
 
@@ -189,7 +189,7 @@ def test_who_may_not_have_the_last_student_gets_all_of_it() -> None:
     change, full = server.sent[1:]
     assert (change.to, full.to) == ([0, 2], [1])
     assert full.payload.num_bits == whole
-    assert change.payload.num_bits == low_rank.num_bits(task.model.shapes, [1, 1])
+    assert change.payload.num_bits == truncated_svd.num_bits(task.model.shapes, [1, 1])
     assert change.payload.data[1]
     assert not full.payload.data[1]
     assert torch.allclose(full.payload.data[0], node.initial_parameters + change.payload.data[0], rtol=0, atol=1e-14)
@@ -213,7 +213,7 @@ def test_a_run_in_the_simulator_sends_less_and_its_estimate_says_that_it_is_not_
     assert not estimate.exact
     matrices = 2
     assert (
-        estimate.payload_bits == whole.payload_bits + 9 * matrices * low_rank.RANK_BITS
+        estimate.payload_bits == whole.payload_bits + 9 * matrices * truncated_svd.RANK_BITS
     )  # nothing compressed but the first downloads
 
 
