@@ -16,9 +16,9 @@ from tests.contract.worlds import SENDERS, calm, has_key, says
 from wsim.scenario import Loaded
 
 AGE_BITS = 32  # a count of steps beside a model
-MTU_BYTES = {"fedproto": 76, "lg_fedavg": 76, "fd": 60, "scaffold": 244}
+MTU_BYTES = {"fedproto": 76, "lg_fedavg": 76, "fedgh": 76, "fd": 60, "scaffold": 244}
 """Of those that send less than a model, or two, so that it takes a few packets, too."""
-TABLES = ("fedproto", "fd")
+TABLES = ("fedproto", "fd", "fedgh")
 """Without its first packet a table of classes cannot be read."""
 
 

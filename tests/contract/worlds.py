@@ -13,6 +13,9 @@ from wsim.scenario import Loaded, load_text
 
 KEYS: dict[str, list[str]] = {
     "fd": ["transport.mtu_bytes=60"],  # its messages are small: several packets each
+    "fedgh": [
+        "algorithm.server_learning_rate=2.0"
+    ],  # one pass over a few rows a round: the default takes hundreds of rounds
     "fedkd": ["algorithm.compression=none"],  # else its bits depend on what is learned, and no estimate is exact
     "d2": ["algorithm.form=exact_diffusion"],  # the ring of 6 is none for D2
     "fedbuff": ["algorithm.buffer_size=6"],  # a round is an update of each device
