@@ -32,7 +32,6 @@ from torch import Tensor
 from learners.compression.codec import check_for_models
 from learners.deferred import Op, op
 from learners.federated import class_tables, prototype_message
-from learners.federated.participation import sample_clients
 from learners.federated.prototypes import class_means, preferred, sums_by_class
 from learners.federated.server_sgd import ServerSgd
 from learners.fields import check_choice, check_number
@@ -68,7 +67,7 @@ class FederatedDistillation(ServerSgd):
     def server(self, node: Node) -> Program:
         brought: list[Message] = []  # in the last round that had any
         for k in rounds(self.num_rounds):
-            clients = yield from sample_clients(node, self.clients_per_round)
+            clients = yield from self.chosen(node)
             broadcast = self.downlink == "broadcast"
             for group, payload in (yield from self._tables(node, clients, brought)):
                 yield Send(group, self.download_kind, k, payload, broadcast=broadcast, expires_s=self.deadline_s)

@@ -37,7 +37,6 @@ from learners.averaging import average
 from learners.compression.error_feedback import minus, plus
 from learners.federated import truncated_svd
 from learners.federated.mutual import Pair, divergence
-from learners.federated.participation import sample_clients
 from learners.federated.shared_part import SharedPartSgd, in_one_row, parts_of, reports_of, with_task
 from learners.fields import check_choice
 from learners.models.flat import Model, glorot_normal
@@ -86,7 +85,7 @@ class FedKd(SharedPartSgd):
         change: Payload | None = None  # from the student of the round before to theta
         holders: set[int] = set()  # clients that have the student of the round before
         for k in rounds(self.num_rounds):
-            clients = yield from sample_clients(node, self.clients_per_round)
+            clients = yield from self.chosen(node)
             behind = [client for client in clients if client not in holders]
             if change is not None and len(behind) < len(clients):
                 yield self._send([client for client in clients if client in holders], k, change)
@@ -94,7 +93,7 @@ class FedKd(SharedPartSgd):
                 whole = self.codec.payload(theta, node)
                 yield self._send(behind, k, whole._replace(data=(whole.data, False), codec=None))
             updates = yield from self.collect(node, clients, k)
-            holders = set(updates.senders)
+            holders = {message.sender for message in updates.messages if message.round == k}
             if updates.messages:
                 differences = [values for values, _ in updates.data]
                 mean = yield Compute(average, (differences, self.shares(node, updates)))

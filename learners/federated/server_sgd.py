@@ -101,7 +101,7 @@ class ServerSgd(LocalSgd):
     def invite(self, node: Node, k: int, payload: Payload, number: int | None = None) -> Generator[Any, Any, list[int]]:
         """The clients of round k, ascending, once they have been sent `payload`. number: of the message, where that is not k.
         `yield from` it."""
-        clients = yield from self._chosen(node)
+        clients = yield from self.chosen(node)
         broadcast = self.downlink == "broadcast"
         number = k if number is None else number
         yield Send(clients, self.download_kind, number, payload, broadcast=broadcast, expires_s=self.deadline_s)
@@ -122,8 +122,8 @@ class ServerSgd(LocalSgd):
             node.state["selection"].answered(received.senders, k)
         return received
 
-    def _chosen(self, node: Node) -> Generator[Any, Any, list[int]]:
-        """The clients of a round, ascending. Where nobody is, it waits for somebody."""
+    def chosen(self, node: Node) -> Generator[Any, Any, list[int]]:
+        """The clients of a round, ascending. Where nobody is, it waits for somebody. `yield from` it."""
         if self.selection == "random" or self.clients_per_round is None:
             return (yield from sample_clients(node, self.clients_per_round))
         while not node.devices:
