@@ -2,8 +2,9 @@
 
     x_i <- local SGD on own data
 
-What a protocol has to beat on the device's own kind of data. Its seconds and joules are those of computing. A round is one
-local training at every device; nobody waits for anybody. Works with and without a server, which takes no part.
+What a protocol has to beat on the device's own kind of data; "standalone" in papers on devices of different architectures, which
+it takes. Its seconds and joules are those of computing. A round is one local training at every device; nobody waits for anybody.
+Works with and without a server, which takes no part.
 """
 
 from __future__ import annotations
