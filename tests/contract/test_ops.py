@@ -591,10 +591,6 @@ CORRECTED: dict[str, tuple[Callable[[Task], Op], Job]] = {
         lambda task: local_step(task, cross_entropy, Rule(0.9), fedprox.proximal),
         lambda rng, task: ((vector(rng, task), vector(rng, task)), *minibatch(rng, task), 0.1, vector(rng, task), 0.5),
     ),
-    "step with a control variate": (
-        lambda task: local_step(task, cross_entropy, Rule(), scaffold.shifted),
-        lambda rng, task: (vector(rng, task), *minibatch(rng, task), rate(rng, task), vector(rng, task)),
-    ),
 }
 """The step of local training with something added to its gradient, which is the same for all models."""
 
