@@ -109,7 +109,7 @@ def simulate(
 def _collect_earlier_runs() -> None:
     """Frees the worlds of earlier runs in this process. Their parts refer to each other, and Python's own collection would not
     find them, since `Run.go` moves all objects to the generation that it hardly ever looks at. Looking takes a tenth of a
-    second, so not more often than every 2 s."""
+    second, more in a process that holds much else, so not more often than every 2 s; the last world stays."""
     global _collected_s
     if _collected_s is not None and time.process_time() - _collected_s < _COLLECT_EVERY_S:
         return

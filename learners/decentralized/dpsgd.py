@@ -26,7 +26,7 @@ several public codes run under the name (those of CCL, NGC and GUT). Nothing ove
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from learners.decentralized.neighbor_sgd import NeighborSgd
 from learners.fields import check_choice
@@ -39,6 +39,8 @@ class Dpsgd(NeighborSgd):
     step, else "atc"."""
 
     form: Literal["cta", "atc", "mix_first"] | None = None
+
+    leaves_out_rounds: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -59,6 +59,7 @@ class DrtDiffusion(NeighborSgd):
     layers: Literal["module", "tensor"] = "module"
 
     takes_matrix = "row stochastic"
+    leaves_out_rounds = True
     measures: ClassVar[dict[str, tuple[str, ...] | str]] = {
         "deep_relative_trust": ("mean", "largest"),
         "own_weight": "layer",

@@ -32,6 +32,7 @@ class MixFirst(NeighborSgd):
     quasi_global: bool = False
 
     exchanges: ClassVar[int] = 2
+    leaves_out_rounds: ClassVar[bool] = True
     recursion: ClassVar[str] = "ccl-code"
     """Of the quasi-global momentum, see `quasi_global`."""
 

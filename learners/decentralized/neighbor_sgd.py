@@ -13,9 +13,11 @@ coordinate where the transport delivers parts of a message; this keeps the avera
 other. Nothing makes them: broadcasts are not acknowledged, and the last acknowledgement of a unicast can be lost itself. The neighborhood may change
 from round to round: a round is with those who were present when it began.
 
-Rounds are counted by a logical clock (Lamport 1978): the next round of a device is the newest that it has heard of, at least the next
-number. So devices that were apart, away or slow go on in the round that their neighbors are in by now, and each can use the
-messages of the others; the rounds between are not made up for.
+A device that has been away goes on in the round that its neighbors are in by now. Others count rounds of their own, so those that
+were apart are in different rounds when they meet, and messages of another round are of no use. With round_clock = "newest" rounds
+are counted by a logical clock (Lamport 1978) instead: after each, a device goes on in the newest that it has heard of. The rounds between
+are left out, and whoever counts fastest, such as a device on its own, which waits for nobody, sets the count of all: so neither the
+end of a run nor the learning rate may depend on it. A device whose local work takes longer than the rounds of the others stays late.
 """
 
 from __future__ import annotations
@@ -86,12 +88,16 @@ class NeighborSgd(PeerSgd):
     """Local training as in `PeerSgd`.
     deadline_s: of a round, from the device's own send; not given: waits for all neighbors. exchange: one transmission to all
     neighbors, or one to each.
-    mixing_weights: "metropolis", "uniform", or "file", a matrix that the scenario names, see `learners.mixing`."""
+    mixing_weights: "metropolis", "uniform", or "file", a matrix that the scenario names, see `learners.mixing`.
+    round_clock: how rounds are counted, each device its "own" or by the "newest" heard of, see above."""
 
     deadline_s: Seconds | None = None
     exchange: Literal["broadcast", "unicast"] = "broadcast"
     mixing_weights: Literal["metropolis", "uniform", "file"] = "metropolis"
+    round_clock: Literal["own", "newest"] = "own"
 
+    leaves_out_rounds: ClassVar[bool] = False
+    """Nothing that it keeps belongs to consecutive rounds, so that `round_clock` may be "newest"."""
     exchanges: ClassVar[int] = 1
     """Of a round; exchange e of round k bears the number k * exchanges + e. So whoever hears of a later exchange knows that a neighbor
     is past all earlier ones."""
@@ -113,6 +119,21 @@ class NeighborSgd(PeerSgd):
         check_choice("mixing_weights", self.mixing_weights, (*MIXING_WEIGHTS, FILE))
         if self.mixing_weights == FILE and self.takes_matrix is None:
             raise ValueError('mixing_weights = "file": the weights of this method are its own; leave this out')
+        check_choice("round_clock", self.round_clock, ("own", "newest"))
+        if self.round_clock == "newest":
+            self._check_newest()
+
+    def _check_newest(self) -> None:
+        if not self.leaves_out_rounds:
+            raise ValueError('round_clock = "newest": what this method keeps belongs to consecutive rounds; "own"')
+        if self.num_rounds is not None:
+            raise ValueError(
+                'round_clock = "newest": leaves out rounds, so stop by simulated_s, air_bits or energy_j, not by rounds'
+            )
+        if self.learning_rate_schedule != "constant" or self.warmup_rounds:
+            raise ValueError(
+                'round_clock = "newest": leaves out rounds, which the learning rate may not follow; "constant", no warmup_rounds'
+            )
 
     def check_graph(self, graph: nx.Graph | None) -> None:
         """ValueError where the mixing matrix of a fixed graph does not do for the method (its `check_matrix`); of a graph that
@@ -155,12 +176,10 @@ class NeighborSgd(PeerSgd):
         return MIXING_WEIGHTS[self.mixing_weights](own_degree, sender_degrees)
 
     def close(self, node: Node, x: Value, heard: Heard) -> Generator[Any, Any, int]:
-        """Reports x as the model after this round, and after those that are left out; says which round is next: the newest that the
-        device has heard of, at least k + 1."""
-        k, received = heard.sent.k + 1, heard.received
-        if received.newest is not None:
-            k = max(k, -(-received.newest // self.exchanges))
-        yield Report("model", x, round=k - 1)
+        """Reports x as the model after this round and says which round is next."""
+        k, received = heard.sent.k, heard.received
+        yield Report("model", x, round=k)
         if received.alone:  # back from an absence, not counted in yet: no faster than its messages leave
             yield Outcome(heard.sent.ticket)
-        return k
+        heard_of = received.newest if self.round_clock == "newest" else received.newer
+        return k + 1 if heard_of is None else max(k + 1, -(-heard_of // self.exchanges))

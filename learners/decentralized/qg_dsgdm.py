@@ -60,6 +60,7 @@ class QgDsgdm(NeighborSgd):
     form: Literal["qgm", "ngc-code", "ccl-code"] = "qgm"
 
     trains_with_momentum: ClassVar[bool] = False
+    leaves_out_rounds: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

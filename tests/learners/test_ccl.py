@@ -497,9 +497,9 @@ def test_a_device_that_hears_nobody_trains_alone(data_weight: float) -> None:
 
 def test_who_comes_back_goes_on_where_its_neighbors_are() -> None:
     """Nobody answers in round 0, others are in the first exchange of round 3, or in its second: the next round is 3, or 4."""
-    for newest, expected in ((6, 6), (7, 8)):
+    for newer, expected in ((6, 6), (7, 8)):
         hand = Hand(learner(9).program(node()))
-        hand._run(Received((), (1, 2), newer=newest, newest=newest))
+        hand._run(Received((), (1, 2), newer=newer, newest=newer))
         assert [send.round for send in hand.sent] == [0, expected]
 
 

@@ -48,15 +48,16 @@ def test_late_messages_are_kept_for_who_asks(run: Callable[..., Any], late: bool
     assert used in (None, 3 if late else 1)
 
 
+@pytest.mark.parametrize("senders", [(1,), None])
 @pytest.mark.parametrize("run", [on_the_bench, in_the_simulator])
-def test_who_is_behind_is_told_the_newest_round(run: Callable[..., Any]) -> None:
+def test_who_is_behind_is_told_the_newest_round(run: Callable[..., Any], senders: tuple[int, ...] | None) -> None:
     """With the round before, too, or without; of this kind of message only; not a word where nobody is further."""
     answers: list[tuple[list[Any], int | None]] = []
 
     def receiver(node: Any) -> Any:
         yield Sleep(1.0)
         for k in (1, 2, 5, 6):
-            received = yield Receive((1,), "x", k, timeout_s=0.0)
+            received = yield Receive(senders, "x", k, timeout_s=0.0)
             answers.append((received.data, received.newest))
 
     def sender(node: Any) -> Any:

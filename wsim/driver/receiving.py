@@ -152,15 +152,14 @@ class Receiving:
             if len(got) < len(request.senders):
                 here = {message.sender for message in got}
                 missing = tuple(sender for sender in request.senders if sender not in here)
-            box = node.inbox.get(request.kind)
-            if request.round is not None:
-                further = [k for k, _ in box if k > request.round] if box else ()
-                newest = max(further, default=None)
-                if self.presence is not None and not got:
-                    newer = min(further, default=None)
-                    alone = newer is None
         self._ledger.used += len(got)
         if request.round is not None:
+            box = node.inbox.get(request.kind)
+            further = [k for k, _ in box if k > request.round] if box else ()
+            newest = max(further, default=None)
+            if self.presence is not None and not got and request.senders is not None:
+                newer = min(further, default=None)
+                alone = newer is None
             node.close(request.kind, request.round)
         late: tuple[Message, ...] = ()
         if request.late:
