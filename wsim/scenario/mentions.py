@@ -19,10 +19,10 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Mentions:
-    """texts: every text of the file, its study among it, and of the overrides, and the items of tables that are left out;
-    has_study: whether the file has one; overridden: paths that overrides set."""
+    """names: at all keys that name items, in the file, its study among it, and in the overrides, and the items of tables that are
+    left out; has_study: whether the file has one; overridden: paths that overrides set."""
 
-    texts: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
     has_study: bool = False
     overridden: frozenset[Path] = frozenset()
 
@@ -30,21 +30,26 @@ class Mentions:
         """Whether a key at this path may wait for one of these items to be chosen."""
         if path in self.overridden and not self.has_study:
             return False
-        return not self.texts.isdisjoint(items)
+        return not self.names.isdisjoint(items)
 
 
 def mentions(file: Mapping[str, Any], overrides: Sequence[str], overridden: Collection[Path]) -> Mentions:
     """Of a file as it was parsed, and of the overrides; overridden: their paths."""
-    given = (text for override in overrides for text in _texts(changes.parse(override.partition("=")[2])))
+    given = (override.partition("=") for override in overrides)
+    set_to = [{path: changes.parse(value)} for path, _, value in given]
     defaults = (table.model_fields[key].default for table in ItemTable.__subclasses__() for key in table.items)
-    texts = frozenset([*_texts(file), *given, *(name for name in defaults if isinstance(name, str))])
-    return Mentions(texts, "study" in file, frozenset(overridden))
+    names = [*_names(file), *(name for table in set_to for name in _names(table)), *defaults]
+    return Mentions(frozenset(name for name in names if isinstance(name, str)), "study" in file, frozenset(overridden))
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """All that are held in tables and arrays."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (Mapping, list)):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(item)
+def _names(table: Mapping[str, Any]) -> Iterator[Any]:
+    """What stands at keys that name items, such as kind and partition, and "topology.kind" of a study; not what users call their
+    scenario, groups of devices and arms."""
+    item_keys = {key for table in ItemTable.__subclasses__() for key in table.items}
+    for key, value in table.items():
+        own_names = {"name"} if key in ("devices", "arms") else set()
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, Mapping) and key != "scenario":
+                yield from _names({inner: held for inner, held in each.items() if inner not in own_names})
+            elif key.rpartition(".")[2] in item_keys:
+                yield each
