@@ -7,6 +7,7 @@ that an override sets for an item that is not the chosen one, unless other point
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from wsim.scenario import overrides as changes
 from wsim.scenario.table import ItemTable
 
 Path = tuple[str | int, ...]
+
+_OWN_NAME = re.compile(r"scenario\.name|devices\.\d+\.name")
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Mentions:
 def mentions(file: Mapping[str, Any], overrides: Sequence[str], overridden: Collection[Path]) -> Mentions:
     """Of a file as it was parsed, and of the overrides; overridden: their paths."""
     given = (override.partition("=") for override in overrides)
-    set_to = [{path: changes.parse(value)} for path, _, value in given]
+    set_to = [{path: changes.parse(value)} for path, _, value in given if not _OWN_NAME.fullmatch(path.strip())]
     defaults = (table.model_fields[key].default for table in ItemTable.__subclasses__() for key in table.items)
     names = [*_names(file), *(name for table in set_to for name in _names(table)), *defaults]
     return Mentions(frozenset(name for name in names if isinstance(name, str)), "study" in file, frozenset(overridden))
