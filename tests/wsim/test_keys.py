@@ -190,7 +190,7 @@ IDLE_STUDY = (
         (IDLE, [], "ring.toml [data] alpha = 0.5: "),
         (RING, ["data.alpha=0.5"], "--set data.alpha=0.5: ring.toml [data] alpha = 0.5: "),
         (SKEWED, ["data.partition=iid", "data.alpha=1"], "--set data.alpha=1: ring.toml [data] alpha = 1: "),
-        (IDLE, ["devices.0.name=dirichlet"], "ring.toml [data] alpha = 0.5: "),  # a name of the user's own
+        (IDLE, ["scenario.name=dirichlet"], "ring.toml [data] alpha = 0.5: "),  # a name of the user's own
     ],
 )
 def test_a_key_of_an_item_that_nobody_chooses_is_refused(text: str, overrides: list[str], begins: str) -> None:
