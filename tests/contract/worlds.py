@@ -17,6 +17,7 @@ KEYS: dict[str, list[str]] = {
         "algorithm.server_learning_rate=2.0"
     ],  # one pass over a few rows a round: the default takes hundreds of rounds
     "fedkd": ["algorithm.compression=none"],  # else its bits depend on what is learned, and no estimate is exact
+    "sgp": ["codec.name=float32"],  # its sums make up for losses, and no codec may round them
     "d2": ["algorithm.form=exact_diffusion"],  # the ring of 6 is none for D2
     "fedbuff": ["algorithm.buffer_size=6"],  # a round is an update of each device
     # a tree; and missing sums filled with what has been learned: "initial" pulls back to the common start, by as much as is missing

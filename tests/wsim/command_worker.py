@@ -106,7 +106,8 @@ def _work() -> None:
         if scenario.num_devices > MANY_DEVICES:
             raise SystemExit(0)
         limits = {"simulated_s": min(stop.simulated_s or MOMENT_S, MOMENT_S)}
-        limits["rounds"] = min(stop.rounds or MOMENT_ROUNDS, MOMENT_ROUNDS)
+        if stop.rounds or scenario.algorithm.own.get("round_clock") != "newest":  # which has no number of rounds
+            limits["rounds"] = min(stop.rounds or MOMENT_ROUNDS, MOMENT_ROUNDS)
         scenario = scenario.model_copy(update={"stop": stop.model_copy(update=limits)})
         begun, last_s = time.perf_counter(), 0.0
 

@@ -262,8 +262,8 @@ def test_a_limit_that_is_inf_is_none(tmp_path: Path) -> None:
         ),
         (
             'name = "dpsgd"',
-            'name = "scaffold"',
-            '[algorithm] name = "scaffold": unknown algorithm, known: ad_psgd',
+            'name = "split_learning"',
+            '[algorithm] name = "split_learning": unknown algorithm, known: ad_psgd',
         ),
         ('name = "dpsgd"', 'name = "dpsgd"\noverlap = false', "[algorithm] overlap = false: unknown key of dpsgd"),
         (
@@ -278,8 +278,8 @@ def test_a_limit_that_is_inf_is_none(tmp_path: Path) -> None:
         ),
         (
             'codec = { name = "uniform", bits = 3 }',
-            'codec = { name = "qsgd", levels = 7 }',
-            '[codec] name = "qsgd": unknown codec',
+            'codec = { name = "powersgd", rank = 1 }',
+            '[codec] name = "powersgd": unknown codec',
         ),
         (
             'name = "float32", scale',
