@@ -18,9 +18,9 @@ that of [model] at the server, so that the representation of [model] has to be a
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -29,30 +29,27 @@ from torch import Tensor
 
 from learners.deferred import op
 from learners.federated import class_tables, last_layer, prototype_message
+from learners.federated.last_layer import LastLayerSgd
 from learners.federated.prototypes import class_means, prototype_sums
-from learners.federated.shared_part import SharedPartSgd, in_one_row, parts_of
+from learners.federated.shared_part import in_one_row, parts_of
 from learners.fields import check_number
-from learners.models.flat import Model
 from learners.protocol import Compute, Message, Node, Program, Report, Value, rounds
 from learners.quantities import LearningRate
 from learners.task import weighted_cross_entropy
 
 
 @dataclass(frozen=True)
-class FedGh(SharedPartSgd):
-    """Rounds as in `ServerSgd`. The last layer is common, and starts as that of [model]; the rest is each device's own.
-    server_weights: of a class's representation, "uniform" or by "samples". server_learning_rate: of the server's steps."""
+class FedGh(LastLayerSgd):
+    """As `LastLayerSgd`. server_weights: of a class's representation, "uniform" or by "samples". server_learning_rate: of the server's steps."""
 
     server_weights: Literal["samples", "uniform"] = "uniform"
     server_learning_rate: LearningRate = 0.01
 
+    learner_name: ClassVar[str] = "fedgh"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("server_learning_rate", self.server_learning_rate)
-
-    def check_models(self, models: Sequence[Model]) -> None:
-        """Raise ValueError unless all architectures have a last layer of one size, that of [model]."""
-        last_layer.check("fedgh", self.task.model, models)
 
     def server(self, node: Node) -> Program:
         header = self.initial_part(node)
@@ -78,11 +75,6 @@ class FedGh(SharedPartSgd):
         tables = [message.data[0] for message in messages]
         batches = torch.from_numpy(rows).reshape(num_steps, -1), weights.reshape(num_steps, -1)
         return (yield Compute(header_trained, (header, tables, *batches, self.server_learning_rate)))
-
-    def initial_part(self, node: Node) -> Value:
-        return parts_of(node.initial_parameters, last_layer.sizes(node))[1]
-
-    drawn_part = initial_part
 
     def client(self, node: Node) -> Program:
         task = node.task

@@ -1,12 +1,15 @@
-"""The last, linear layer of models whose lower layers differ: where it is in the flat row, and whether all have one size of it."""
+"""The last, linear layer of models whose lower layers differ: where it is in the flat row, and learners that have it in common."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
+from typing import ClassVar
 
+from learners.federated.shared_part import SharedPartSgd, parts_of
 from learners.models.flat import Model, num_params
-from learners.protocol import Node
+from learners.protocol import Node, Value
 
 
 def sizes(node: Node) -> tuple[int, int]:
@@ -16,12 +19,25 @@ def sizes(node: Node) -> tuple[int, int]:
     return num_params(shapes) - header, header
 
 
-def check(learner: str, shared: Model, models: Sequence[Model]) -> None:
-    """Raise ValueError unless all models have a last layer of the size that the shared one has."""
-    others = sorted({model.feature_dim for model in models} - {shared.feature_dim})
-    if others:
-        found = ", ".join(map(str, others))
-        raise ValueError(
-            f"representation of {shared.feature_dim} numbers (the last hidden layer), of variants {found}: {learner} shares the "
-            "last layer, whose size has to be the same"
-        )
+@dataclass(frozen=True)
+class LastLayerSgd(SharedPartSgd):
+    """Rounds as in `ServerSgd`. The last layer is common, and starts as that of [model]; the rest is each device's own."""
+
+    learner_name: ClassVar[str]
+    """As registered, for messages."""
+
+    def check_models(self, models: Sequence[Model]) -> None:
+        """Raise ValueError unless all architectures have a last layer of one size, that of [model]."""
+        shared = self.task.model.feature_dim
+        others = sorted({model.feature_dim for model in models} - {shared})
+        if others:
+            found = ", ".join(map(str, others))
+            raise ValueError(
+                f"representation of {shared} numbers (the last hidden layer), of variants {found}: {self.learner_name} shares the "
+                "last layer, whose size has to be the same"
+            )
+
+    def initial_part(self, node: Node) -> Value:
+        return parts_of(node.initial_parameters, sizes(node))[1]
+
+    drawn_part = initial_part

@@ -16,27 +16,20 @@ the server, so that the representation of [model] has to be as long as those of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from learners.federated import last_layer
-from learners.federated.shared_part import SharedPartSgd, in_one_row, parts_of
-from learners.models.flat import Model
-from learners.protocol import Node, Program, Report, Value
+from learners.federated.last_layer import LastLayerSgd
+from learners.federated.shared_part import in_one_row, parts_of
+from learners.protocol import Node, Program, Report
 
 
 @dataclass(frozen=True)
-class LgFedAvg(SharedPartSgd):
-    """Rounds as in `ServerSgd`. The last layer is common, and starts as that of [model]; the rest is each device's own."""
+class LgFedAvg(LastLayerSgd):
+    """As `LastLayerSgd`."""
 
-    def check_models(self, models: Sequence[Model]) -> None:
-        """Raise ValueError unless all architectures have a last layer of one size, that of [model]."""
-        last_layer.check("lg_fedavg", self.task.model, models)
-
-    def initial_part(self, node: Node) -> Value:
-        return parts_of(node.initial_parameters, last_layer.sizes(node))[1]
-
-    drawn_part = initial_part
+    learner_name: ClassVar[str] = "lg_fedavg"
 
     def client(self, node: Node) -> Program:
         body, _ = parts_of(node.initial_parameters, last_layer.sizes(node))
