@@ -145,6 +145,7 @@ class Loopback:
         self._observe = observe
         self._max_requests = max_requests
         self._tickets = count(1)
+        self._expired: set[int] = set()
         self._inboxes: dict[int, dict[tuple[str, int, int], Message]] = {node.id: {} for node in nodes}
         self._closed: dict[tuple[int, str], int] = {}
         self._late: dict[tuple[int, str], dict[int, Message]] = {}  # where late ones are wanted: the newest by sender
@@ -215,6 +216,8 @@ class Loopback:
             case Receive():
                 return self._receive(runner, request)
             case Outcome(ticket=ticket):
+                if ticket.number in self._expired:
+                    return "lost"
                 return "delivered" if ticket.number else "unknown"
             case Sleep():
                 return None if self.now_s >= runner.until_s else _WAIT
@@ -239,6 +242,9 @@ class Loopback:
     def _send(self, node: Node, request: Send) -> Ticket:
         receivers = _ids(request.to)
         payload = request.payload
+        if receivers and request.expires_at_s is not None and self.now_s > request.expires_at_s:
+            self._expired.add(ticket := next(self._tickets))
+            return Ticket(ticket)
         for to in receivers:
             if to == node.id or to not in self._inboxes:
                 raise ValueError(f"node {node.id} sends {request.kind!r} to node {to}: there is no such other node")

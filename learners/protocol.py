@@ -158,7 +158,8 @@ class Compute(NamedTuple):
 class Send(NamedTuple):
     """Send `payload` to `to` (an id or several), after the processor's time for `payload.flops` (none: at once).
     broadcast: one transmission for all of them, else one unicast each.
-    expires_s: what has not arrived by then is dropped (None: the scenario's transport default).
+    expires_s: what has not arrived by then is dropped (None: the scenario's transport default): what is on the air ends at
+    once, the packet under way is not finished. expires_at_s: the same at an instant of the run; nothing is put on the air after it.
     analog: an uncoded over-the-air transmission of num_values real numbers instead of packets. analog_snr_db: the sender lowers
     its power until it arrives with this SNR, or is silent (the message's coefficient is 0) where its power does not reach;
     None: full power."""
@@ -171,6 +172,7 @@ class Send(NamedTuple):
     expires_s: float | None = None
     analog: bool = False
     analog_snr_db: float | None = None
+    expires_at_s: float | None = None
 
 
 class Receive(NamedTuple):

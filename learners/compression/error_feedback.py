@@ -22,7 +22,7 @@ from torch import Tensor
 
 from learners.compression.codec import Codec
 from learners.deferred import op
-from learners.protocol import Compute, Node, Outcome, Send, Ticket, Value
+from learners.protocol import Compute, Node, Outcome, Payload, Send, Ticket, Value
 
 
 @op(flops=lambda x, y: x.numel())
@@ -48,18 +48,29 @@ class ErrorFeedback:
         self._codec = codec
         self._node = node
         self._error: Value | None = None  # e, None for zero
-        self._on_its_way: tuple[Ticket, Value, Value] | None = None  # and its p and C(p)
+        self._encoded: tuple[Value, Value]  # p and C(p) of the last message
+        self._on_its_way: tuple[Ticket, Value, Value] | None = None  # the same, with its ticket
 
     def send(
         self, to: int, kind: str, round: int, u: Value, expires_s: float | None = None
     ) -> Generator[Any, Any, Ticket]:
         """Sends C(e + u), once it is known what became of the last message."""
+        payload = yield from self.payload(u)
+        ticket: Ticket = yield Send(to, kind, round, payload, expires_s=expires_s)
+        self.sent(ticket)
+        return ticket
+
+    def payload(self, u: Value) -> Generator[Any, Any, Payload]:
+        """C(e + u) as a message, once it is known what became of the last one; `sent` has to follow."""
         error = yield from self.error()
         p = u if error is None else (yield Compute(plus, (error, u)))
         payload = self._codec.payload(p, self._node)._replace(codec=None)  # all or nothing
-        ticket: Ticket = yield Send(to, kind, round, payload, expires_s=expires_s)
-        self._on_its_way = ticket, p, payload.data
-        return ticket
+        self._encoded = p, payload.data
+        return payload
+
+    def sent(self, ticket: Ticket) -> None:
+        """The last `payload` is on its way."""
+        self._on_its_way = ticket, *self._encoded
 
     def error(self) -> Generator[Any, Any, Value | None]:
         """e after the last message, None for zero; waits until it is known what became of that."""

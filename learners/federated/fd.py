@@ -35,7 +35,7 @@ from learners.federated import class_tables, prototype_message
 from learners.federated.prototypes import class_means, preferred, sums_by_class
 from learners.federated.server_sgd import ServerSgd
 from learners.fields import check_choice, check_number
-from learners.protocol import Compute, Message, Node, Payload, Program, Report, Send, Value, rounds
+from learners.protocol import Compute, Message, Node, Payload, Program, Report, Value, rounds
 from learners.quantities import PositiveOrZero
 from learners.task import Task, weighted_cross_entropy, weighted_mean
 
@@ -67,10 +67,9 @@ class FederatedDistillation(ServerSgd):
     def server(self, node: Node) -> Program:
         brought: list[Message] = []  # in the last round that had any
         for k in rounds(self.num_rounds):
-            clients = yield from self.chosen(node)
-            broadcast = self.downlink == "broadcast"
+            clients = yield from self.chosen(node, k, self._largest_table(node))
             for group, payload in (yield from self._tables(node, clients, brought)):
-                yield Send(group, self.download_kind, k, payload, broadcast=broadcast, expires_s=self.deadline_s)
+                yield from self.send_download(node, group, k, payload)
             updates = yield from self.collect(node, clients, k)
             brought = (yield from class_tables.readable(updates)) or brought
             yield Report("model", None)
@@ -99,6 +98,10 @@ class FederatedDistillation(ServerSgd):
             tables.append((others, self._payload(mean, total, node)))
         return tables
 
+    def _largest_table(self, node: Node) -> Payload:
+        """As long as one of all labels with float32."""
+        return Payload(None, 32 * node.task.num_classes**2)
+
     @property
     def _keeps_own(self) -> bool:
         return self.downlink == "broadcast" if self.own_answers == "auto" else self.own_answers == "kept"
@@ -116,7 +119,7 @@ class FederatedDistillation(ServerSgd):
         table, known = zeros, torch.zeros_like(counts)  # the last known target of each label
         with_counts = self.server_weights == "samples"
         while True:
-            message = yield from self.download()
+            message = yield from self.download(node)
             message = yield from prototype_message.with_known_mask(message)
             values, sent = yield from class_tables.updated(table, known, message)
             table, known = preferred(values, sent, table), torch.maximum(known, sent)
@@ -126,7 +129,7 @@ class FederatedDistillation(ServerSgd):
             sums = yield Compute(answers_by_class(task).scan, (zeros, samples.steps, x), work=samples.work)
             own = yield Compute(class_means, (sums, counts))
             payload = prototype_message.payload(own, counts, self.codec, node, with_counts=with_counts)
-            yield self.upload(message.round, payload)
+            yield from self.upload(node, message.round, payload)
 
     def _train(self, node: Node, x: Value, k: int, table: Value, known: Tensor) -> Generator[Any, Any, Value]:
         batches = self.batches(node)

@@ -100,7 +100,7 @@ class FedApen(SharedPartSgd):
             yield from self._report(task, x, share, trained=True)
             trained, private = parts_of(x, sizes)
             has_trained = True
-            yield self.upload(k, self.shared_payload(node, trained))
+            yield from self.upload(node, k, self.shared_payload(node, trained))
 
     def _split(self, node: Node) -> tuple[BatchStream, int, tuple[Tensor, Tensor]]:
         """The samples that the models are trained on; the number of those that lambda is learned on, and their indices and weights,

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from learners.averaging import add_average, add_average_masked, average, average_masked, fill, full_masks
 from learners.compression.codec import differences_only, error_feedback
@@ -52,6 +52,8 @@ class FedAvg(ServerSgd):
     aircomp_snr_db: Decibel = 10.0
     aircomp_guard_s: SecondsOrZero = 0.1
 
+    sends_what_is_trained: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("update", self.update, ("auto", "model", "difference"))
@@ -67,6 +69,15 @@ class FedAvg(ServerSgd):
                 "uplink = 'aircomp': sends uncoded differences weighted by samples: server_weights = \"samples\", update = "
                 '"auto", and for the downlink a codec for models, without error feedback'
             )
+        if self.uplink == "aircomp":
+            self._check_superposed()
+
+    def _check_superposed(self) -> None:
+        """What is for updates that come one by one."""
+        if self.late != "discard":
+            raise ValueError(f'late = {self.late!r}: who is late is silent with uplink = "aircomp"; "discard"')
+        if self.selection == "age" or self.asks:
+            raise ValueError(f'selection = {self.selection!r}: only with uplink = "digital"')
 
     @property
     def sends_differences(self) -> bool:
@@ -109,16 +120,16 @@ class FedAvg(ServerSgd):
         w = node.initial_parameters  # the last copy of the global model
         feedback = ErrorFeedback(self.codec, node)
         while True:
-            model = yield from self.download()
-            w = model.data if model.mask is None else (yield Compute(fill, (model.data, model.mask, w)))
+            model = yield from self.download(node, w)
+            w = model.data
             yield Report("model", w)
             trained = yield from self.local_training(node, w, model.round)
             yield Report("after_local_training", trained)
             update = (yield Compute(minus, (trained, w))) if self.sends_differences else trained
             if error_feedback(self.codec):
-                yield from feedback.send(SERVER, "update", model.round, update, self.deadline_s)
+                feedback.sent((yield from self.upload(node, model.round, (yield from feedback.payload(update)))))
             else:
-                yield self.upload(model.round, self.codec.payload(update, node))
+                yield from self.upload(node, model.round, self.codec.payload(update, node))
 
     def _air_client(self, node: Node) -> Program:
         w = node.initial_parameters

@@ -93,7 +93,9 @@ class FedGh(LastLayerSgd):
             body, _ = parts_of(x, last_layer.sizes(node))
             sums = yield Compute(prototype_sums(task).scan, (zeros, samples.steps, x), work=samples.work)
             own = yield Compute(class_means, (sums, counts))
-            yield self.upload(k, prototype_message.payload(own, counts, self.codec, node, with_counts=with_counts))
+            yield from self.upload(
+                node, k, prototype_message.payload(own, counts, self.codec, node, with_counts=with_counts)
+            )
 
 
 @op(loop=True, ragged=("tables",))

@@ -40,7 +40,7 @@ from learners.federated.mutual import Pair, divergence
 from learners.federated.shared_part import SharedPartSgd, in_one_row, parts_of, reports_of, with_task
 from learners.fields import check_choice
 from learners.models.flat import Model, glorot_normal
-from learners.protocol import Compute, Node, Payload, Program, Read, Report, Send, Value, rounds
+from learners.protocol import Compute, Node, Payload, Program, Read, Report, Value, rounds
 from learners.quantities import Part
 from learners.task import weighted_cross_entropy, weighted_mean
 
@@ -85,13 +85,14 @@ class FedKd(SharedPartSgd):
         change: Payload | None = None  # from the student of the round before to theta
         holders: set[int] = set()  # clients that have the student of the round before
         for k in rounds(self.num_rounds):
-            clients = yield from self.chosen(node)
+            clients = yield from self.chosen(node, k, Payload(None, 32 * self.task.num_params))
             behind = [client for client in clients if client not in holders]
             if change is not None and len(behind) < len(clients):
-                yield self._send([client for client in clients if client in holders], k, change)
+                yield from self.send_download(node, [client for client in clients if client in holders], k, change)
             if behind:
                 whole = self.codec.payload(theta, node)
-                yield self._send(behind, k, whole._replace(data=(whole.data, False), codec=None))
+                whole = whole._replace(data=(whole.data, False), codec=None)
+                yield from self.send_download(node, behind, k, whole)
             updates = yield from self.collect(node, clients, k)
             holders = {message.sender for message in updates.messages if message.round == k}
             if updates.messages:
@@ -103,10 +104,6 @@ class FedKd(SharedPartSgd):
                 change = change._replace(data=(change.data[0], True))
             yield Report("student", theta)
             yield Report("model", None)
-
-    def _send(self, clients: list[int], k: int, payload: Payload) -> Send:
-        broadcast = self.downlink == "broadcast"
-        return Send(clients, self.download_kind, k, payload, broadcast=broadcast, expires_s=self.deadline_s)
 
     def _compressed(self, node: Node, difference: Value, k: int, estimates: bool) -> Generator[Any, Any, Payload]:
         """A change of the student as a message, and the ranks of its matrices; in an estimate the largest, and None."""
@@ -132,16 +129,16 @@ class FedKd(SharedPartSgd):
             yield from self.report(task, x, trained=True)
             trained, private = parts_of(x, sizes)
             if self.compression == "none":
-                yield self.upload(k, self.shared_payload(node, trained))
+                yield from self.upload(node, k, self.shared_payload(node, trained))
             else:
                 difference = yield Compute(minus, (trained, theta))
-                yield self.upload(k, (yield from self._compressed(node, difference, k, not batches.drawn)))
+                yield from self.upload(node, k, (yield from self._compressed(node, difference, k, not batches.drawn)))
 
     def _received(self, node: Node, theta: Value | None) -> Generator[Any, Any, tuple[int, Value]]:
         """The round of the newest download, and its student."""
         if self.compression == "none":
             return (yield from self.received_part(node, theta))
-        message = yield from self.download()
+        message = yield from self.download(node)
         values, is_change = message.data
         return message.round, (yield Compute(plus, (theta, values))) if is_change else values
 

@@ -82,4 +82,4 @@ class FedMrl(SharedPartSgd):
             x = yield from self.train(own, x, k, self.batches(node), matryoshka_loss, *weights)
             yield from self.report(task, x, trained=True)
             trained, private = parts_of(x, sizes)
-            yield self.upload(k, self.shared_payload(node, trained))
+            yield from self.upload(node, k, self.shared_payload(node, trained))

@@ -97,7 +97,7 @@ class FedProto(ServerSgd):
         zeros = torch.zeros((task.num_classes, task.model.feature_dim), dtype=task.dtype)
         table, known = zeros, torch.zeros_like(counts)  # the last known global prototypes
         while True:
-            message = yield from self.download()
+            message = yield from self.download(node)
             message = yield from prototype_message.with_known_mask(message)
             table, known = yield from class_tables.updated(table, known, message)
             x = yield from self._train(node, x, message.round, table, known)
@@ -112,7 +112,7 @@ class FedProto(ServerSgd):
             payload = prototype_message.payload(
                 own, counts, self.codec, node, with_counts=self.server_weights == "samples"
             )
-            yield self.upload(message.round, payload)
+            yield from self.upload(node, message.round, payload)
 
     def _train(self, node: Node, x: Value, k: int, table: Value, known: Tensor) -> Generator[Any, Any, Value]:
         batches = self.batches(node)

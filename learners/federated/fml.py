@@ -60,4 +60,4 @@ class Fml(SharedPartSgd):
             x = yield from self.train(with_task(node, task), x, k, self.batches(node), mutual_loss, *parts)
             yield from self.report(task, x, trained=True)
             trained, private = parts_of(x, sizes)
-            yield self.upload(k, self.shared_payload(node, trained))
+            yield from self.upload(node, k, self.shared_payload(node, trained))

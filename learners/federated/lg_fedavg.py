@@ -41,4 +41,4 @@ class LgFedAvg(LastLayerSgd):
             x = yield from self.train(node, x, k, self.batches(node))
             yield Report("after_local_training", x)
             body, trained = parts_of(x, last_layer.sizes(node))
-            yield self.upload(k, self.codec.payload(trained, node))
+            yield from self.upload(node, k, self.codec.payload(trained, node))

@@ -32,7 +32,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from learners.averaging import fill, full_masks
+from learners.averaging import full_masks
 from learners.compression.codec import differences_only, error_feedback
 from learners.compression.error_feedback import plus
 from learners.compression.float32 import Float32
@@ -52,6 +52,7 @@ class Scaffold(ServerSgd):
     server_rate: LearningRate = 1.0
 
     takes_momentum: ClassVar[bool] = False
+    sends_what_is_trained: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,6 +81,9 @@ class Scaffold(ServerSgd):
         args = wc, updates.data, shares, total, self.server_rate
         return Compute(server_step, args) if masks is None else Compute(server_step_masked, (*args, masks))
 
+    def model_in(self, download: Value) -> Value:
+        return first_half(download)
+
     # -- client -------------------------------------------------------------------------------------------------------
 
     def client(self, node: Node) -> Program:
@@ -87,8 +91,8 @@ class Scaffold(ServerSgd):
         wc = joined(node.initial_parameters, own)  # the last that it has of w and c
         sent: tuple[Ticket, Value] | None = None  # the last update
         while True:
-            message = yield from self.download()
-            wc = message.data if message.mask is None else (yield Compute(fill, (message.data, message.mask, wc)))
+            message = yield from self.download(node, wc)
+            wc = message.data
             w, k = first_half(wc), message.round
             yield Report("model", w)
             own = yield from self._settled(own, sent)
@@ -97,7 +101,7 @@ class Scaffold(ServerSgd):
             yield Report("after_local_training", y)
             length = node.tensor(batches.num_steps * divisor(self.rate(node, k)))
             payload = self.codec.payload((yield Compute(update, (wc, y, length))), node)
-            sent = (yield self.upload(k, payload)), payload.data
+            sent = (yield from self.upload(node, k, payload)), payload.data
 
     def _settled(self, own: Value, sent: tuple[Ticket, Value] | None) -> Generator[Any, Any, Value]:
         """c_i once it is known what became of the last update."""

@@ -71,7 +71,7 @@ class SharedPartSgd(ServerSgd):
 
     def received_part(self, node: Node, last: Value | None) -> Generator[Any, Any, tuple[int, Value]]:
         """The round of the newest download, and its theta. last: the client's last copy, None where it has none. `yield from` it."""
-        message = yield from self.download()
+        message = yield from self.download(node)
         if message.mask is None:
             return message.round, message.data
         last = self.drawn_part(node) if last is None else last

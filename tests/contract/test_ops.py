@@ -44,6 +44,7 @@ from learners.deferred import Op
 from learners.executors import BatchedExecutor
 from learners.federated import (
     aircomp,
+    candidates,
     fd,
     fedasync,
     fedbuff,
@@ -557,6 +558,10 @@ MADE_OPS: dict[str, tuple[Callable[[Task], Op], Job]] = {
     "prototype sums": (
         prototypes.prototype_sums,
         lambda rng, task: (table(rng, task), *minibatch(rng, task), vector(rng, task)),
+    ),
+    "mean loss": (
+        candidates.mean_loss,
+        lambda rng, task: (scalar(rng, task), *minibatch(rng, task), vector(rng, task), 40 * scalar(rng, task)),
     ),
     "mixing and cross-features": (
         lambda task: cross_features.mix_and_compare(task, None, True),

@@ -164,4 +164,4 @@ def test_a_client_with_error_feedback_sends_once_a_round() -> None:
     client.answer(Message(SERVER, "model", 0, vector(1, 2, 13)))
     client.answer()  # no newer one
     assert [type(request) for request in client.requests if isinstance(request, Send)] == [Send]
-    assert (client.sent[0].to, client.sent[0].expires_s) == (SERVER, 2.0)
+    assert (client.sent[0].to, client.sent[0].expires_s) == ([SERVER], 2.0)

@@ -85,6 +85,9 @@ class Scenario(Table):
             del values["mac"]["capture"]
         if values["algorithm"].get("selection") == "random":
             del values["algorithm"]["selection"], values["algorithm"]["fairness_rounds"]
+        for key in ("candidates_per_round", "report_deadline_s"):
+            if values["algorithm"].get(key, 0) is None:
+                del values["algorithm"][key]
         if values["algorithm"].get("late") == "discard":
             del values["algorithm"]["late"]
         if not self.output.sinr:

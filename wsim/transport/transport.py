@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Sequence
 from learners.protocol import Payload, Send
 from wsim.accounts import Radios
 from wsim.cells import Cells
-from wsim.clock import DEADLINE, Clock, to_ns
+from wsim.clock import DEADLINE, NEVER_NS, Clock, to_ns
 from wsim.errors import SimulationError
 from wsim.ledger import Ledger
 from wsim.links import Links
@@ -116,6 +116,9 @@ class Transport:
         if expires_s is not None or config.expires_s is not None:
             lifetime_s = min(math.inf if s is None else s for s in (expires_s, config.expires_s))
         now_ns = self._clock.now_ns
+        lifetime_ns = to_ns(lifetime_s)
+        if request.expires_at_s is not None:
+            lifetime_ns = min(lifetime_ns, max(0, to_ns(request.expires_at_s) - now_ns))
         flights = []
         for receivers in audiences:
             self._number += 1
@@ -124,9 +127,9 @@ class Transport:
             ledger.transmission(num_bits, parts.coded_bits, len(receivers), parts.num_packets)
             ledger.trace(now_ns, "send", sender, *receivers, kind, round, num_bits)
             self.live[flight.number] = flight
-            if lifetime_s < math.inf:
-                flight.expiry = self._clock.after(to_ns(lifetime_s), attempts.expire, flight, DEADLINE)
-            if not (self.delivery.absent and self._departures.lose_for_absent(flight)):
+            if lifetime_ns < NEVER_NS:
+                flight.expiry = self._clock.after(lifetime_ns, attempts.expire, flight, DEADLINE)
+            if lifetime_ns and not (self.delivery.absent and self._departures.lose_for_absent(flight)):
                 attempts.start(flight)
             flights.append(flight)
         return flights
