@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -86,20 +87,26 @@ def _key(name: str) -> str:
 
 def to_target(target: float) -> tuple[Measure, Measure, Measure]:
     """Seconds, bits on the air and joules to an accuracy; NaN where it was not reached."""
-
-    def at(field: str) -> Callable[[Finished, float], float]:
-        def value(run: Finished, time_s: float) -> float:
-            found = [i for i, other in enumerate(run.targets.tolist()) if other == target]
-            return float(getattr(run, field)[found[0]]) if found else math.nan
-
-        return value
-
-    name = f"{target:g}"
+    at, name = partial(_at_target, target), f"{target:g}"
     return (
         Measure(f"time_to_{name}_s", f"time to {name}", "s", at("target_time_s")),
         Measure(f"on_air_bits_to_{name}", f"on the air to {name}", "bit", at("target_on_air_bits")),
         Measure(f"energy_to_{name}_j", f"energy to {name}", "J", at("target_energy_j")),
     )
+
+
+def rounds_to_target(target: float) -> Measure:
+    """Rounds to an accuracy; NaN where it was not reached."""
+    name = f"{target:g}"
+    return Measure(f"rounds_to_{name}", f"rounds to {name}", "", _at_target(target, "target_round"))
+
+
+def _at_target(target: float, field: str) -> Callable[[Finished, float], float]:
+    def value(run: Finished, time_s: float) -> float:
+        found = [i for i, other in enumerate(run.targets.tolist()) if other == target]
+        return float(getattr(run, field)[found[0]]) if found else math.nan
+
+    return value
 
 
 @dataclass(frozen=True)

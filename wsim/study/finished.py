@@ -51,6 +51,7 @@ class Finished:
     energy_j: np.ndarray  # [E] all devices
     totals: Mapping[str, float]  # by name of the column in table.csv
     targets: np.ndarray  # [G]
+    target_round: np.ndarray  # [G]
     target_time_s: np.ndarray  # [G]
     target_on_air_bits: np.ndarray  # [G]
     target_energy_j: np.ndarray  # [G]
@@ -107,6 +108,7 @@ def finished(record: RunRecord, file: Path) -> Finished:
         energy_j=record.eval_energy_j.sum(axis=1),
         totals=record.totals(),
         targets=record.targets,
+        target_round=_at_targets(record, record.eval_round),
         target_time_s=record.target_time_s,
         target_on_air_bits=record.target_on_air_bits,
         target_energy_j=record.target_energy_j,
@@ -114,6 +116,14 @@ def finished(record: RunRecord, file: Path) -> Finished:
         own=record.own,
         wall_s=float(record.provenance.get("wall_s", np.nan)),
     )
+
+
+def _at_targets(record: RunRecord, values: np.ndarray) -> np.ndarray:
+    """[G] of values [E], those of the evaluations that met the targets."""
+    met = np.isfinite(record.target_time_s)
+    found = np.full(len(met), np.nan)
+    found[met] = values[np.searchsorted(record.eval_time_s, record.target_time_s[met])]
+    return found
 
 
 def _disagreement(record: RunRecord) -> np.ndarray:

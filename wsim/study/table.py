@@ -18,6 +18,7 @@ from wsim.study.comparison import (
     MEASURES,
     Comparison,
     Row,
+    rounds_to_target,
     to_target,
 )
 from wsim.study.statistics import Difference, Estimate
@@ -27,7 +28,7 @@ OUTDATED = "at equal time the latest evaluation is old (compare at the end, or e
 
 def csv_text(comparison: Comparison) -> str:
     """Every run with its totals and what it took to the targets; empty where a number does not exist."""
-    targets = [measure for target in comparison.targets for measure in to_target(target)]
+    targets = [measure for target in comparison.targets for measure in (rounds_to_target(target), *to_target(target))]
     totals = list(comparison.rows[0].runs[0].totals) if comparison.rows else []
     shared = [measure for measure in comparison.measures if measure.key not in totals]
     head = ["study", "arm", *comparison.axes, "seed", "result", "learner", "stop_reason", "measured"]

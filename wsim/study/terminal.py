@@ -13,7 +13,7 @@ from rich.text import Text
 
 from wsim.scenario.messages import shown
 from wsim.study import names
-from wsim.study.comparison import ACCURACY_END, END, Comparison, Measure, Row, to_target
+from wsim.study.comparison import ACCURACY_END, END, Comparison, Measure, Row, rounds_to_target, to_target
 from wsim.study.statistics import Difference
 from wsim.study.table import DIFFERENCE_HEAD, OUTDATED, amount, difference_rows, equal_time, with_count
 
@@ -73,7 +73,8 @@ def _of(differences: Sequence[Sequence[str]]) -> Table:
 def comparison_dict(comparison: Comparison) -> dict[str, Any]:
     """For --json: every mean with its interval and its values by seed; null where there is no number, intervals of a mean
     over some of the seeds among them."""
-    measures = [*comparison.measures, *(measure for target in comparison.targets for measure in to_target(target))]
+    of_targets = [(rounds_to_target(target), *to_target(target)) for target in comparison.targets]
+    measures = [*comparison.measures, *(measure for of_target in of_targets for measure in of_target)]
     return {
         "name": comparison.name,
         "baseline": comparison.baseline,

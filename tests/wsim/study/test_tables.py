@@ -58,7 +58,9 @@ def test_csv_has_a_line_a_run_and_reads_back_exactly() -> None:
     assert [float(line["accuracy_end"]) for line in lines] == [run.accuracy[-1] for run in runs]
     assert [float(line["energy_j"]) for line in lines] == [run.totals["energy_j"] for run in runs]
     assert [line["channel.bandwidth_hz"] for line in lines[::5]] == ["1000000.0", "2000000.0"] * 2
-    assert {line["time_to_0.99_s"] for line in lines} == {""}
+    assert {line["time_to_0.99_s"] for line in lines} == {""} == {line["rounds_to_0.99"] for line in lines}
+    rounds = [np.argmax(run.accuracy >= 0.8) + 1 for run in runs]  # one an evaluation
+    assert [float(line["rounds_to_0.8"]) for line in lines] == rounds
     assert not any("nan" in line.values() for line in lines)
 
 
