@@ -34,6 +34,7 @@ LEARNERS = {
     "fedproto": "learners.federated.fedproto:FedProto",
     "fedmrl": "learners.federated.fedmrl:FedMrl",
     "lg_fedavg": "learners.federated.lg_fedavg:LgFedAvg",
+    "heterofl": "learners.federated.heterofl:HeteroFl",
     "fd": "learners.federated.fd:FederatedDistillation",
     "fedgh": "learners.federated.fedgh:FedGh",
     "fml": "learners.federated.fml:Fml",

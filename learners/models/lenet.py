@@ -34,6 +34,7 @@ class LeNet(LinearHead):
     maps: channels of the two convolutions."""
 
     has_convolution = True
+    narrows = True
 
     def __init__(
         self,

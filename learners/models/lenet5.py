@@ -30,6 +30,7 @@ class LeNet5(LinearHead):
     """input_shape: (channels, 28, 28) or (channels, 32, 32)."""
 
     has_convolution = True
+    narrows = True
     feature_dim = 84
 
     def __init__(self, input_shape: Sequence[int], num_classes: int) -> None:

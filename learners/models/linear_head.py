@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch.nn.functional as F
@@ -14,6 +15,10 @@ from learners.models.flat import Shapes, initial_layers
 class LinearHead:
     """A base of models (`flat.Model`). W and b are the last two of the parameters; `shapes` and `representation` are the
     model's own, and so is `initial` where not all other layers are weights with biases."""
+
+    narrows: ClassVar[bool] = False
+    """There are narrower copies of it (`models.narrow`): a chain of weights and biases with ReLU and max pooling between them, all
+    widths of which follow from the parameters that it is called with."""
 
     shapes: Shapes
 

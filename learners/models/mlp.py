@@ -27,6 +27,7 @@ class Mlp(LinearHead):
     """
 
     has_convolution = False
+    narrows = True
 
     def __init__(self, input_shape: Sequence[int], num_classes: int, hidden: Sequence[Width] = (64,)) -> None:
         widths = (prod(input_shape), *hidden, num_classes)

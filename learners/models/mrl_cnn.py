@@ -45,6 +45,7 @@ class MrlCnn(LinearHead):
     width of the last hidden layer, the representation."""
 
     has_convolution = True
+    narrows = True
 
     def __init__(
         self, input_shape: Sequence[int], num_classes: int, number: Number = 1, feature_dim: Width = 500

@@ -30,6 +30,7 @@ class SmallCnn(LinearHead):
     padding: "valid" (none) or "same" (zeros, so that a convolution keeps the size)."""
 
     has_convolution = True
+    narrows = True
 
     def __init__(
         self,

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from learners.decentralized import class_sums
+from learners.federated import class_flags
+from learners.federated.class_flags import FlaggedFragments
 from learners.federated.prototype_message import PrototypeFragments, framed
 from learners.protocol import Payload
 from tests.contract.learning import LEARNING, assert_books_close, assert_half_is_learned
@@ -18,8 +20,8 @@ from wsim.scenario import Loaded
 AGE_BITS = 32  # a count of steps beside a model
 MTU_BYTES = {"fedproto": 76, "lg_fedavg": 76, "fedgh": 76, "fd": 60, "scaffold": 244}
 """Of those that send less than a model, or two, so that it takes a few packets, too."""
-TABLES = ("fedproto", "fd", "fedgh")
-"""Without its first packet a table of classes cannot be read."""
+TABLES = ("fedproto", "fd", "fedgh", "heterofl")
+"""Without its first packet a table of classes cannot be read, nor a part of a model whose classes stand there."""
 
 
 def lossy(learner: str, partial: str, codec: str) -> Loaded:
@@ -71,13 +73,16 @@ def test_every_message_has_the_bits_of_its_encoding(learner: str, codec: str) ->
 
 
 def encoded_bits(payload: Payload, codec: Any) -> int:
-    """Length of a message: models as the codec encodes them, single numbers as 32 bits, prototypes behind what says which
-    classes they are of, class sums before their counts."""
+    """Length of a message: models as the codec encodes them, single numbers as 32 bits, prototypes and parts of models behind what
+    says which classes they are of, class sums before their counts."""
     if isinstance(payload.codec, PrototypeFragments):
         table, counts = payload.data
         held = value_of(table)[counts > 0].flatten()
         values = encoded(held, codec) if len(held) else b""
         return 8 * len(framed(counts.numpy(), values, with_counts=payload.codec.with_counts))
+    if isinstance(payload.codec, FlaggedFragments):
+        x, classes = payload.data
+        return 8 * len(class_flags.framed(classes.numpy(), encoded(value_of(x), codec)))
     parts = payload.data if isinstance(payload.data, tuple) else (payload.data,)
     tensors = [value_of(part) for part in parts]
     if tensors[0].ndim == 2:  # class sums, with counts behind them

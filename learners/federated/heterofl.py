@@ -1,0 +1,195 @@
+"""HeteroFL: devices hold sub-networks of the server's model, as wide as they can afford, one nested in the other.
+
+Diao, Ding and Tarokh, "HeteroFL: computation and communication efficient federated learning for heterogeneous clients", ICLR 2021
+(arXiv 2010.01264). Client k of width ratio r_k has the first ceil(r_k n) of the n units of every hidden layer (`models.narrow`); P_k is
+the set of their parameters in the server's model w. In each round
+
+    w_k <- w[P_k],  then local SGD on the masked cross-entropy of the scaled sub-network
+    w_j <- mean over the clients of the round that hold j: sum_k s_k w_kj / sum_k s_k;  w_j stays where nobody holds it
+
+Scaled: what hidden layers give is divided by r_k, so that wider layers above get numbers of one size. Masked: logits of classes of which a
+client has no sample count as 0 in its loss, and it does not hold the output layer's rows of these classes.
+
+Sends, per round and client: its part each way, 32 |P_k| bits with float32, about r_k^2 of the whole; up 1 bit a class beside it, which says
+whose rows are in the mean (absent_classes = "masked"). With downlink = "broadcast" the server sends once to all clients of one width:
+one part a width, not one a client.
+
+As in the authors' code: the first units, s_k = 1 (server_weights = "samples" weighs by n_k), fixed widths, both scaling and masks. Its static
+batch normalization, statistics of which are taken anew after training, has no counterpart: no model here has batch normalization, and
+those that normalize (resnet20, vgg11) are refused, since statistics of groups of maps would change with the width. Ours: a device answers
+with its sub-network, scaled as in training (there, only the server's model is tested); a deadline; missing numbers of a download stay as in
+the client's last copy, and numbers of an upload that did not arrive are not held by that client in that round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from learners.averaging import fill
+from learners.compression.codec import check_for_models
+from learners.deferred import op
+from learners.federated import class_flags, class_tables
+from learners.federated.server_sgd import ServerSgd
+from learners.federated.shared_part import with_task
+from learners.fields import check_choice
+from learners.models.flat import Model, Shapes
+from learners.models.narrow import Narrow, check_narrows
+from learners.protocol import Compute, Message, Node, Payload, Program, Received, Report, Send, Value, rounds
+from learners.quantities import Part
+from learners.task import Task, weighted_cross_entropy
+
+
+@dataclass(frozen=True)
+class HeteroFl(ServerSgd):
+    """Rounds as in `ServerSgd`. width_ratios: r, dealt to the devices in turn, device i has number i modulo their count; one is 1.
+    scaled_activations: scaling as above. absent_classes: "masked" as above, or "trained" as all others."""
+
+    server_weights: Literal["samples", "uniform"] = "uniform"
+    width_ratios: tuple[Part, ...] = (1.0, 0.5, 0.25)
+    scaled_activations: bool = True
+    absent_classes: Literal["masked", "trained"] = "masked"
+
+    own_metrics: ClassVar[tuple[str, ...]] = ("model", "after_local_training")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_for_models(self.codec, "parts of models")
+        check_choice("absent_classes", self.absent_classes, ("masked", "trained"))
+        object.__setattr__(self, "width_ratios", tuple(self.width_ratios))
+        shown = f"width_ratios = {list(self.width_ratios)}"
+        if not all(0 < ratio <= 1 for ratio in self.width_ratios):
+            raise ValueError(f"{shown}: each above 0, at most 1")
+        if 1 not in self.width_ratios:
+            raise ValueError(f"{shown}: one has to be 1, else nobody trains the rest of the server's model")
+
+    def check_models(self, models: Sequence[Model]) -> None:
+        """Raise ValueError unless the server's model can be cut."""
+        for model in models:
+            check_narrows(model)
+
+    # -- server -------------------------------------------------------------------------------------------------------
+
+    def server(self, node: Node) -> Program:
+        w = node.initial_parameters  # [num_params]
+        for k in rounds(self.num_rounds):
+            clients = yield from self.chosen(node)
+            broadcast = self.downlink == "broadcast"
+            for ratio in dict.fromkeys(self.width_ratios):
+                group = [client for client in clients if self.ratio_of(client) == ratio]
+                if group:
+                    payload = self._part(node, w, self.narrow_task(ratio))
+                    yield Send(group, self.download_kind, k, payload, broadcast=broadcast, expires_s=self.deadline_s)
+            updates = yield from self.collect(node, clients, k)
+            if updates.messages:
+                w = yield from self._averaged(node, w, updates)
+            yield Report("model", w)
+
+    def ratio_of(self, client: int) -> float:
+        """r of a device."""
+        return self.width_ratios[client % len(self.width_ratios)]
+
+    def narrow_task(self, ratio: float) -> Task:
+        """The task of the sub-network, one for all devices of a width."""
+        found = self._tasks.get(ratio)
+        if found is None:
+            model = Narrow(self.task.model, ratio, scaled=self.scaled_activations)
+            found = self._tasks[ratio] = self.task.with_model(model)
+        return found
+
+    @cached_property
+    def _tasks(self) -> dict[float, Task]:
+        return {}
+
+    def _part(self, node: Node, w: Value, task: Task) -> Payload:
+        return self.codec.payload(part(w, indices_of(task)), with_task(node, task))
+
+    def _averaged(self, node: Node, w: Value, updates: Received) -> Generator[Any, Any, Value]:
+        """The server's model after a round."""
+        rows, holds = [], []
+        for message in updates.messages:
+            task = self.narrow_task(self.ratio_of(message.sender))
+            x, held = self._content(message, task)
+            arrived = torch.ones(task.num_params, dtype=torch.bool) if message.mask is None else message.mask
+            row, holder = yield Compute(placed, (x, arrived, held, indices_of(task), w))
+            rows.append(row)
+            holds.append(holder)
+        return (yield Compute(average_held, (w, rows, holds, self.shares(node, updates))))
+
+    def _content(self, message: Message, task: Task) -> tuple[Value, Tensor]:
+        """What a client sent, and which of its parameters are to be averaged, bool [num_params]."""
+        if self.absent_classes == "trained":
+            return message.data, torch.ones(task.num_params, dtype=torch.bool)
+        x, held = message.data
+        return x, trained_parameters(task.model.shapes, held)
+
+    # -- client -------------------------------------------------------------------------------------------------------
+
+    def client(self, node: Node) -> Program:
+        task = self.narrow_task(self.ratio_of(node.id))
+        here = with_task(node, task)
+        samples = node.all_samples(self.batch_size)
+        held = node.tensor(class_tables.counts(task.train_labels, samples, task.num_classes) > 0)
+        masked = self.absent_classes == "masked"
+        objective = (masked_cross_entropy, held) if masked else ()
+        x = part(node.initial_parameters, indices_of(task))  # the last copy of its part of the server's model
+        while True:
+            message = yield from self.download()
+            x = message.data if message.mask is None else (yield Compute(fill, (message.data, message.mask, x)))
+            yield Report("model", x, task.metric)
+            trained = yield from self.train(here, x, message.round, self.batches(node), *objective)
+            yield Report("after_local_training", trained, task.metric)
+            flagged = class_flags.payload(trained, held, self.codec, here) if masked else None
+            yield self.upload(message.round, flagged or self.codec.payload(trained, here))
+
+
+def indices_of(task: Task) -> Tensor:
+    """Where the parameters of a sub-network are in the server's model."""
+    indices: Tensor = task.model.indices  # type: ignore[attr-defined]
+    return indices
+
+
+def trained_parameters(shapes: Shapes, held: Tensor) -> Tensor:
+    """bool [num_params]: all but the output layer's rows of classes that are not held. held: [num_classes], above 0 where they are."""
+    rows = held > 0
+    body = sum(prod(shape) for shape in shapes[:-2])
+    return torch.cat((torch.ones(body, dtype=torch.bool), rows.repeat_interleave(shapes[-2][1]), rows))
+
+
+def masked_cross_entropy(
+    model: Any, parameters: Sequence[Tensor], inputs: Tensor, labels: Tensor, weights: Tensor, held: Tensor
+) -> Tensor:
+    """Cross-entropy with logits of 0 for classes that are not held. held: [num_classes], above 0 where they are."""
+    logits = torch.where(held > 0, model.forward(parameters, inputs), 0.0)
+    return weighted_cross_entropy(logits, labels, weights)
+
+
+@op
+def part(w: Tensor, indices: Tensor) -> Tensor:
+    """w[indices]: a sub-network [num_indices] of a model [num_params]."""
+    return w[indices]
+
+
+@op(loop=True, flops=lambda x, arrived, held, indices, w: 2 * x.numel())
+def placed(x: Tensor, arrived: Tensor, held: Tensor, indices: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """A sub-network x [num_indices] in a row as long as the server's model w [num_params], and where it holds that, bool [num_params];
+    0 and False elsewhere. arrived, held: bool [num_indices], what does not arrive is not held. Charged are the product and the sum a
+    value of the average to come."""
+    counts = arrived & held
+    row = torch.zeros_like(w).index_copy(0, indices, torch.where(counts, x, 0))
+    return row, torch.zeros_like(w, dtype=torch.bool).index_copy(0, indices, counts)
+
+
+@op(loop=True, ragged=("rows", "holds", "shares"), flops=lambda w, rows, holds, shares: w.numel())
+def average_held(w: Tensor, rows: Tensor, holds: Tensor, shares: Tensor) -> Tensor:
+    """sum_k s_k w_kj / sum_k s_k over the clients k that hold j; w_j where none does. w: [num_params]; rows, holds: m of [num_params];
+    shares: [m]. Charged is a division a value."""
+    weights = shares.unsqueeze(-1) * holds
+    total = weights.sum(0)
+    return torch.where(total > 0, (weights * rows).sum(0) / torch.where(total > 0, total, 1), w)
