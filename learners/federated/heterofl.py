@@ -32,7 +32,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from learners.averaging import fill
+from learners.averaging import fill, full_masks
 from learners.compression.codec import check_for_models
 from learners.deferred import op
 from learners.federated import class_flags, class_tables
@@ -112,15 +112,18 @@ class HeteroFl(ServerSgd):
 
     def _averaged(self, node: Node, w: Value, updates: Received) -> Generator[Any, Any, Value]:
         """The server's model after a round."""
-        rows, holds = [], []
-        for message in updates.messages:
-            task = self.narrow_task(self.ratio_of(message.sender))
-            x, held = self._content(message, task)
-            arrived = torch.ones(task.num_params, dtype=torch.bool) if message.mask is None else message.mask
-            row, holder = yield Compute(placed, (x, arrived, held, indices_of(task), w))
-            rows.append(row)
-            holds.append(holder)
-        return (yield Compute(average_held, (w, rows, holds, self.shares(node, updates))))
+        shares = self.shares(node, updates)
+        sums = totals = torch.zeros_like(self.task.zero_parameters)
+        for ratio in dict.fromkeys(self.width_ratios):
+            task = self.narrow_task(ratio)
+            group = [i for i, sender in enumerate(updates.senders) if self.ratio_of(sender) == ratio]
+            if group:
+                messages = [updates.messages[i] for i in group]
+                parts, holds = zip(*(self._content(message, task) for message in messages), strict=True)
+                masks = full_masks(Received(tuple(messages))) or list(holds)
+                args = list(parts), masks, list(holds), shares[group], indices_of(task)
+                sums, totals = yield Compute(add_held, (sums, totals, *args))
+        return (yield Compute(mean_of_holders, (w, sums, totals)))
 
     def _content(self, message: Message, task: Task) -> tuple[Value, Tensor]:
         """What a client sent, and which of its parameters are to be averaged, bool [num_params]."""
@@ -176,20 +179,24 @@ def part(w: Tensor, indices: Tensor) -> Tensor:
     return w[indices]
 
 
-@op(loop=True, flops=lambda x, arrived, held, indices, w: 2 * x.numel())
-def placed(x: Tensor, arrived: Tensor, held: Tensor, indices: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """A sub-network x [num_indices] in a row as long as the server's model w [num_params], and where it holds that, bool [num_params];
-    0 and False elsewhere. arrived, held: bool [num_indices], what does not arrive is not held. Charged are the product and the sum a
-    value of the average to come."""
-    counts = arrived & held
-    row = torch.zeros_like(w).index_copy(0, indices, torch.where(counts, x, 0))
-    return row, torch.zeros_like(w, dtype=torch.bool).index_copy(0, indices, counts)
+@op(
+    loop=True,
+    ragged=("parts", "arrived", "holds", "shares"),
+    flops=lambda sums, totals, parts, arrived, holds, shares, indices: 2 * parts.numel(),
+)
+def add_held(
+    sums: Tensor, totals: Tensor, parts: Tensor, arrived: Tensor, holds: Tensor, shares: Tensor, indices: Tensor
+) -> tuple[Tensor, Tensor]:
+    """sums and totals [num_params] with sum_k s_k w_kj and sum_k s_k added, over clients k of one width that hold j.
+
+    parts: m of w_k [num_indices]; arrived, holds: m of bool [num_indices], what does not arrive is not held; shares: s [m]; indices: of
+    the parts in the server's model. Charged are a product and a sum a value."""
+    weights = shares.unsqueeze(-1) * (arrived & holds)
+    weighted = torch.where(weights > 0, weights * parts, 0)
+    return sums.index_add(0, indices, weighted.sum(0)), totals.index_add(0, indices, weights.sum(0))
 
 
-@op(loop=True, ragged=("rows", "holds", "shares"), flops=lambda w, rows, holds, shares: w.numel())
-def average_held(w: Tensor, rows: Tensor, holds: Tensor, shares: Tensor) -> Tensor:
-    """sum_k s_k w_kj / sum_k s_k over the clients k that hold j; w_j where none does. w: [num_params]; rows, holds: m of [num_params];
-    shares: [m]. Charged is a division a value."""
-    weights = shares.unsqueeze(-1) * holds
-    total = weights.sum(0)
-    return torch.where(total > 0, (weights * rows).sum(0) / torch.where(total > 0, total, 1), w)
+@op(loop=True, flops=lambda w, sums, totals: w.numel())
+def mean_of_holders(w: Tensor, sums: Tensor, totals: Tensor) -> Tensor:
+    """sums / totals, w where nobody holds an entry. All: [num_params]. Charged is a division a value."""
+    return torch.where(totals > 0, sums / torch.where(totals > 0, totals, 1), w)

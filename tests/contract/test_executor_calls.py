@@ -26,8 +26,9 @@ SLACK = {"ccl": 1.6}
 steps, which are rounds ahead, meet the longest chain less often."""
 
 
-JOBS_A_CALL = {"fedasync": 1.5}
-"""Every update is mixed in alone, and clients that train at the same time have begun with different models."""
+JOBS_A_CALL = {"fedasync": 1.5, "heterofl": 4}
+"""Of fedasync every update is mixed in alone, and clients that train at the same time have begun with different models; of heterofl
+the devices are of three widths."""
 
 
 def split_runs(learner: str, work: str) -> tuple[RunRecord, RunRecord]:

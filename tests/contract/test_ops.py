@@ -296,16 +296,13 @@ def header_trained_args(rng: np.random.Generator, task: Task) -> Args:
     return header, tables, rows, torch.tensor([[1, 1], [2, 1], [1, 0.0]], dtype=task.dtype), 0.1
 
 
-def placed_part_args(rng: np.random.Generator, task: Task) -> Args:
-    """A third of a model, of which a part arrived and a part is held."""
+def add_held_args(rng: np.random.Generator, task: Task) -> Args:
+    """1 to 9 thirds of a model, of which a part arrived and a part is held."""
     places = torch.arange(1, task.num_params, 3)
-    arrived, held = (torch.from_numpy(rng.random(len(places)) < 0.7) for _ in range(2))
-    return vector(rng, task)[places], arrived, held, places, vector(rng, task)
-
-
-def average_held_args(rng: np.random.Generator, task: Task) -> Args:
-    models, shares, holds = neighborhood(rng, task)
-    return vector(rng, task), models, holds, shares
+    models, shares, arrived = neighborhood(rng, task)
+    holds = [torch.from_numpy(rng.random(len(places)) < 0.7) for _ in models]
+    state = vector(rng, task), vector(rng, task).abs()
+    return *state, [x[places] for x in models], [mask[places] for mask in arrived], holds, shares, places
 
 
 def average_prototypes_masked_args(rng: np.random.Generator, task: Task) -> Args:
@@ -475,8 +472,8 @@ MODULE_OPS: dict[Op, Job] = {
     truncated_svd.truncated: lambda rng, task: (vector(rng, task), scalar(rng, task) * 0.6, task.model.shapes),
     fedgh.header_trained: header_trained_args,
     heterofl.part: lambda rng, task: (vector(rng, task), torch.arange(3, task.num_params, 2)),
-    heterofl.placed: placed_part_args,
-    heterofl.average_held: average_held_args,
+    heterofl.add_held: add_held_args,
+    heterofl.mean_of_holders: lambda rng, task: (vector(rng, task), vector(rng, task), vector(rng, task)),
     fd.answer_sums: lambda rng, task: average_prototypes_args(rng, task)[1:],
     fd.mean_of_others: lambda rng, task: (table(rng, task), table(rng, task), counts(rng, task), counts(rng, task)),
     prototypes.class_means: lambda rng, task: (table(rng, task), counts(rng, task)),

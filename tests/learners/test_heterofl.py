@@ -13,7 +13,7 @@ from torch import Tensor
 from learners.batching import BatchStream
 from learners.federated.class_flags import FlaggedFragments
 from learners.federated.fedavg import FedAvg
-from learners.federated.heterofl import HeteroFl, average_held, masked_cross_entropy, placed, trained_parameters
+from learners.federated.heterofl import HeteroFl, add_held, masked_cross_entropy, mean_of_holders, trained_parameters
 from learners.models.flat import unflatten
 from learners.models.narrow import Narrow
 from learners.models.small_cnn import SmallCnn
@@ -30,9 +30,11 @@ from wsim.errors import ScenarioError
 
 def averaged(w: Tensor, sent: list[tuple[Tensor, list[int]]], shares: Tensor) -> Tensor:
     """Of vectors and the places that they have in w."""
-    ones = [torch.ones(len(x), dtype=torch.bool) for x, _ in sent]
-    pairs = [placed(x, all_, all_, torch.tensor(at), w) for (x, at), all_ in zip(sent, ones, strict=True)]
-    return average_held(w, [row for row, _ in pairs], [held for _, held in pairs], shares)
+    sums = totals = torch.zeros_like(w)
+    for (x, places), share in zip(sent, shares, strict=True):
+        ones = [torch.ones(len(x), dtype=torch.bool)]
+        sums, totals = add_held(sums, totals, [x], ones, ones, share[None], torch.tensor(places))
+    return mean_of_holders(w, sums, totals)
 
 
 def test_every_entry_is_the_mean_over_those_that_hold_it() -> None:
