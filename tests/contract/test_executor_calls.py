@@ -26,7 +26,7 @@ SLACK = {"ccl": 1.6}
 steps, which are rounds ahead, meet the longest chain less often."""
 
 
-JOBS_A_CALL = {"fedasync": 1.5, "heterofl": 4}
+JOBS_A_CALL = {"fedasync": 1.5, "heterofl": 3}
 """Of fedasync every update is mixed in alone, and clients that train at the same time have begun with different models; of heterofl
 the devices are of three widths."""
 
