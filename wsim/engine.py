@@ -109,7 +109,8 @@ def simulate(
 def _collect_earlier_runs() -> None:
     """Frees the worlds of earlier runs in this process. Their parts refer to each other, and Python's own collection would not
     find them, since `Run.go` moves all objects to the generation that it hardly ever looks at. Looking takes a tenth of a
-    second, more in a process that holds much else, so not more often than every 2 s; the last world stays."""
+    second, more in a process that holds much else and has not frozen it (`gc.freeze`), so not more often than every 2 s; the
+    last world stays."""
     global _collected_s
     if _collected_s is not None and time.process_time() - _collected_s < _COLLECT_EVERY_S:
         return
@@ -326,14 +327,17 @@ class Run:
         self.recorder.snapshot()
         if scenario.output.topology_every_s is not None:
             clock.after(to_ns(scenario.output.topology_every_s), self._snapshot_tick, None, EVALUATE)
-        gc.freeze()
+        frozen = gc.get_freeze_count() > 0  # what the process keeps out of the collector's way stays out of it
+        if not frozen:
+            gc.freeze()
         threshold = gc.get_threshold()
         gc.set_threshold(100_000, 50, 100)  # a run makes few cycles; looking for them often costs a tenth of its time
         try:
             self._step_through()
         finally:
             gc.set_threshold(*threshold)
-            gc.unfreeze()
+            if not frozen:
+                gc.unfreeze()
 
     def _step_through(self) -> None:
         clock, driver, limits, batteries = self.clock, self.driver, self.limits, self.batteries

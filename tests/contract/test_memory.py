@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -42,6 +43,16 @@ def _small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "COMPACT_BYTES", 1 << 16)
     monkeypatch.setattr(channel, "_LEAST_LINKS_KEPT", 0)
     monkeypatch.setattr(sending, "KEPT_OUTCOMES", 8)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _frozen_worlds_are_freed() -> Iterator[None]:
+    """Everything here freezes what there is before it begins: it stays frozen to the end, since looking through all that the
+    process holds takes its time."""
+    yield
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def object_bytes() -> int:
@@ -90,11 +101,8 @@ def live_at(learner: str, num_devices: int, rounds: list[int]) -> list[Live]:
     run.evaluator._on_round = look
     gc.collect()
     gc.freeze()
-    try:
-        with pytest.raises(EnoughError):
-            run.go()
-    finally:
-        gc.unfreeze()
+    with pytest.raises(EnoughError):
+        run.go()
     return live
 
 
@@ -112,19 +120,16 @@ def test_everything_that_is_kept_is_counted() -> None:
 
     gc.collect()
     gc.freeze()
-    try:
-        for make, least in (
-            (lambda i: i + 0.5, 24),
-            (lambda i: (f"number {i}", 2.0**i), 100),
-            (lambda i: Thing(), 24),
-            (lambda i: np.zeros(100)[3:4], 800),
-        ):
-            before = object_bytes()
-            kept = [make(i) for i in range(1000)]
-            assert object_bytes() - before > 1000 * (least + 8)
-            del kept
-    finally:
-        gc.unfreeze()
+    for make, least in (
+        (lambda i: i + 0.5, 24),
+        (lambda i: (f"number {i}", 2.0**i), 100),
+        (lambda i: Thing(), 24),
+        (lambda i: np.zeros(100)[3:4], 800),
+    ):
+        before = object_bytes()
+        kept = [make(i) for i in range(1000)]
+        assert object_bytes() - before > 1000 * (least + 8)
+        del kept
 
 
 @pytest.mark.parametrize("learner", LEARNERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +129,17 @@ def test_links_that_stay_dead_end_the_run(monkeypatch):
         )
 
 
-def test_a_later_run_frees_the_worlds_of_earlier_ones(tmp_path, monkeypatch):
+@pytest.fixture(params=[False, True], ids=["", "frozen"])
+def frozen(request):
+    """Whether the process has frozen its objects before the run, as the tests' has."""
+    gc.freeze() if request.param else gc.unfreeze()
+    yield request.param
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
+def test_a_later_run_frees_the_worlds_of_earlier_ones(frozen, monkeypatch):
     worlds = []
     build_world = engine.build_world
 
@@ -142,3 +153,4 @@ def test_a_later_run_frees_the_worlds_of_earlier_ones(tmp_path, monkeypatch):
     for _ in range(3):
         simulate(load("dpsgd_ring", ["stop.rounds=1"]), executor="null")
     assert [world() is None for world in worlds[:2]] == [True, True]
+    assert (gc.get_freeze_count() > 0) == frozen

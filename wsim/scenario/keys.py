@@ -17,6 +17,7 @@ import sys
 import typing
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from learners.quantities import Place
@@ -56,7 +57,7 @@ class Key:
 def keys_of(kind: str, item: Callable[..., Any]) -> dict[str, Key]:
     """The own keys of an item, in the order of their declaration."""
     own = {name: default for name, default in _parameters(item).items() if name not in GIVEN[kind]}
-    hints = _hints(item, own)
+    hints = _hints(item, tuple(own))
     return {name: Key(name, hints.get(name, Any), default) for name, default in own.items()}
 
 
@@ -99,8 +100,10 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return REQUIRED if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
-def _hints(item: Any, names: Collection[str]) -> dict[str, Any]:
-    """The declared types of these names only: others may need an import that is made for type checkers alone."""
+@lru_cache(maxsize=1024)
+def _hints(item: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """The declared types of these names only: others may need an import that is made for type checkers alone. Kept, since
+    resolving them takes half of the time in which a scenario is read."""
     if not dataclasses.is_dataclass(item):
         function = inspect.unwrap(item.__init__ if inspect.isclass(item) else item)
         return _resolved(inspect.get_annotations(function), function.__globals__, names)
