@@ -40,6 +40,7 @@ def test_page_for_every_name_in_the_navigation(site: Path) -> None:
         "index",
         "concepts",
         "radio",
+        "federated",
         "decentralized",
         "study",
         "reference",
@@ -68,7 +69,7 @@ def inline(value: Any) -> str:
 
 BLOCKS = [
     block
-    for page in ("radio", "decentralized")
+    for page in ("radio", "decentralized", "federated")
     for block in re.findall(
         r"```toml\n(.*?)```", (ROOT / "docs" / "pages" / f"{page}.md").read_text("utf-8"), re.DOTALL
     )
