@@ -40,7 +40,8 @@ def test_floor_and_scenario_describe_the_same_training() -> None:
             assert (scenario.stop.rounds, chosen["local_steps"]) == (mnist.NUM_ROUNDS, mnist.NUM_STEPS)
             assert (scenario.data.partition, scenario.data.own["alpha"]) == ("dirichlet", mnist.ALPHA)
         elif module is neighbors:
-            assert (scenario.stop.rounds, chosen["local_steps"]) == (neighbors.ROUNDS, 1)
+            _, rounds, steps = neighbors.WORKLOADS[training.floor]
+            assert (scenario.stop.rounds, chosen["local_steps"]) == (rounds, steps)
         elif training.floor:
             rounds, steps, _ = floor.WORKLOADS[training.floor]
             assert (scenario.stop.rounds, chosen["local_steps"]) == (rounds, steps)
@@ -57,12 +58,14 @@ def test_the_loop_on_mnist_trains_what_the_scenario_trains(tmp_path: Path, monke
         assert record.accuracy[-1] == pytest.approx(found, abs=1 / data_files.NUM_TEST + 1e-6)
 
 
-@pytest.mark.parametrize("name", run.NEIGHBORS)
+@pytest.mark.parametrize("name", neighbors.WORKLOADS)
 def test_the_loops_between_neighbors_train_what_the_scenario_trains(name: str) -> None:
     """Two methods could not agree to five digits on 36,000 answers (100 models, 360 samples) by chance."""
     training = run.TRAINING[name]
-    record = simulate(load(run.FOLDER / training.scenario, [*training.overrides, "stop.rounds=4"]))
-    assert record.accuracy[-1] == pytest.approx(neighbors.LOOPS[name](floor.make_problem("iid"), 4), abs=3e-4)
+    method, _, steps = neighbors.WORKLOADS[name]
+    record = simulate(load(run.FOLDER / training.scenario, [*training.overrides, "stop.rounds=3"]))
+    found = neighbors.METHODS[method](floor.make_problem("iid"), 3, steps)
+    assert record.accuracy[-1] == pytest.approx(found, abs=3e-4)
 
 
 def test_the_codecs_measured_are_those_that_compress(monkeypatch: pytest.MonkeyPatch) -> None:
