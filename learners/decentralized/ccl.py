@@ -107,7 +107,8 @@ class Ccl(MixFirst):
     ) -> Generator[Any, Any, tuple[Value, Value]]:
         """As `_plain`, with contrastive terms."""
         heard = yield from completed(heard, x)
-        look = self._compare if batches.num_steps == 1 else self._compare_several
+        equally_many = self.local_steps is not None and not node.task.model.has_convolution
+        look = self._compare if batches.num_steps == 1 or equally_many else self._compare_several
         mixed, others, counts, sums = yield from look(node, x, heard, batches, displaced)
         tables, numbers = yield from self._exchange_sums(node, heard, batches, counts, sums)
         about = node.tensor(float(len(heard.values))), tables, numbers
@@ -117,19 +118,20 @@ class Ccl(MixFirst):
     def _compare(
         self, node: Node, x: Value, heard: Heard, batches: Batches, displaced: tuple[Any, ...]
     ) -> Generator[Any, Any, Compared]:
-        """Mixing and comparing in one op, for one step."""
+        """Mixing and comparing in one op, for steps that are as many on every device."""
         models = heard.values
         args = (x, models, heard.weights, node.tensor(float(len(models))), batches.steps, displaced)
         mixed, *found = yield Compute(mix_and_compare(*self._keys(node)), args, work=batches.work)
         if displaced:
             node.state["momentum"], *found = found
-        others, *sums = found
-        return (mixed, [others], sums[0], sums[1 : 1 + len(models)]) if sums else (mixed, [others], None, [])
+        others, sums = found[: batches.num_steps], found[batches.num_steps :]
+        return (mixed, others, sums[0], sums[1 : 1 + len(models)]) if sums else (mixed, others, None, [])
 
     def _compare_several(
         self, node: Node, x: Value, heard: Heard, batches: Batches, displaced: tuple[Any, ...]
     ) -> Generator[Any, Any, Compared]:
-        """Mixing, then the minibatch of each step by itself, so that none waits for another."""
+        """Mixing, then the minibatch of each step by itself: devices with more steps share the op, and images take no memory for
+        all steps at once."""
         mixed, models = (yield from self._mix(node, x, heard, displaced)), heard.values
         zeros = node.task.zero_parameters
         if not models:

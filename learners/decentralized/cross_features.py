@@ -28,7 +28,8 @@ Momentum = tuple[()] | tuple[Tensor, float | Tensor]
 
 def mix_and_compare(task: Task, padding: int | None, with_sums: bool) -> Op:
     """(x, received, weights, num_models, steps, momentum) -> xb = x + sum_j w_ij (x_j - x); m - (xb - x) / lr' where there is a
-    buffer m; then what `compare` gives, S_ji one by one. weights: [m]; otherwise as there."""
+    buffer m; then what `compare` gives, sum_j Z_ji one by one for all steps, and S_ji one by one. weights: [m]; otherwise as
+    there."""
     seen = _seen(task, padding, with_sums)
 
     def mix_and_compare(
@@ -37,7 +38,7 @@ def mix_and_compare(task: Task, padding: int | None, with_sums: bool) -> Op:
         c = weights @ received - weights.sum() * x
         displaced = (momentum[0] - c / divisor(momentum[1]),) if momentum else ()
         others, *sums = seen(received, num_models, steps)
-        return x + c, *displaced, others, *((sums[0], *sums[1].unbind(0)) if with_sums else ())
+        return x + c, *displaced, *others, *((sums[0], *sums[1].unbind(0)) if with_sums else ())
 
     return task.op(
         ("mix_and_compare", padding, with_sums),
@@ -59,7 +60,8 @@ def compare(task: Task, padding: int | None, with_sums: bool) -> Op:
     seen = _seen(task, padding, with_sums)
 
     def compare(x: Tensor, received: Tensor, num_models: Tensor, steps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return seen(received, num_models, steps)
+        others, *sums = seen(received, num_models, tuple(part[:1] for part in steps))
+        return others[0], *sums
 
     return task.op(
         ("compare", padding, with_sums),
@@ -145,7 +147,7 @@ def _members(labels: Tensor, weights: Tensor, num_classes: int) -> Tensor:
 
 
 def _seen(task: Task, padding: int | None, with_sums: bool) -> Any:
-    """What `compare` computes."""
+    """(received, num_models, steps) -> sum_j Z_ji of each step; with_sums also N_i and S_ji over all of them (see `compare`)."""
     model, num_classes = task.model, task.num_classes
 
     def representations(received: Tensor, inputs: Tensor) -> Tensor:
@@ -160,12 +162,12 @@ def _seen(task: Task, padding: int | None, with_sums: bool) -> Any:
             return inputs.new_zeros((0, len(inputs), model.feature_dim))
         return torch.stack([of(x) for x in received])
 
-    def seen(received: Tensor, num_models: Tensor, steps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        indices, weights, *drawn = (part[0] for part in steps)
+    def seen(received: Tensor, num_models: Tensor, steps: tuple[Tensor, ...]) -> tuple[Any, ...]:
+        indices, weights, *drawn = (part.flatten(0, 1) for part in steps)
         inputs, labels = drawn_samples(task, padding, indices, *drawn)
         z = representations(received, inputs)
         is_model = torch.arange(len(received)) < num_models  # zeros are no model, but may have a representation
-        others = (is_model.to(z.dtype) @ z.flatten(1)).view(z.shape[1:])
+        others = (is_model.to(z.dtype) @ z.flatten(1)).view(*steps[0].shape, -1).unbind(0)
         if not with_sums:
             return (others,)
         members = _members(labels, weights, num_classes)

@@ -341,6 +341,7 @@ def mix_and_compare_args(rng: np.random.Generator, task: Task) -> Args:
     models = models[: int(rng.integers(0, 7))]
     num_models = torch.tensor(len(models), dtype=task.dtype)
     weights = torch.tensor(rng.random(len(models)) / 9, dtype=task.dtype)
+    steps = tuple(torch.cat(parts) for parts in zip(steps, one_step(rng, task), strict=True))
     return x, models, weights, num_models, steps, (vector(rng, task), rate(rng, task))
 
 
