@@ -49,6 +49,17 @@ NEIGHBORS = {"qg_dsgdm": (1.4, 3.0), "drt_diffusion": (2.5, 3.0), "ccl": (4.0, 2
 """Of one step a round, at most so many rounds of D-PSGD in one of theirs; of five, at least so many times less than the plain loop;
 in CPU seconds."""
 
+_WIDTHS = ("[64]", "[96]", "[128]", "[64, 64]", "[96, 64]")
+SERVERS: dict[str, tuple[str, ...]] = {
+    "fedprox": (),
+    "scaffold": (),
+    "fedmrl": (
+        "model.hidden=[32]",
+        "model.variants=[" + ", ".join(f"{{name='mlp', hidden={widths}}}" for widths in _WIDTHS) + "]",
+    ),
+}
+"""Methods beside FedAvg, five steps a round, and what else they change; at least four times less than the plain loop, in CPU seconds."""
+
 TRAINING = {
     "fedavg": Training("fedavg_100.toml", "fedavg"),
     "dpsgd": Training("dpsgd_100.toml", "dpsgd"),
@@ -68,6 +79,16 @@ TRAINING = {
         )
         for name in NEIGHBORS
         for suffix, steps, rounds in (("", 5, 20), ("_one_step", 1, 50))
+    },
+    **{
+        name: Training(
+            "fedavg_100.toml",
+            name,
+            (f"algorithm={{name='{name}', local_steps=5, learning_rate=0.1, batch_size=16}}", *overrides),
+            module="servers",
+            loops=("plain",),
+        )
+        for name, overrides in SERVERS.items()
     },
     "dpsgd_50": Training("dpsgd_100.toml", "", ("stop.rounds=50", "algorithm.local_steps=1")),
     "gossip_shared": Training("gossip_100.toml", "", ('mac.kind="shared"',)),
@@ -166,6 +187,7 @@ GOALS = [
             *beside_plain(f"{name}_one_step", times),
         )
     ),
+    *(goal for name in SERVERS for goal in beside_plain(name, 4.0)),
     cpu_goal("mnist_fedavg: wsim / plain", "mnist_fedavg wsim", "mnist_fedavg plain", 1.1),
     as_accurate("mnist_fedavg"),
     *(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import codecs, floor, mnist, neighbors, run
+from benchmarks import codecs, floor, mnist, neighbors, run, servers
 from learners import registry
 from tests.learners import data_files
 from wsim.engine import simulate
@@ -31,7 +31,7 @@ def test_benchmark_scenario_loads(path: Path) -> None:
 
 def test_floor_and_scenario_describe_the_same_training() -> None:
     for training in run.TRAINING.values():
-        module = {"mnist": mnist, "floor": floor, "neighbors": neighbors}[training.module]
+        module = {"mnist": mnist, "floor": floor, "neighbors": neighbors, "servers": servers}[training.module]
         scenario = load(run.FOLDER / training.scenario, training.overrides).scenario
         chosen = scenario.algorithm.hyperparameters
         assert scenario.num_devices == module.NUM_DEVICES
@@ -42,6 +42,8 @@ def test_floor_and_scenario_describe_the_same_training() -> None:
         elif module is neighbors:
             _, rounds, steps = neighbors.WORKLOADS[training.floor]
             assert (scenario.stop.rounds, chosen["local_steps"]) == (rounds, steps)
+        elif module is servers:
+            assert (scenario.stop.rounds, chosen["local_steps"]) == (servers.ROUNDS, servers.STEPS)
         elif training.floor:
             rounds, steps, _ = floor.WORKLOADS[training.floor]
             assert (scenario.stop.rounds, chosen["local_steps"]) == (rounds, steps)
@@ -63,9 +65,17 @@ def test_the_loops_between_neighbors_train_what_the_scenario_trains(name: str) -
     """Two methods could not agree to five digits on 36,000 answers (100 models, 360 samples) by chance."""
     training = run.TRAINING[name]
     method, _, steps = neighbors.WORKLOADS[name]
-    record = simulate(load(run.FOLDER / training.scenario, [*training.overrides, "stop.rounds=3"]))
-    found = neighbors.METHODS[method](floor.make_problem("iid"), 3, steps)
+    record = simulate(load(run.FOLDER / training.scenario, [*training.overrides, "stop.rounds=2"]))
+    found = neighbors.METHODS[method](floor.make_problem("iid"), 2, steps)
     assert record.accuracy[-1] == pytest.approx(found, abs=3e-4)
+
+
+@pytest.mark.parametrize("name", servers.METHODS)
+def test_the_loops_with_a_server_train_what_the_scenario_trains(name: str) -> None:
+    """To the last answer: one model's on 360 samples, or those of 100 devices."""
+    training = run.TRAINING[name]
+    record = simulate(load(run.FOLDER / training.scenario, [*training.overrides, "stop.rounds=2"]))
+    assert record.accuracy[-1] == pytest.approx(servers.METHODS[name](floor.make_problem("iid"), 2, 5), abs=3e-4)
 
 
 def test_the_codecs_measured_are_those_that_compress(monkeypatch: pytest.MonkeyPatch) -> None:
