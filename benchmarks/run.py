@@ -49,12 +49,13 @@ NEIGHBORS = {"qg_dsgdm": (1.4, 3.0), "drt_diffusion": (2.5, 3.0), "ccl": (4.0, 2
 """Of one step a round, at most so many rounds of D-PSGD in one of theirs; of five, at least so many times less than the plain loop;
 in CPU seconds."""
 
-_WIDTHS = ("[64]", "[96]", "[128]", "[64, 64]", "[96, 64]")
+_WIDTHS = ("[32]", "[48]", "[64]", "[48, 48]", "[64, 64]")
 SERVERS: dict[str, tuple[str, ...]] = {
     "fedprox": (),
     "scaffold": (),
     "fedmrl": (
-        "model.hidden=[32]",
+        "model.hidden=[16]",
+        "evaluation.other_reports=false",
         "model.variants=[" + ", ".join(f"{{name='mlp', hidden={widths}}}" for widths in _WIDTHS) + "]",
     ),
 }

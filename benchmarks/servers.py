@@ -33,8 +33,8 @@ from learners.models.mlp import Mlp
 __all__ = ["BATCH_SIZE", "LEARNING_RATE", "METHODS", "NUM_DEVICES", "ROUNDS", "STEPS", "measure"]
 
 PROXIMAL_WEIGHT = 0.1
-SHARED_WIDTH = 32
-VARIANTS = ((64,), (96,), (128,), (64, 64), (96, 64))  # hidden layers of the private models
+SHARED_WIDTH = 16
+VARIANTS = ((32,), (48,), (64,), (48, 48), (64, 64))  # hidden layers of the private models
 ROUNDS, STEPS = 20, 5
 
 State = dict[str, Tensor]

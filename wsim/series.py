@@ -54,14 +54,16 @@ class Plan:
 def plan(scenario: Scenario, reports: Sequence[str]) -> Plan:
     """What [evaluation] asks for, of a learner with these reports.
 
-    All inference heads are measured beside each other; models after local training only where they are asked for, since
-    then every device has one of its own.
+    All inference heads are measured beside each other, unless other_reports = false; models after local training only where they
+    are asked for, since then every device has one of its own.
     """
     check_report(scenario, reports, scenario.scenario.name)
     evaluation, targets = scenario.evaluation, scenario.evaluation.targets
     chosen = report_name(evaluation)
     names = dict.fromkeys(("model", *reports))
     others = [name for name in names if name != chosen and not name.endswith(AFTER_LOCAL_TRAINING)]
+    if not evaluation.other_reports:
+        others = []
     subjects = subjects_of(scenario)
     series = [
         Series(report, subject, data)

@@ -372,7 +372,10 @@ def test_heads_are_recorded_beside_each_other() -> None:
 
 
 def test_a_head_is_the_headline_where_it_is_chosen() -> None:
+    _, alone = two_heads("evaluation.inference=small_head", "evaluation.other_reports=false")
+    assert alone.series_report == ["small_head"]
     _, record = two_heads("evaluation.inference=small_head", "evaluation.targets={accuracy=[0.1]}")
+    assert alone.accuracy.tolist() == record.accuracy.tolist()
     assert record.series_report == ["small_head", "model"]
     assert record.accuracy[-1] == record.series_accuracy[0, -1]
     assert (record.target_report, record.target_time_s[0]) == ("small_head", record.eval_time_s[0])

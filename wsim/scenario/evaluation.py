@@ -54,6 +54,7 @@ class Evaluation(Table):
     by_group: also in tables and pictures for each group of devices
     model_time, inference: which of the models that the learner reports is the headline: "after_local_training" instead of
         what the method calls its model; another inference head, by its name
+    other_reports: measure the other inference heads beside it, as one does by default; false saves their time
     """
 
     every_s: q.Seconds | None = None
@@ -68,6 +69,7 @@ class Evaluation(Table):
     by_group: bool = False
     model_time: str = METHOD_DEFAULT
     inference: str = METHOD_DEFAULT
+    other_reports: Annotated[bool, Field(exclude_if=lambda value: bool(value))] = True
     targets: Targets = Targets()
 
 
