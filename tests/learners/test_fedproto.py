@@ -138,12 +138,24 @@ def test_messages_have_the_bits_of_the_formula_and_tell_which_classes_they_hold(
     assert decoded_counts.tolist() == [count if with_counts else int(count > 0) for count in counts]
     assert received_counts.tolist() == decoded_counts.tolist()
     assert not received[found == 0].any()
+
     if num_held:
         decoded = codec.decompress(codec.decode(rest, (num_held * 6,)), (num_held * 6,))
         assert torch.equal(decoded.to(F64), received[found > 0].flatten())
         assert torch.allclose(received[found > 0], table[found > 0], rtol=1e-3, atol=1e-6)
     else:
         assert rest == b""
+
+
+@pytest.mark.parametrize(("width", "up", "down"), [(100, 1_000, 10_000), (500, 5_000, 50_000)])
+def test_numbers_in_messages_of_a_hundred_classes(width: int, up: int, down: int) -> None:
+    """The comparison's row for CIFAR-100 and clients of 10 classes: probabilities of FD, 500 numbers a class of FedProto and FedGH."""
+    held = torch.zeros(100, dtype=F64)
+    held[::10] = 40
+    table = torch.ones(100, width, dtype=F64)
+    for counts, numbers in ((held, up), (torch.full((100,), 40.0, dtype=F64), down)):
+        payload = prototype_message.payload(table, counts, Float32(), node_of(small_task()), with_counts=False)
+        assert payload.num_bits == 8 * 13 + 32 * numbers
 
 
 def test_lost_packets_lose_their_part_of_the_held_rows() -> None:

@@ -4,7 +4,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from learners.mixing import metropolis, mixing_matrix, spectral_gap, uniform
+from learners.mixing import eigenvalues, metropolis, mixing_matrix, spectral_gap, uniform
 
 GRAPHS = {
     "ring": nx.cycle_graph(9),
@@ -41,6 +41,13 @@ def test_ring_has_the_closed_form_gap(num_nodes: int) -> None:
 @pytest.mark.parametrize(("num_nodes", "gap"), [(4, 0.6667), (16, 0.0507), (32, 0.0128)])
 def test_ring_gaps_are_the_tabulated_ones(num_nodes: int, gap: float) -> None:
     assert spectral_gap(mixing_matrix(nx.cycle_graph(num_nodes))) == pytest.approx(gap, abs=5e-5)
+
+
+def test_the_ring_of_eight_of_the_table_of_step_sizes() -> None:
+    """CHOCO's delta and beta, the largest |1 - eigenvalue|."""
+    matrix = mixing_matrix(nx.cycle_graph(8))
+    assert spectral_gap(matrix) == pytest.approx(0.195262, abs=5e-7)
+    assert np.abs(1 - eigenvalues(matrix)).max() == pytest.approx(1.333333, abs=5e-7)
 
 
 def test_complete_graph_averages_at_once() -> None:

@@ -14,7 +14,7 @@ from learners.compression import low_rank
 from learners.compression.powersgd import PowerSgd
 from learners.loopback import LoopbackNode, loopback
 from learners.protocol import SERVER, Send
-from tests.learners.test_quantization import CNN
+from tests.learners.test_quantization import CNN, NUM_PARAMS
 
 M1 = torch.tensor([[1.0, 2, 3], [4, 5, 6]], dtype=torch.float64)
 M2 = torch.tensor([[0.0, 1, 0], [1, 0, 1]], dtype=torch.float64)
@@ -110,6 +110,13 @@ def test_what_was_applied_and_the_errors_add_up_to_all_differences() -> None:
 def test_floats_of_a_model_with_ten_tensors(rank: int, num_floats: int) -> None:
     count = sum(int(np.prod(shape)) for shape in (*low_rank.left_shapes(CNN, rank), *low_rank.right_shapes(CNN, rank)))
     assert count == num_floats
+
+
+@pytest.mark.parametrize(("rank", "num_bytes"), [(1, 17_564), (4, 57_560)])
+def test_bytes_that_a_client_sends_of_a_model_with_ten_tensors(rank: int, num_bytes: int) -> None:
+    change = torch.from_numpy(np.random.default_rng(2).standard_normal(NUM_PARAMS))
+    _, _, sent = run([[change]], CNN, rank)
+    assert sum(request.payload.num_bits for node, request in sent if node == 0) == 8 * num_bytes
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from learners.compression.affine import Int4Affine, Int8Affine
+from learners.compression.bfloat16 import BFloat16
+from learners.compression.float16 import Float16
 from learners.compression.groups import maxima, sizes_of, spread
 from learners.compression.uniform import Uniform, levels
 from learners.loopback import LoopbackNode
@@ -84,6 +86,8 @@ def test_int4_puts_two_values_in_a_byte_the_first_in_the_low_nibble() -> None:
 @pytest.mark.parametrize(
     ("codec", "num_bytes"),
     [
+        (Float16(), 1_340_116),
+        (BFloat16(), 1_340_116),
         (Int8Affine(), 670_138),
         (Int4Affine(), 335_109),
         (Uniform(8), 670_098),
