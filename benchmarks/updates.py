@@ -53,5 +53,4 @@ def _cells(world: World, hysteresis_db: float) -> Cells:
         update_every_s=EVERY_S,
         loses=False,
         interferes=True,
-        backhaul_latency_ns=0,
     )

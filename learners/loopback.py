@@ -80,6 +80,7 @@ class LoopbackNode:
     dtype: torch.dtype = torch.float32
     codec_rng: np.random.Generator | None = None
     packet_payload_bits: int = 8 * (1500 - 44)
+    edges: tuple[int, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
     mixing_row: Mapping[int, float] = field(default_factory=dict)
     peers_of: Callable[[int], tuple[tuple[int, ...], tuple[int, ...]]] | None = None

@@ -304,6 +304,9 @@ class Node(Protocol):
     task: Task  # the node's own architecture, data set and loss
     num_devices: int  # of the scenario, present or not
     packet_payload_bits: int  # of a full packet of the transport, without headers
+    edges: tuple[
+        int, ...
+    ]  # ids of the edge servers, above those of all devices; none where the learner does not use them
     mixing_row: Mapping[int, float]  # weights by neighbor where the scenario names a matrix, else nothing
 
     @property
@@ -316,11 +319,12 @@ class Node(Protocol):
 
     @property
     def devices(self) -> tuple[int, ...]:
-        """Ids of the devices that are present, ascending (what a server knows of its clients)."""
+        """Ids of the devices that are present, ascending (what a server knows of its clients); of an edge server, those that its
+        base station serves now."""
 
     @property
     def samples_of(self) -> Sequence[int]:
-        """Sample counts by device id, as registered with the server (server only)."""
+        """Sample counts by device id, as registered with the server (server and edge servers only)."""
 
     @property
     def initial_parameters(self) -> Value:
@@ -355,7 +359,8 @@ class Learner(Protocol):
         refused; None: at SERVER too where the scenario has one
     synchronous: it waits for named messages. value_dependent: its timing depends on learned values.
 
-    A class may also say: heterogeneous (False), devices may have different architectures, which `check_models(models)` may
+    A class may also say: uses_edges (False), its programs run at every base station, too, whose backhaul leads to the server;
+    heterogeneous (False), devices may have different architectures, which `check_models(models)` may
     refuse by ValueError; directed (False), it works where a neighbor does not answer, `check_graph(graph)` may refuse a fixed
     graph (networkx; None: a star, or one that changes) by ValueError; takes_matrix (None), what it asks of a mixing matrix from
     a file, see `NeighborSgd`, negative_weights (False), whether that may have entries below 0, and `check_matrix(matrix)` may refuse one

@@ -28,6 +28,7 @@ LEARNERS = {
     "gut": "learners.decentralized.gut:Gut",
     "fedprox": "learners.federated.fedprox:FedProx",
     "fedopt": "learners.federated.fedopt:FedOpt",
+    "hierfavg": "learners.federated.hierfavg:HierFavg",
     "scaffold": "learners.federated.scaffold:Scaffold",
     "fedbuff": "learners.federated.fedbuff:FedBuff",
     "fedasync": "learners.federated.fedasync:FedAsync",

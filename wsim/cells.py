@@ -1,7 +1,8 @@
 """Several cells in front of one server: which base station serves a device, and what becomes of its messages when that changes.
 
 Programs know one server. On the air a device's messages go by the station that serves it, a server's broadcast goes as one
-flight a station. The nodes of the air are the devices 0 .. D - 1 and the stations D .. D + S - 1; the server is station D.
+flight a station. The nodes of the air are the devices 0 .. D - 1 and the stations D .. D + S - 1; the server is station D. Where
+a learner uses edge servers, every station is one, the server is node D + S, and its messages with them go by the backhaul alone.
 
 Association: the station of the strongest mean received power (path loss, shadowing, antennas, no fading); from then on another
 one only when it is more than `hysteresis_db` stronger, looked at every `update_every_s`. Who is away changes nothing over: back
@@ -45,9 +46,11 @@ class Cells:
         update_every_s: float,
         loses: bool,
         interferes: bool,
-        backhaul_latency_ns: int,
+        server: int | None = None,
     ) -> None:
+        """server: its node index; None: it stands at the first station."""
         self.update_every_s = update_every_s
+        self.server = num_devices if server is None else server
         self.first_station = num_devices
         self.num_stations = num_stations
         self.loses = loses
@@ -55,10 +58,14 @@ class Cells:
         self.num_handovers = 0
         self._links = links
         self._hysteresis_db = hysteresis_db
-        self._backhaul_latency_ns = backhaul_latency_ns
         self._stations = np.repeat(np.arange(num_stations) + num_devices, num_devices)
         self._devices = np.tile(np.arange(num_devices), num_stations)
         self.serving: list[int] = (self.received_db(0.0).argmax(axis=0) + num_devices).tolist()
+
+    @property
+    def has_edges(self) -> bool:
+        """The stations are edge servers."""
+        return self.server != self.first_station
 
     def received_db(self, time_s: float) -> np.ndarray:
         """[num_stations, num_devices] mean power that devices receive, in dB over their noise density (Hz)."""
@@ -92,8 +99,8 @@ class Cells:
         """The nodes between which a flight is on the air: the base station in the place of the server. A broadcast keeps the
         one that it began with."""
         if flight.sender < self.first_station:
-            if flight.receivers != (self.first_station,):
-                raise SimulationError(f"device {flight.sender} sends to {flight.receivers}: in cells only the server")
+            if len(flight.receivers) > 1 or flight.receivers[0] < self.first_station:
+                raise SimulationError(f"device {flight.sender} sends to {flight.receivers}: in cells only a server")
             return flight.sender, (self.serving[flight.sender],)
         if not flight.broadcast:
             return self.serving[flight.receivers[0]], flight.receivers
@@ -109,9 +116,16 @@ class Cells:
             other for other in range(self.first_station, self.first_station + self.num_stations) if other != station
         ]
 
-    def latency_ns(self, station: int) -> int:
-        """Between a station and the server, which stands at the first one."""
-        return 0 if station == self.first_station else self._backhaul_latency_ns
+    def off_the_air(self, flight: Flight) -> tuple[int, int]:
+        """From which node to which a flight goes on besides its way on the air; the same where it does not."""
+        tx, receivers = self.ends(flight)
+        if flight.sender < self.first_station:
+            return receivers[0], flight.receivers[0]
+        return flight.sender, tx
+
+    def served(self, station: int) -> tuple[int, ...]:
+        """The devices that this station (a node index) serves now, of those that are there."""
+        return tuple(i for i, its in enumerate(self.serving) if its == station and i not in self.absent)
 
 
 class CellTopology(FixedTopology):
@@ -120,6 +134,12 @@ class CellTopology(FixedTopology):
     def __init__(self, cells: Cells) -> None:
         super().__init__(cells.first_station, None)
         self._cells = cells
+
+    def neighbors(self, index: int) -> tuple[int, ...]:
+        cells = self._cells
+        if index < cells.first_station or not cells.has_edges:
+            return super().neighbors(index)
+        return super().neighbors(cells.first_station) if index == cells.server else cells.served(index)
 
     def edges(self) -> np.ndarray:
         return np.array(list(enumerate(self._cells.serving)), dtype=np.int64).reshape(-1, 2)

@@ -18,6 +18,7 @@ from channels.path_loss.ranges import OutsideModelError
 from channels.units import db_to_linear, w_to_dbm
 from learners.protocol import SERVER
 from wsim.accounts import Processors, Radios
+from wsim.backhaul import Backhaul
 from wsim.battery import Batteries
 from wsim.cells import Cells, CellTopology
 from wsim.churn import churn_of
@@ -143,15 +144,16 @@ class Run:
             scenario.scenario.seed, scenario.seeds.data, scenario.seeds.radio, scenario.seeds.learner
         )
         self.clock = Clock()
+        self.learning = Learning(scenario, self.streams, executor, window, learner, loaded.directory, task)
+        has_edges = self._has_edges()
         with self._blaming_the_scenario():
             self.mac = medium_access(scenario)
-            world = self.world = build_world(scenario, self.mac, loaded.files, self.streams)
+            world = self.world = build_world(scenario, self.mac, loaded.files, self.streams, has_edges)
             self.cells = self._build_cells()
             star = None if self.cells is None else CellTopology(self.cells)
             self.topology = build_topology(scenario, self.mac, loaded.files, world, self.streams, star)
             self.hearing = build_hearing(scenario, self.mac, world)
         world.links.expect(self.topology.edges())
-        self.learning = Learning(scenario, self.streams, executor, window, learner, loaded.directory, task)
         if hasattr(self.learning.learner, "check_graph"):
             with self._blaming_the_scenario("[algorithm] "):
                 self.learning.learner.check_graph(self.topology.graph)
@@ -220,6 +222,7 @@ class Run:
             self.driver.resolved,
             self.cells,
             self._scaled_tx_w,
+            self._build_backhaul(),
         )
         self.driver.connect(self.transport)
         self._add_nodes()
@@ -250,7 +253,10 @@ class Run:
         world, learning, transport = self.world, self.learning, self.scenario.transport
         devices = tuple(range(world.num_devices))
         samples_of = tuple(len(part) for part in learning.parts)
-        ids = list(devices)
+        edges: tuple[int, ...] = ()
+        if self.cells is not None and self.cells.has_edges:
+            edges = tuple(range(world.num_devices, world.num_devices + world.num_stations))
+        ids = [*devices, *edges]
         if world.server_index >= 0 and learning.learner.uses_server is not False:
             ids.append(SERVER)
         for id in ids:
@@ -266,7 +272,7 @@ class Run:
                 self.topology.neighbors if self.presence is None else self.presence.neighbors,
                 self.topology.peers if self.presence is None else self.presence.peers,
                 devices,
-                samples_of if id == SERVER else (),
+                samples_of if id == SERVER or id in edges else (),
                 learning.task_of(id),
                 room_bits(transport.mtu_bytes, transport.header_bytes),
                 learning.initial_parameters(id),
@@ -275,6 +281,8 @@ class Run:
                 learning.noise,
                 learning.uniform,
                 {} if self.mixing is None or id == SERVER else self.mixing.row(id, self.topology.peers(id, 0)[1]),
+                edges,
+                partial(self.cells.served, id) if self.cells is not None and id in edges else None,
             )
             self.driver.add(node, learning.learner.program(node))
         main = {runner.node.index for runner in self.driver.runners if not runner.is_service}
@@ -293,8 +301,27 @@ class Run:
             config.update_every_s,
             config.handover == "lose",
             config.interference == "sinr",
-            to_ns(config.backhaul_latency_s),
+            world.server_index,
         )
+
+    def _has_edges(self) -> bool:
+        """Whether the learner's programs run at the base stations, too."""
+        if not getattr(self.learning.learner, "uses_edges", False):
+            return False
+        if self.scenario.cells is None:
+            name = self.scenario.algorithm.name
+            raise ScenarioError(
+                f"{_source(self.loaded)}: {name} has edge servers at the stations of [cells], which is missing"
+            )
+        return True
+
+    def _build_backhaul(self) -> Backhaul | None:
+        """What leads from base stations to the server, where there are several."""
+        config = self.scenario.cells
+        if config is None:
+            return None
+        latency_ns = to_ns(config.backhaul_latency_s)
+        return Backhaul(self.clock, self.ledger, self.world.server_index, latency_ns, config.backhaul_rate_bps)
 
     def _watch_the_air(self) -> None:
         """Where somebody asks for the SINRs of what is on the air."""

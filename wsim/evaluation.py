@@ -90,7 +90,7 @@ class Evaluator:
         )
         self.counts: Callable[[int], bool] = lambda device: True  # replaced where devices come, go and fail
         self.lead(frozenset([server_index] if server_index >= 0 else range(num_devices)))
-        self._counts = [0] * (num_devices + 1)
+        self._counts = [0] * (max(num_devices, server_index) + 1)
         self._reached: dict[int, int] = {}
         self.rounds = 0
 

@@ -113,13 +113,13 @@ class Learning:
         return int(self.executor.num_jobs)
 
     def task_of(self, id: int) -> Any:
-        """The task of a node's own architecture: [model] itself at the server."""
-        return self.task if id == SERVER else self._tasks[id]
+        """The task of a node's own architecture: [model] itself at the server and at edge servers."""
+        return self._tasks[id] if 0 <= id < len(self._tasks) else self.task
 
     def initial_parameters(self, id: int) -> Callable[[], Any]:
         """The initial model of a node: one for all of its architecture, or its own."""
         task = self.task_of(id)
-        which: tuple[int, ...] = (0 if self._same_initial or id == SERVER else id + 1,)
+        which: tuple[int, ...] = (0 if self._same_initial or not 0 <= id < len(self._tasks) else id + 1,)
         if task is not self.task and self._same_initial:
             which = (0, self._tasks.index(task) + 1)
 

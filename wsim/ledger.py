@@ -3,7 +3,8 @@
 Messages are counted as (message, intended receiver) pairs: sent = delivered (used | unused) + lost (by cause) + in flight.
 Bits are counted per transmission, on three levels: payload (the codec's output), coded (information bits with headers and
 padding, once) and on air (coded bits of every attempt plus feedback and beacons). The in-flight count is not derived: the
-engine counts the live pairs in the media when the run ends, so that closing is a check and not a definition.
+engine counts the live pairs in the media when the run ends, so that closing is a check and not a definition. Bits that cross
+the backhaul between base stations and the server are apart.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Ledger:
         self.payload_bits = 0
         self.coded_bits = 0
         self.on_air_bits = 0
+        self.backhaul_bits = 0
         self.airtime_ns = 0
         self.resource_hz_ns = 0.0
         self.packets_sent = 0

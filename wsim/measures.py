@@ -44,9 +44,10 @@ class Measures:
             raise SimulationError(
                 f'node {node.id} measures "{name}", which the class of its learner does not list in `measures`'
             )
-        if node.id == SERVER and of is None:
+        is_server = node.id == SERVER or node.id in node.edges
+        if is_server and of is None:
             raise SimulationError(f'the server measures "{name}" of no device; it can measure of devices only')
-        if node.id != SERVER and of is not None:
+        if not is_server and of is not None:
             raise SimulationError(f'node {node.id} measures "{name}" of node {of}; only the server measures of others')
         device = node.id if of is None else of
         if value is None:

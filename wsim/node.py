@@ -41,7 +41,10 @@ class SimNode:
         noise: Callable[[int, int, int], Any],
         uniform: Callable[[int, int], Any],
         mixing_row: Mapping[int, float],
+        edges: tuple[int, ...] = (),
+        served: Callable[[], tuple[int, ...]] | None = None,
     ) -> None:
+        """served: of an edge server, the devices that its station serves now."""
         self.id = id
         self.index = index
         self.server_index = server_index
@@ -55,6 +58,8 @@ class SimNode:
         self.task = task
         self.packet_payload_bits = packet_payload_bits
         self.mixing_row = mixing_row
+        self.edges = edges
+        self._served = served
         self._neighbors_of = neighbors_of
         self._peers_of = peers_of
         self.presence: Presence | None = None  # where devices come and go
@@ -101,6 +106,8 @@ class SimNode:
 
     @property
     def devices(self) -> tuple[int, ...]:
+        if self._served is not None:
+            return self._served()
         return self._devices if self.presence is None else self.presence.devices
 
     @property

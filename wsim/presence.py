@@ -161,11 +161,12 @@ class Presence:
 
     def may_wait(self, receiver: int, sender: int) -> bool:
         """Whether node `receiver` (an id, as is sender) may wait for a message of a round from `sender`: see above."""
-        if sender == SERVER:
+        num_devices = self._run.world.num_devices
+        if not 0 <= sender < num_devices:
             return True
         if not self.here[sender]:
             return False
-        if receiver == SERVER:
+        if not 0 <= receiver < num_devices:
             return True
         since = max(self._came[sender], self._came[receiver])
         if since == 0:

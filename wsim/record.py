@@ -141,6 +141,8 @@ class RunRecord:
     provenance: dict[str, Any] = field(default_factory=dict)  # wall times, date, host, executor, window
     event_digest: str = ""  # hash of the event trace (send, deliver, loss, compute: times and ids)
 
+    backhaul_bits: int = 0  # over the wires of [cells], counted where they have a rate or the stations are edge servers
+
     # what devices measured of the learning algorithm; empty where it measures nothing, and in an estimate
     measure_name: list[str] = field(default_factory=list)  # [M] see `learners.protocol.Learner`
     measure_component: list[str] = field(default_factory=list)  # [M]

@@ -184,6 +184,7 @@ class Recorder:
             sent_bits_by_node=ledger.sent_bits_by_node,
             packets_sent=ledger.packets_sent,
             packets_lost=ledger.packets_lost,
+            backhaul_bits=ledger.backhaul_bits if self._counts_backhaul() else 0,
             processor_s=accounts.processor_s(self._run.processors, now_ns),
             radio_s=accounts.radio_s(world.power, self._run.radios),
             program_s=np.array([runner.state_ns for runner in self._run.driver.runners]) / NS_PER_S,
@@ -221,8 +222,15 @@ class Recorder:
             **(self._run.sinr.columns() if self._run.sinr is not None else {}),
         )
 
+    def _counts_backhaul(self) -> bool:
+        cells, config = self._run.cells, self._run.scenario.cells
+        return cells is not None and (cells.has_edges or (config is not None and config.backhaul_rate_bps is not None))
+
     def _station_names(self) -> list[str]:
-        """The server stands at the first of the base stations."""
+        """The server stands at the first of the base stations, or, where those are edge servers, behind them."""
+        cells = self._run.cells
+        if cells is not None and cells.has_edges:
+            return [*(f"station {i}" for i in range(cells.num_stations)), "server"]
         return ["server", *(f"station {i}" for i in range(1, self._run.world.num_stations))][
             : self._run.world.num_stations
         ]

@@ -45,7 +45,8 @@ def summary_dict(record: RunRecord) -> dict[str, Any]:
         "test_loss": _last(record.test_loss),
         "rounds": num_rounds(record),
         "simulated_s": record.simulated_s,
-        "bits": {"payload": record.payload_bits, "coded": record.coded_bits, "on_air": record.on_air_bits},
+        "bits": {"payload": record.payload_bits, "coded": record.coded_bits, "on_air": record.on_air_bits}
+        | ({"backhaul": record.backhaul_bits} if record.backhaul_bits else {}),
         "airtime_s": record.airtime_s,
         "resource_hz_s": record.resource_hz_s,
         "energy_j": record.total_energy_j,
@@ -212,6 +213,7 @@ def _time(record: RunRecord) -> str:
 def _bits(record: RunRecord) -> str:
     levels = f"payload {bits(record.payload_bits)}{_SEPARATOR}coded {bits(record.coded_bits)}"
     levels += f"{_SEPARATOR}on the air {bits(record.on_air_bits)}"
+    levels += f"{_SEPARATOR}backhaul {bits(record.backhaul_bits)}" if record.backhaul_bits else ""
     return f"{levels}\nair time {seconds(record.airtime_s)}{_SEPARATOR}{si(record.resource_hz_s, 'Hz s')} of spectrum"
 
 

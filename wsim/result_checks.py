@@ -12,7 +12,15 @@ _AMOUNTS = (  # finite, never negative
     *("eval_round", "eval_payload_bits", "eval_coded_bits", "eval_on_air_bits", "sent_bits_by_node"),
     *("eval_devices_present", "eval_devices_failed"),
     *("messages_sent", "messages_delivered_used", "messages_delivered_unused", "messages_in_flight"),
-    *("payload_bits", "coded_bits", "on_air_bits", "packets_sent", "packets_lost", "sustained_evaluations"),
+    *(
+        "payload_bits",
+        "coded_bits",
+        "on_air_bits",
+        "backhaul_bits",
+        "packets_sent",
+        "packets_lost",
+        "sustained_evaluations",
+    ),
     *("sinr_time_s", "sinr_duration_s", "sinr_transfer", "handover_time_s"),
     *("wait_s", "wait_count", "wait_deadline_count"),
 )

@@ -28,7 +28,7 @@ class Column:
     dims: tuple[str, ...]
     units: str | None
     long_name: str
-    usual: Callable[[Mapping[str, Any]], np.ndarray] | None = None
+    usual: Callable[[Mapping[str, Any]], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,14 @@ COLUMNS = (
     Column("airtime_s", "/ledger/airtime_s", (), "s", "sum of the durations of all transmissions"),
     Column("resource_hz_s", "/ledger/resource_hz_s", (), "Hz s", "bandwidth times time used"),
     Column("sent_bits_by_node", "/ledger/sent_bits_by_node", ("node",), "bit", "bits on the air sent by the node"),
+    Column(
+        "backhaul_bits",
+        "/ledger/backhaul_bits",
+        (),
+        "bit",
+        "coded bits over the backhaul; left out where there are none or they are not counted",
+        lambda fields: 0,
+    ),
     Column("packets_sent", "/ledger/packets_sent", (), "1", "packets sent"),
     Column("packets_lost", "/ledger/packets_lost", (), "1", "packets lost"),
     Column("processor_s", "/timelines/processor_s", ("node", "processor_state"), "s", "time of the processor by state"),

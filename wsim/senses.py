@@ -59,6 +59,8 @@ class Senses:
         cells = self._run.cells
         if cells is None:
             return node.index, peer
+        if min(peer, node.index) >= cells.first_station:
+            raise SimulationError(f"node {node.id}: there is a wire to node {peer}, and no gain or rate of a radio")
         if peer >= cells.first_station:
             return node.index, cells.serving[node.index]
         return cells.serving[peer], peer

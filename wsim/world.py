@@ -38,10 +38,11 @@ BLOCKS_PER_SPREAD = 6  # resource blocks for each unit of bandwidth x delay spre
 
 @dataclass
 class World:
-    """Arrays are [num_nodes]: the devices, then the base stations where there is a server; it stands at the first of them."""
+    """Arrays are [num_nodes]: the devices, then the base stations where there is a server; it stands at the first of them. Where the
+    stations are edge servers, it comes behind them, without a radio."""
 
     num_devices: int
-    server_index: int  # num_devices with a server, -1 without
+    server_index: int  # num_devices with a server, behind the stations where those are edge servers; -1 without
     num_stations: int
     positions: Positions
     links: Links
@@ -61,8 +62,10 @@ class World:
         return len(self.effective_flops)
 
 
-def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str], streams: Streams) -> World:
-    """files: texts of the trace files that the scenario names."""
+def build_world(
+    scenario: Scenario, mac: MediumAccess, files: Mapping[str, str], streams: Streams, has_edges: bool = False
+) -> World:
+    """files: texts of the trace files that the scenario names. has_edges: the stations are edge servers."""
     members: list[DeviceGroup | Server] = []
     group_of: list[int] = []
     paths: list[Path] = []
@@ -76,6 +79,12 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
         members.append(scenario.server)  # type: ignore[arg-type]  # there is one
         paths.append(Static(place))
     server_index = num_devices if scenario.server is not None else -1
+    on_air = np.ones(num_devices + len(stations_m))
+    if has_edges and scenario.server is not None:
+        server_index = len(members)
+        members.append(scenario.server)
+        paths.append(Static(scenario.server.position_m))
+        on_air = np.append(on_air, 0.0)
     positions = Positions(paths)
     radios = [member.radio for member in members]
     fdd_cell = bool(mac.needs_server) and scenario.phy.duplex == "fdd"
@@ -91,7 +100,7 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
         antenna_gain_dbi=[radio.antenna_gain_dbi for radio in radios],
         rx_antennas=[radio.rx_antennas for radio in radios],
         key=streams.key("channel"),
-        base_station=range(num_devices, len(members)),
+        base_station=range(num_devices, num_devices + len(stations_m)),
         reciprocal=not fdd_cell,
         layout=None if scenario.cells is None else scenario.cells.hexagons,
         delay_profile=profile,
@@ -137,8 +146,8 @@ def build_world(scenario: Scenario, mac: MediumAccess, files: Mapping[str, str],
         power=Power(
             compute_w=np.array([compute.watts(speed) for compute, speed in zip(computes, faster.tolist())]),
             rx_w=np.array([energy.rx_w for energy in energies]),
-            listen_w=np.array([energy.listen_w for energy in energies]),
-            idle_w=np.array([energy.idle_w for energy in energies]),
+            listen_w=np.array([energy.listen_w for energy in energies]) * on_air,
+            idle_w=np.array([energy.idle_w for energy in energies]) * on_air,
             counted=np.array([member.energy is not None for member in members]),
             rest_is_idle=not mac.listens,
             sleeps=np.array([energy.sleep for energy in energies]),

@@ -127,9 +127,10 @@ class FedAvg(ServerSgd):
             yield Report("after_local_training", trained)
             update = (yield Compute(minus, (trained, w))) if self.sends_differences else trained
             if error_feedback(self.codec):
-                feedback.sent((yield from self.upload(node, model.round, (yield from feedback.payload(update)))))
+                payload = yield from feedback.payload(update)
+                feedback.sent((yield from self.upload(node, model.round, payload, model.sender)))
             else:
-                yield from self.upload(node, model.round, self.codec.payload(update, node))
+                yield from self.upload(node, model.round, self.codec.payload(update, node), model.sender)
 
     def _air_client(self, node: Node) -> Program:
         w = node.initial_parameters

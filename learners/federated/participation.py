@@ -19,11 +19,11 @@ def sample_clients(node: Node, clients_per_round: int | None) -> Generator[Await
     return sorted(node.rng.choice(devices, clients_per_round, replace=False).tolist())
 
 
-def newest_download(kind: str, *, waits: bool) -> Generator[Any, Any, Message]:
+def newest_download(kind: str, *, waits: bool, anyone: bool = False) -> Generator[Any, Any, Message]:
     """The server's next message. waits: the server waits for all clients; where it does not, several rounds may have come
-    meanwhile, and the newest counts."""
-    messages = (yield Receive([SERVER], kind, count=1)).messages
+    meanwhile, and the newest counts. anyone: that of any edge server instead."""
+    messages = (yield Receive(None if anyone else [SERVER], kind, count=1)).messages
     if waits:
         return messages[0]
     messages += (yield Receive(None, kind, timeout_s=0)).messages
-    return max(messages, key=lambda message: message.round)
+    return max(reversed(messages), key=lambda message: message.round)

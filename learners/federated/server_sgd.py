@@ -82,6 +82,8 @@ class ServerSgd(LocalSgd):
 
     download_kind: ClassVar[str] = "model"
     """Of the server's messages; those of clients are "update"."""
+    uses_edges: ClassVar[bool] = False
+    """Edge servers invite clients, too."""
     sends_what_is_trained: ClassVar[bool] = False
     """What the server sends is, or holds (`model_in`), the model that clients begin with: selection may be by its loss there."""
 
@@ -231,7 +233,7 @@ class ServerSgd(LocalSgd):
         waits = self.deadline_s is None and not self.asks
         held: Message | None = None  # with which a candidate was asked for its loss
         while True:
-            message = yield from newest_download(self.download_kind, waits=waits)
+            message = yield from newest_download(self.download_kind, waits=waits, anyone=self.uses_edges)
             if self.asks and message.round % 2 == 0:
                 held = yield from self._answered(node, message, last)
                 continue
@@ -273,10 +275,10 @@ class ServerSgd(LocalSgd):
         """The model [num_params] in what the server sends, where clients begin with that."""
         return download
 
-    def upload(self, node: Node, k: int, payload: Payload) -> Generator[Any, Any, Ticket]:
-        """A client's update of round k. `yield from` it."""
+    def upload(self, node: Node, k: int, payload: Payload, to: int = SERVER) -> Generator[Any, Any, Ticket]:
+        """A client's update of round k. to: an edge server, where one has invited it. `yield from` it."""
         if self.selection == "deadline":
             seconds = (yield Observe("time")) - node.state["began_s"]
             node.state["work"] = candidates.Work(seconds, payload.num_bits)
         ends_s = node.state["round_ends_s"] if self.late == "abort" else None
-        return (yield Send([SERVER], "update", k, payload, expires_s=self.deadline_s, expires_at_s=ends_s))
+        return (yield Send([to], "update", k, payload, expires_s=self.deadline_s, expires_at_s=ends_s))

@@ -62,6 +62,8 @@ def fits(learner: str, keys: list[str]) -> list[str]:
     from learners import registry
 
     cell = registry.load("learner", learner).uses_server
+    if "mac.kind=ideal" in keys and says(learner, "uses_edges", False):
+        return []
     one_graph = cell or says(learner, "fixed_graph", False)
     if ("topology.kind=radio" in keys and one_graph) or ("mac.kind=tdma" in keys and not cell):
         return []

@@ -37,7 +37,8 @@ def run_loopback(loaded: Loaded) -> Recording:
     task = learning.task
     devices = range(loaded.scenario.num_devices)
     samples_of = [len(part) for part in learning.parts]
-    ids = [*devices, SERVER] if learning.learner.uses_server else list(devices)
+    served = {} if run.cells is None else {id: run.cells.served(id) for id in run.driver.nodes[0].edges}
+    ids = [*devices, *served, SERVER] if learning.learner.uses_server else list(devices)
 
     def batches(id: int) -> BatchStream | None:
         own = learning.samples_of(id)
@@ -53,12 +54,13 @@ def run_loopback(loaded: Loaded) -> Recording:
                 learning.initial_parameters(id)(),
                 streams("learner", index),
                 learning.num_samples(id),
-                tuple(devices),
+                served.get(id, tuple(devices)),
                 samples_of,
                 batches(id),
                 learning.task_of(id),
                 task.dtype,
                 streams("codec", index),
+                edges=tuple(served),
             )
         )
     recording = Recording(learning.learner)

@@ -20,6 +20,10 @@ KEYS: dict[str, list[str]] = {
     "sgp": ["codec.name=float32"],  # its sums make up for losses, and no codec may round them
     "d2": ["algorithm.form=exact_diffusion"],  # the ring of 6 is none for D2
     "fedbuff": ["algorithm.buffer_size=6"],  # a round is an update of each device
+    "hierfavg": [
+        'cells={layout="positions", positions_m=[[-20.0, 0.0], [20.0, 0.0]], backhaul_latency_s=0.001}',
+        "mac.kind=fdma",
+    ],
     # a tree; and missing sums filled with what has been learned: "initial" pulls back to the common start, by as much as is missing
     "relay_sgd": ["topology.kind=chain", "algorithm.fill=own"],
 }

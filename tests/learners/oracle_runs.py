@@ -110,11 +110,14 @@ def run(
     initial: Sequence[Tensor],
     graph: nx.Graph | None = None,
     report: str = "model",
+    edges: Sequence[Sequence[int]] = (),
 ) -> dict[int, np.ndarray]:
     """Every reported model (or other `report`): node -> [num_reports, num_params].
 
-    parts: samples of each device. initial: its model [num_params]. graph: None for clients of a server."""
+    parts: samples of each device. initial: its model [num_params]. graph: None for clients of a server. edges: the clients of
+    each edge server."""
     devices = tuple(range(len(parts)))
+    edge_ids = tuple(len(parts) + e for e in range(len(edges)))
     nodes = [
         LoopbackNode(
             i,
@@ -131,10 +134,15 @@ def run(
         for i, part in enumerate(parts)
     ]
     if learner.uses_server:
-        server = LoopbackNode(SERVER, devices, executor.lift(initial[0].clone()), np.random.default_rng(99))
-        server.devices, server.samples_of, server.dtype = devices, [len(part) for part in parts], torch.float64
-        server.task = learner.task
-        nodes.append(server)
+        for id, clients in [*zip(edge_ids, edges, strict=True), (SERVER, devices)]:
+            server = LoopbackNode(id, tuple(clients), executor.lift(initial[0].clone()), np.random.default_rng(99))
+            server.devices, server.samples_of, server.dtype = (
+                tuple(clients),
+                [len(part) for part in parts],
+                torch.float64,
+            )
+            server.task, server.edges = learner.task, edge_ids
+            nodes.append(server)
     reports = [reported for reported in loopback(learner.program, nodes).reports if reported.name == report]
     values = executor.materialize([reported.value for reported in reports])
     models: dict[int, list[np.ndarray]] = {}

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Media:
-    """uplink carries what devices send, downlink what the server sends; without a cell they are the same."""
+    """uplink carries what the devices 0 .. num_devices - 1 send, downlink what base stations send; without a cell they are the same."""
 
-    def __init__(self, uplink: Medium, downlink: Medium, server_index: int, bandwidth_hz: float) -> None:
+    def __init__(self, uplink: Medium, downlink: Medium, num_devices: int, bandwidth_hz: float) -> None:
         self._uplink = uplink
         self._downlink = downlink
-        self._server_index = server_index
+        self._num_devices = num_devices
         self._bandwidth_hz = bandwidth_hz
         self._all = [uplink] if uplink is downlink else [uplink, downlink]
         self.sharing: SharedCarrier | None = None
@@ -35,7 +35,7 @@ class Media:
             medium.watch = watch
 
     def of(self, sender: int) -> Medium:
-        return self._downlink if sender == self._server_index else self._uplink
+        return self._downlink if sender >= self._num_devices else self._uplink
 
     def drained_bits(self, time_ns: int) -> float:
         return sum(medium.drained_bits(time_ns) for medium in self._all)

@@ -107,7 +107,7 @@ class Ideal(MediumAccess):
 
     def media(self, air: Air) -> Media:
         medium = IdealMedium(air.clock, air.world.links, air.radios, air.bandwidth_hz, air.done)
-        return Media(medium, medium, air.world.server_index, air.bandwidth_hz)
+        return Media(medium, medium, air.world.num_devices, air.bandwidth_hz)
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class Shared(MediumAccess):
             parts = world.links, sharing, band_hz
             hears = SharedInterferenceAhead(*parts), SharedInterferenceLog(*parts)
         carrier = Carrier(air.clock, world.links, CarrierRadios(air.radios), sharing, air.done, hears)
-        media = Media(carrier, carrier, world.server_index, band_hz)
+        media = Media(carrier, carrier, world.num_devices, band_hz)
         media.sharing = sharing
         return media
 
@@ -202,7 +202,7 @@ def _cell(air: Air, kind: type[FdmaShares] | type[TdmaShares]) -> Media:
 
 
 def _cells(air: Air, divides_band: bool) -> Media:
-    world, server = air.world, air.world.server_index
+    world, first_station = air.world, air.world.num_devices
     interferes = air.cells is not None and air.cells.interference == "sinr"
 
     def carrier(downlink: bool, duplex_share: float) -> Carrier:
@@ -210,13 +210,13 @@ def _cells(air: Air, divides_band: bool) -> Media:
         shares = CellShares(air.bandwidth_hz, *counts, downlink, duplex_share, divides_band, interferes)
         hears = None
         if interferes:
-            parts = world.links, shares, server, air.bandwidth_hz
+            parts = world.links, shares, first_station, air.bandwidth_hz
             hears = InterferenceAhead(*parts), InterferenceLog(*parts)
-        radios = StationRadios(air.radios, shares, server)
+        radios = StationRadios(air.radios, shares, first_station)
         return Carrier(air.clock, world.links, radios, shares, air.done, hears)
 
     up_share, down_share = duplex_shares(air.phy)
-    return Media(carrier(False, up_share), carrier(True, down_share), server, air.bandwidth_hz)
+    return Media(carrier(False, up_share), carrier(True, down_share), first_station, air.bandwidth_hz)
 
 
 def duplex_shares(phy: Phy) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from channels.sites import WRAPPED, Sites
 from wsim.scenario import quantities as q
-from wsim.scenario.table import Table
+from wsim.scenario.table import Table, left_out
 from wsim.scenario.world import Place
 
 
@@ -27,7 +27,12 @@ class Cells(Table):
     update_every_s: q.Seconds = 1.0  # how often devices look for a stronger station
     handover: Literal["continue", "lose"] = "continue"  # a transfer that is under way goes on, or is lost (departure)
     interference: Literal["sinr", "none"] = "sinr"  # one carrier for all cells, or one for each
-    backhaul_latency_s: q.SecondsOrZero = 0.0  # between the server and every station but the first
+    backhaul_latency_s: q.SecondsOrZero = (
+        0.0  # between the server and every station but the first; of edge servers, every station
+    )
+    backhaul_rate_bps: Annotated[q.BitRate | None, Field(exclude_if=left_out)] = (
+        None  # of each station's wire, each way; else no limit
+    )
 
     @model_validator(mode="after")
     def _layout_fits(self) -> Cells:

@@ -31,7 +31,7 @@ def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str
     selectivity.check(scenario, source)
     _phy(scenario, source)
     _server(scenario, learner, source)
-    _cells(scenario, source)
+    _cells(scenario, learner, source)
     _graph(scenario, learner, source, texts)
     mixing.check(scenario, learner, source, texts)
     _codec(scenario, source)
@@ -227,8 +227,11 @@ def _server(scenario: Scenario, learner: Any, source: str) -> None:
         raise problem(source, ("algorithm", "name"), says, value=scenario.algorithm.name)
 
 
-def _cells(scenario: Scenario, source: str) -> None:
+def _cells(scenario: Scenario, learner: Any, source: str) -> None:
     if scenario.cells is None:
+        if getattr(learner, "uses_edges", False):
+            says = "averages at the base stations of [cells], which is missing; one station is enough"
+            raise problem(source, ("algorithm", "name"), says, value=scenario.algorithm.name)
         return
     if scenario.server is None:
         says = "stand in front of a [server], which is missing; or leave [cells] out"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from wsim.backhaul import Backhaul
 from wsim.cells import Cells
 from wsim.clock import Call, Clock
 from wsim.ledger import Ledger
@@ -24,6 +25,7 @@ class Delivery:
         ledger: Ledger,
         latency_ns: int,
         cells: Cells | None,
+        backhaul: Backhaul | None,
         deliver: Deliver,
         resolved: Callable[[Flight, bool], None],
     ) -> None:
@@ -31,6 +33,7 @@ class Delivery:
         self._ledger = ledger
         self._latency_ns = latency_ns
         self._cells = cells
+        self._backhaul = backhaul
         self._deliver = deliver
         self._resolved = resolved
         self.live: dict[int, Flight] = {}
@@ -43,15 +46,24 @@ class Delivery:
             flight.heard(flight.receivers[i])
         else:
             latency_ns = self._latency_ns
-            if self._cells is not None:
-                tx, receivers = self._cells.ends(flight)
-                latency_ns += self._cells.latency_ns(max(tx, receivers[0]))
+            if self._cells is not None and self._backhaul is not None:
+                origin, target = self._cells.off_the_air(flight)
+                if origin != target:
+                    latency_ns += self._backhaul.delay_ns(flight, origin, target, part)
             if latency_ns:
                 self._clock.after(latency_ns, self._late_arrival, (flight, i, part))
                 self.num_in_latency += 1
             else:
                 self.hand_over(flight, i, part)
         flight.pending[i] = False
+
+    def go_by_wire(self, flight: Flight) -> None:
+        """A flight between servers, never on the air: all of it arrives, by an event of its own also where that takes no time."""
+        assert self._backhaul is not None
+        for i, receiver in enumerate(flight.receivers):
+            delay_ns = self._backhaul.delay_ns(flight, flight.sender, receiver, None)
+            self._clock.after(delay_ns, self._late_arrival, (flight, i, None))
+            self.num_in_latency += 1
 
     def arrive_whole(self, flight: Flight) -> bool:
         """Everybody who is pending has all of it; the flight is over. Returns whether nobody had gone."""

@@ -16,7 +16,7 @@ class Flight:
     """Sender and receivers are array indices; `pending[i]`: receiver i's fate is not decided yet."""
 
     __slots__ = (
-        "arrived", "attempts", "broadcast", "cause", "certain", "coefficients", "degree", "efficiency",
+        "arrived", "attempts", "broadcast", "cause", "certain", "coefficients", "crossed_ns", "degree", "efficiency",
         "expiry", "gone", "heard", "kind", "lowers_power", "message", "number", "payload", "pending", "radiates",
         "receivers", "reliability", "round", "segmentation", "sender", "sending", "station", "transfer",
     )  # fmt: skip
@@ -60,6 +60,7 @@ class Flight:
         # of a broadcast of the server, where there are several base stations
         self.station = -1  # the one that it goes by
         self.gone: dict[int, int] = {}  # receivers that were handed over: packets that were through by then
+        self.crossed_ns = -1  # when it has gone over the backhaul, which a broadcast does once
 
     @property
     def packets(self) -> np.ndarray:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from learners.protocol import Payload, Send
 from wsim.accounts import Radios
+from wsim.backhaul import Backhaul
 from wsim.cells import Cells
 from wsim.clock import DEADLINE, NEVER_NS, Clock, to_ns
 from wsim.errors import SimulationError
@@ -54,6 +55,7 @@ class Transport:
         resolved: Callable[[Flight, bool], None],
         cells: Cells | None = None,
         scaled_tx_w: Callable[[int, float], float] | None = None,
+        backhaul: Backhaul | None = None,
     ) -> None:
         """medium_of: node -> the medium that carries what it sends; channel_of: [num_nodes] the channel that each is tuned to;
         scaled_tx_w: (node, part of its present radiated power) -> watts drawn on the air."""
@@ -63,7 +65,7 @@ class Transport:
         self._cells = cells
         self._number = 0
         scaled_tx_w = scaled_tx_w or (lambda node, power: float(radios.tx_w[node]))
-        self.delivery = Delivery(clock, ledger, config.latency_ns, cells, deliver, resolved)
+        self.delivery = Delivery(clock, ledger, config.latency_ns, cells, backhaul, deliver, resolved)
         self.live = self.delivery.live
         fates = Fates(links, medium_of, ledger, streams, channel_of, config.forced_loss)
         self.attempts = Attempts(config, clock, links, medium_of, ledger, fates, self.delivery, cells)
@@ -95,9 +97,13 @@ class Transport:
 
     def audiences(self, sender: int, receivers: tuple[int, ...]) -> list[tuple[int, ...]]:
         """The receivers of a broadcast by the radio that it goes out from."""
-        if self._cells is None or sender < self._cells.first_station:
+        if self._cells is None or sender < self._cells.first_station or self._by_wire(sender, receivers):
             return [receivers]
         return self._cells.audiences(receivers)
+
+    def _by_wire(self, sender: int, receivers: tuple[int, ...]) -> bool:
+        """Between servers."""
+        return self._cells is not None and min(sender, *receivers) >= self._cells.first_station
 
     # -- sending -------------------------------------------------------------------------------------------------------
 
@@ -124,6 +130,13 @@ class Transport:
             self._number += 1
             flight = Flight(self._number, sender, receivers, kind, round, payload, broadcast)
             flight.degree, flight.reliability, flight.certain, flight.segmentation = degree, reliability, certain, parts
+            if self._by_wire(sender, receivers):
+                flight.reliability = "none"
+                ledger.sent += len(receivers)
+                ledger.trace(now_ns, "send", sender, *receivers, kind, round, num_bits)
+                self.delivery.go_by_wire(flight)
+                flights.append(flight)
+                continue
             ledger.transmission(num_bits, parts.coded_bits, len(receivers), parts.num_packets)
             ledger.trace(now_ns, "send", sender, *receivers, kind, round, num_bits)
             self.live[flight.number] = flight
