@@ -106,6 +106,19 @@ def test_messages_by_other_stations_than_the_first_take_the_backhaul() -> None:
     assert [(sender, round(time, 8)) for time, sender, _ in log] == [(0, round(air_s, 8)), (1, round(air_s + 0.5, 8))]
 
 
+def test_a_station_sends_one_message_after_the_other_over_its_wire() -> None:
+    """Two uplinks end together at the second station, whose wire is as fast as the air: the second one waits for the first."""
+    log: list[tuple[float, int, int]] = []
+    rate = f'interference = "none", backhaul_latency_s = 0.5, backhaul_rate_bps = {rate_bps(10.0)!r}'
+    loaded = cells(TWO, [(100.0, 0.0), (900.0, 0.0), (1100.0, 0.0)], keys=rate, mac="tdma")
+    run = play(loaded, {SERVER: arrivals(log, 3), **dict.fromkeys(range(3), sends(SERVER, PAYLOAD))})
+    air_s, wire_s = ON_AIR / rate_bps(10.0), coded_bits(PAYLOAD) / rate_bps(10.0)
+    expected = [air_s, 2 * air_s + 0.5 + wire_s, 2 * air_s + 0.5 + 2 * wire_s]
+    assert [time for time, _, _ in log] == pytest.approx(expected, abs=4e-9)
+    assert run.ledger.backhaul_bits == 2 * coded_bits(PAYLOAD)
+    assert ledger_closes(run)
+
+
 def test_one_cell_is_the_cell_of_a_scenario_without_cells() -> None:
     """Same events and same books, also where FDMA divides the band."""
     digests = []
