@@ -67,6 +67,10 @@ class HierFavg(FedAvg):
         check_count("edge_rounds", self.edge_rounds)
         if self.uplink != "digital":
             raise ValueError(f'uplink = {self.uplink!r}: over-the-air sums are of one cell; "digital"')
+        if self.asks:
+            raise ValueError(
+                f"selection = {self.selection!r}: edge servers do not ask before they choose; another policy"
+            )
 
     def program(self, node: Node) -> Program | Service:
         return Service(self.edge(node)) if node.id in node.edges else super().program(node)

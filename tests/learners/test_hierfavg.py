@@ -154,6 +154,7 @@ def test_a_client_answers_who_invited_it_and_then_belongs_to_the_next(tmp_path: 
         (["cells=none"], '[algorithm] name = "hierfavg": averages at the base stations of [cells], which is missing'),
         (["algorithm.edge_rounds=0"], "edge_rounds"),
         (["algorithm.uplink=aircomp"], "digital"),
+        (["algorithm.selection=loss", "algorithm.clients_per_round=2"], "edge servers do not ask"),
     ],
 )
 def test_bad_input_is_one_clear_line(keys: list[str], says: str) -> None:

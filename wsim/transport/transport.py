@@ -130,7 +130,7 @@ class Transport:
             self._number += 1
             flight = Flight(self._number, sender, receivers, kind, round, payload, broadcast)
             flight.degree, flight.reliability, flight.certain, flight.segmentation = degree, reliability, certain, parts
-            if self._by_wire(sender, receivers):
+            if self._cells is not None and self._by_wire(sender, receivers):
                 flight.reliability = "none"
                 ledger.sent += len(receivers)
                 ledger.trace(now_ns, "send", sender, *receivers, kind, round, num_bits)
