@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from learners.protocol import SERVER, Measure
+from learners.protocol import Measure
 from wsim.errors import SimulationError
 from wsim.node import SimNode
 
@@ -44,7 +44,7 @@ class Measures:
             raise SimulationError(
                 f'node {node.id} measures "{name}", which the class of its learner does not list in `measures`'
             )
-        is_server = node.id == SERVER or node.id in node.edges
+        is_server = not 0 <= node.id < self._num_devices  # an edge server is one, too
         if is_server and of is None:
             raise SimulationError(f'the server measures "{name}" of no device; it can measure of devices only')
         if not is_server and of is not None:
