@@ -206,7 +206,6 @@ GOALS = [
 
 
 def measure_wsim(scenario: str, overrides: tuple[str, ...], executor: str) -> dict[str, float]:
-    import sklearn.datasets  # noqa: F401  imported late by the data set, so it would count as running time
     import torch.func
     import torch.utils.flop_counter  # noqa: F401
 

@@ -6,7 +6,10 @@ handwritten digits", UCI Machine Learning Repository, 1998 (doi 10.24432/C50P49)
 
 from __future__ import annotations
 
+import gzip
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
@@ -19,11 +22,13 @@ CLASS_SIZES = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
 
 @lru_cache(maxsize=1)
 def _images() -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels, read once a process."""
-    from sklearn.datasets import load_digits  # takes a second: only runs that use it pay
-
-    images, labels = load_digits(return_X_y=True)
-    return images.reshape(-1, 1, 8, 8) / 16.0, labels.astype(np.int64)
+    """Images and labels, read once a process: from the package's file, since importing the package takes a second."""
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("the digits are part of scikit-learn, which is not installed", name="sklearn")
+    with gzip.open(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+        rows = np.loadtxt(file, delimiter=",")
+    return rows[:, :-1].reshape(-1, 1, 8, 8) / 16.0, rows[:, -1].astype(np.int64)
 
 
 def _shape(test_fraction: float) -> DataShape:

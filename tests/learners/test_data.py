@@ -1,11 +1,14 @@
 """Data sets and their splits."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy.stats import norm
 
 from learners.data.dataset import Dataset, stratified_split
-from learners.data.digits import digits
+from learners.data.digits import _images, digits
 from learners.data.gaussian_mixture import gaussian_mixture
 
 
@@ -18,6 +21,21 @@ def test_digits_are_scaled_and_split_by_class() -> None:
     for label in range(10):
         num_train, num_test = (data.train_labels == label).sum(), (data.test_labels == label).sum()
         assert abs(num_test - 0.2 * (num_train + num_test)) <= 0.5
+
+
+def test_digits_are_those_that_scikit_learn_loads() -> None:
+    from sklearn.datasets import load_digits
+
+    (images, labels), theirs = _images(), load_digits()
+    assert np.array_equal(images[:, 0], theirs.images / 16.0)
+    assert np.array_equal(labels, theirs.target)
+
+
+def test_digits_come_without_scikit_learn() -> None:
+    """Its import takes as long as a short run."""
+    code = "import sys, numpy; from learners.data.digits import digits; digits(numpy.random.default_rng(1))"
+    done = subprocess.run([sys.executable, "-c", f"{code}; sys.exit('sklearn' in sys.modules)"])
+    assert done.returncode == 0
 
 
 def test_one_seed_gives_one_split() -> None:

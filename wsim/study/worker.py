@@ -41,7 +41,7 @@ def serve(data_sets: Collection[str]) -> None:
     import wsim.engine
     import wsim.results  # noqa: F401
 
-    if "digits" in data_sets:  # imports scikit-learn, which takes as long as a short run
+    if "digits" in data_sets:  # read once, for all that are forked
         from learners.data.digits import digits
 
         digits(np.random.default_rng(0))
