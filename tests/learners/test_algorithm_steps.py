@@ -23,6 +23,7 @@ from learners.protocol import (
     SERVER,
     Batches,
     Compute,
+    Measure,
     Message,
     Observe,
     Outcome,
@@ -114,9 +115,9 @@ class Hand:
         self.finished = False
         self._run(None)
 
-    def answer(self, *messages: Message, missing: tuple[int, ...] = ()) -> None:
+    def answer(self, *messages: Message, missing: tuple[int, ...] = (), late: tuple[Message, ...] = ()) -> None:
         """Answers the pending `Receive` and goes on to the next one, or to the end."""
-        self._run(Received(messages, missing))
+        self._run(Received(messages, missing, late=late))
 
     @property
     def waiting(self) -> Receive:
@@ -143,7 +144,7 @@ class Hand:
                         answer = request.value
                     case Observe("time"):
                         answer = 7.0
-                    case Outcome() | Sleep():
+                    case Outcome() | Sleep() | Measure():
                         pass
                     case _:
                         raise AssertionError(request)

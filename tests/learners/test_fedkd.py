@@ -17,6 +17,7 @@ from learners.models.flat import unflatten
 from learners.models.mlp import Mlp
 from learners.protocol import SERVER, Message, Node
 from learners.task import Task
+from tests.contract.recording import record, value_of
 from tests.contract.worlds import calm
 from tests.learners.pair_runs import F64, learner, play, small_digits, starts_of, vector
 from tests.learners.test_algorithm_steps import Hand
@@ -230,3 +231,31 @@ def test_energies_rise_from_round_to_round() -> None:
     made = learner(FedKd, small_task(2), 10)
     assert [made.energy(k) for k in (0, 5)] == pytest.approx([0.95, 0.965], abs=1e-15)
     assert vector(made.energy(9)) < 0.98
+
+
+def test_a_late_update_does_not_tell_that_its_client_has_the_last_student() -> None:
+    """Client 1's upload of round 0 comes in round 1 and moves the student; whether it has that of round 1, too, is not known."""
+    task = small_task(2)
+    server = Hand(learner(FedKd, task, 3, deadline_s=1.0, late="use").program(node_of(task, id=SERVER)))
+    server.answer(message(0, 0, task), message(2, 0, task), missing=(1,))
+    late = message(1, 0, task)._replace(data=(torch.full((task.num_params,), 1.5, dtype=F64), (1, 1)))
+    server.answer(message(0, 1, task), missing=(1, 2), late=(late,))
+    change, full = server.sent[3:]
+    assert (change.to, full.to) == ([0], [1, 2])
+    first, _, second, _ = server.reports
+    assert torch.allclose(second - first, torch.ones(task.num_params, dtype=F64), rtol=0, atol=1e-9)
+
+
+def test_late_updates_count_and_their_clients_get_all_of_the_student() -> None:
+    """Some of six are late. Whoever trains begins with a student that the server has had."""
+    keys = ["algorithm.local_steps=20", "stop.rounds=5", "algorithm.deadline_s=1.1", "algorithm.late=use"]
+    run, recording = record(calm("fedkd", *keys, "algorithm.compression=svd", "model.hidden=[24]"))
+    staleness = run.measure_value[0]
+    assert np.nanmin(staleness) == 0 < np.nanmax(staleness)
+    students = [recording.nodes[SERVER].initial_parameters]
+    students += [value for node, name, value in recording.reported if node == SERVER and name == "student"]
+    known = torch.stack([value_of(student) for student in students])
+    begun = [value for node, name, value in recording.reported if node >= 0 and name == "student"]
+    assert len(begun) > 15
+    for value in begun:
+        assert (known - value_of(value)[: known.shape[1]]).abs().amax(1).min() < 1e-9

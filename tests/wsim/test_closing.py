@@ -78,6 +78,10 @@ def scenarios(draw: st.DrawFn, name: str, mac: str) -> list[str]:
     if name == "fedavg":
         changes += [SERVER, 'topology="star"', f"phy.duplex={one_of('tdd', 'fdd')}"]
         algorithm |= {"downlink": one_of("broadcast", "unicast"), "clients_per_round": one_of(5, 1, 9)}
+        algorithm |= {
+            "selection": one_of("random", "age", "deadline", "loss"),
+            "late": one_of("discard", "use", "abort"),
+        }
     else:
         changes.append(one_of(*TOPOLOGIES))
     if mac == "shared":
