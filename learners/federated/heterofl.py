@@ -32,7 +32,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from learners.averaging import fill, full_masks
+from learners.averaging import full_masks
 from learners.compression.codec import check_for_models
 from learners.deferred import op
 from learners.federated import class_flags, class_tables
@@ -41,7 +41,7 @@ from learners.federated.shared_part import with_task
 from learners.fields import check_choice
 from learners.models.flat import Model, Shapes
 from learners.models.narrow import Narrow, check_narrows
-from learners.protocol import Compute, Message, Node, Payload, Program, Received, Report, Send, Value, rounds
+from learners.protocol import Compute, Message, Node, Payload, Program, Received, Report, Value, rounds
 from learners.quantities import Part
 from learners.task import Task, weighted_cross_entropy
 
@@ -79,13 +79,11 @@ class HeteroFl(ServerSgd):
     def server(self, node: Node) -> Program:
         w = node.initial_parameters  # [num_params]
         for k in rounds(self.num_rounds):
-            clients = yield from self.chosen(node)
-            broadcast = self.downlink == "broadcast"
+            clients = yield from self.chosen(node, k, Payload(None, 32 * self.task.num_params))
             for ratio in dict.fromkeys(self.width_ratios):
                 group = [client for client in clients if self.ratio_of(client) == ratio]
                 if group:
-                    payload = self._part(node, w, self.narrow_task(ratio))
-                    yield Send(group, self.download_kind, k, payload, broadcast=broadcast, expires_s=self.deadline_s)
+                    yield from self.send_download(node, group, k, self._part(node, w, self.narrow_task(ratio)))
             updates = yield from self.collect(node, clients, k)
             if updates.messages:
                 w = yield from self._averaged(node, w, updates)
@@ -143,13 +141,13 @@ class HeteroFl(ServerSgd):
         objective = (masked_cross_entropy, held) if masked else ()
         x = part(node.initial_parameters, indices_of(task))  # the last copy of its part of the server's model
         while True:
-            message = yield from self.download()
-            x = message.data if message.mask is None else (yield Compute(fill, (message.data, message.mask, x)))
+            message = yield from self.download(node, x)
+            x = message.data
             yield Report("model", x, task.metric)
             trained = yield from self.train(here, x, message.round, self.batches(node), *objective)
             yield Report("after_local_training", trained, task.metric)
             flagged = class_flags.payload(trained, held, self.codec, here) if masked else None
-            yield self.upload(message.round, flagged or self.codec.payload(trained, here))
+            yield from self.upload(node, message.round, flagged or self.codec.payload(trained, here))
 
 
 def indices_of(task: Task) -> Tensor:
