@@ -11,16 +11,18 @@ Algorithm 1 with option II (arXiv 1910.06378). The server keeps w and c, client 
 so that with all clients in every round c = mean_i c_i, and constant rates have no bias where gradients have no noise.
 
 Sends, per round: (w, c) as one message from the server to each client and (y - w, dc_i) back, 2 * 32 * num_params bits each way with
-float32. Codecs apply to both; those for differences only carry the uplink, and the downlink is float32 then.
+float32, and down a bit a device before them, filled up to whole bytes (8 ceil(N / 8)): which flips whenever the server has moved c by that
+device's dc_i. Codecs apply to all but those bits; those for differences only carry the uplink, and the downlink is float32 then.
 
 The paper's: option II, plain means, N of all clients, also of those that are away. Local training is plain SGD: with momentum
 (w - y) / (K lr) is no mean of gradients, and it is refused. Weight decay is part of the gradient. Ours: server_weights = "samples" takes
 n_i / sum n for p_i and, over all clients, for 1 / N.
 
-Lossy links: c_i moves by what the client has sent of dc_i, after its codec, as the server's c does. Before it trains again, a client asks what
-became of its last update: "lost" leaves c_i where it was; "delivered" moves it, and so does "unknown", where the transport gives no
-feedback. What is delivered after the deadline, or in part, or lost without feedback is in c_i and not, or not wholly, in c: then
-c is the mean of the c_i no longer. Missing numbers of an update count as no change, those of a download stay as in the last one.
+Lossy links: c_i moves by what the client has sent of its last dc_i, after its codec, when the next download says by its bit that c has
+moved, and else not at all; so c stays the mean of the c_i, whatever became of an update, and the fixed point the optimum. When a
+client is invited again, its earlier rounds are over, and one bit is enough; late = "use" would make it ambiguous, and is refused. Of an update of which only a
+part arrives, missing numbers of y - w count as no change, and dc_i, of which the client could not know what arrived, not at all. Missing
+numbers of a download stay as in the last one; one without its beginning is as if it were lost.
 """
 
 from __future__ import annotations
@@ -33,14 +35,15 @@ import torch
 from torch import Tensor
 
 from learners.averaging import full_masks
-from learners.compression.codec import differences_only, error_feedback
+from learners.compression.codec import differences_only, error_feedback, whole_bytes
 from learners.compression.error_feedback import plus
 from learners.compression.float32 import Float32
 from learners.deferred import op
+from learners.federated import header
 from learners.federated.server_sgd import ServerSgd
 from learners.fields import check_number
 from learners.local_step import divisor
-from learners.protocol import Compute, Node, Outcome, Program, Received, Report, Ticket, Value, rounds
+from learners.protocol import Compute, Message, Node, Program, Received, Report, Value, rounds
 from learners.quantities import LearningRate
 
 
@@ -61,17 +64,24 @@ class Scaffold(ServerSgd):
             name = type(self.codec).__name__
             says = "the control variates need to know what was sent of each update; error_feedback = false"
             raise ValueError(f"codec = {name} with error feedback: {says}")
+        if self.late == "use":
+            says = "a client has to know what became of its last update before it trains again"
+            raise ValueError(f'late = "use": {says}; "discard" or "abort"')
 
     # -- server -------------------------------------------------------------------------------------------------------
 
     def server(self, node: Node) -> Program:
         codec = Float32() if differences_only(self.codec) else self.codec
         wc = joined(node.initial_parameters, node.task.zero_parameters)  # [2 num_params], w and c
+        used = [False] * node.num_devices  # flips with each dc_i by which c has moved
         for k in rounds(self.num_rounds):
-            clients = yield from self.invite(node, k, codec.payload(wc, node))
+            payload = header.headed(codec.payload(wc, node), tuple(used), whole_bytes(node.num_devices))
+            clients = yield from self.invite(node, k, payload)
             updates = yield from self.collect(node, clients, k)
             if updates.messages:
                 wc = yield self._step(node, wc, updates)
+            for message in updates.messages:
+                used[message.sender] ^= is_whole(message)
             yield Report("model", first_half(wc))
 
     def _step(self, node: Node, wc: Value, updates: Received) -> Compute:
@@ -79,7 +89,10 @@ class Scaffold(ServerSgd):
         by_samples = self.server_weights == "samples"
         total = node.tensor(sum(node.samples_of) if by_samples else node.num_devices)
         args = wc, updates.data, shares, total, self.server_rate
-        return Compute(server_step, args) if masks is None else Compute(server_step_masked, (*args, masks))
+        if masks is None:
+            return Compute(server_step, args)
+        whole = node.tensor([float(is_whole(message)) for message in updates.messages])
+        return Compute(server_step_masked, (*args, whole, masks))
 
     def model_in(self, download: Value) -> Value:
         return first_half(download)
@@ -89,25 +102,37 @@ class Scaffold(ServerSgd):
     def client(self, node: Node) -> Program:
         own = node.task.zero_parameters  # c_i
         wc = joined(node.initial_parameters, own)  # the last that it has of w and c
-        sent: tuple[Ticket, Value] | None = None  # the last update
+        sent: Value | None = None  # the last update
+        used = False  # this device's bit when that was sent
         while True:
             message = yield from self.download(node, wc)
             wc = message.data
             w, k = first_half(wc), message.round
             yield Report("model", w)
-            own = yield from self._settled(own, sent)
+            bit = node.state["used"][node.id]
+            if sent is not None and bit != used:
+                own = yield Compute(plus, (own, second_half(sent)))
+            used = bit
             batches, shift = self.batches(node), (yield Compute(drift, (wc, own)))
             y = yield from self.train(node, w, k, batches, None, shift, correction=shifted)
             yield Report("after_local_training", y)
             length = node.tensor(batches.num_steps * divisor(self.rate(node, k)))
             payload = self.codec.payload((yield Compute(update, (wc, y, length))), node)
-            sent = (yield from self.upload(node, k, payload)), payload.data
+            yield from self.upload(node, k, payload)
+            sent = payload.data
 
-    def _settled(self, own: Value, sent: tuple[Ticket, Value] | None) -> Generator[Any, Any, Value]:
-        """c_i once it is known what became of the last update."""
-        if sent is None or (yield Outcome(sent[0])) == "lost":
-            return own
-        return (yield Compute(plus, (own, second_half(sent[1]))))
+    def opened(self, node: Node, message: Message) -> Generator[Any, Any, Message | None]:
+        """The download behind everybody's bits, which the device keeps."""
+        found = yield from header.read(message)
+        if found is None:
+            return None
+        message, node.state["used"] = found
+        return message
+
+
+def is_whole(message: Message) -> bool:
+    """Whether c moves by this update."""
+    return message.mask is None
 
 
 def shifted(y: Tensor, shift: Tensor) -> Tensor:
@@ -155,9 +180,12 @@ def server_step(wc: Tensor, updates: Tensor, shares: Tensor, total: Tensor, serv
     return wc + torch.cat((server_rate * (shares / shares.sum()) @ updates[:, :n], (shares / total) @ updates[:, n:]))
 
 
-@op(loop=True, ragged=("updates", "shares", "masks"))
+@op(loop=True, ragged=("updates", "shares", "whole", "masks"))
 def server_step_masked(
-    wc: Tensor, updates: Tensor, shares: Tensor, total: Tensor, server_rate: float, masks: Tensor
+    wc: Tensor, updates: Tensor, shares: Tensor, total: Tensor, server_rate: float, whole: Tensor, masks: Tensor
 ) -> Tensor:
-    """As `server_step`, where numbers that did not arrive are no change. masks: bool [m, 2 num_params]."""
-    return server_step.fn(wc, torch.where(masks, updates, 0), shares, total, server_rate)
+    """As `server_step`, where numbers that did not arrive are no change, and c moves by whole updates only. whole: [m] of 0 and 1;
+    masks: bool [m, 2 num_params]."""
+    n = wc.shape[0] // 2
+    y, dc = torch.where(masks[:, :n], updates[:, :n], 0), updates[:, n:]
+    return wc + torch.cat((server_rate * (shares / shares.sum()) @ y, (whole * shares / total) @ dc))

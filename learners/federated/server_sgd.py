@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from learners.averaging import fill
-from learners.federated import candidates, round_end
+from learners.federated import candidates, header, round_end
 from learners.federated.candidates import ASKING, NOTHING
 from learners.federated.participation import newest_download, sample_clients
 from learners.federated.selection import POLICIES, Selection
@@ -238,7 +238,7 @@ class ServerSgd(LocalSgd):
                 held = yield from self._answered(node, message, last)
                 continue
             if self.late == "abort":
-                found = yield from round_end.read(message)
+                found = yield from header.read(message)
                 if found is None:
                     continue
                 message, node.state["round_ends_s"] = found
@@ -246,7 +246,11 @@ class ServerSgd(LocalSgd):
                 if held is None or held.round + 1 != message.round:
                     continue
                 message = message._replace(data=held.data)
-            break
+                break
+            content = yield from self.opened(node, message)
+            if content is not None:
+                message = content
+                break
         if self.asks:
             message = message._replace(round=message.round // 2)
         if self.selection == "deadline":
@@ -260,9 +264,17 @@ class ServerSgd(LocalSgd):
             work = node.state.get("work", candidates.Work())
             yield from candidates.report_times(node, k, work, self.report_deadline_s)
             return None
-        message = yield from self._whole(message, last)
+        content = yield from self.opened(node, message)
+        if content is None:
+            return None
+        message = yield from self._whole(content, last)
         x = self.model_in(message.data)
         yield from candidates.report_loss(node, k, x, self.batch_size, self.report_deadline_s)
+        return message
+
+    def opened(self, node: Node, message: Message) -> Generator[Any, Any, Message | None]:
+        """What the server sends without what an algorithm puts before it; None where that cannot be read. `yield from` it."""
+        yield from ()
         return message
 
     def _whole(self, message: Message, last: Value | None) -> Generator[Any, Any, Message]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from learners.compression.float32 import Float32
 from learners.decentralized import class_sums
 from learners.federated import class_flags
 from learners.federated.class_flags import FlaggedFragments
+from learners.federated.header import Headed
 from learners.federated.prototype_message import PrototypeFragments, framed
 from learners.protocol import Payload
 from tests.contract.learning import LEARNING, assert_books_close, assert_half_is_learned
@@ -21,8 +23,9 @@ from wsim.scenario import Loaded
 AGE_BITS = 32  # a count of steps beside a model
 MTU_BYTES = {"fedproto": 76, "lg_fedavg": 76, "fedgh": 76, "fd": 60, "scaffold": 244}
 """Of those that send less than a model, or two, so that it takes a few packets, too."""
-TABLES = ("fedproto", "fd", "fedgh", "heterofl")
-"""Without its first packet a table of classes cannot be read, nor a part of a model whose classes stand there."""
+HEADED = ("fedproto", "fd", "fedgh", "heterofl", "scaffold")
+"""Without its first packet a message cannot be read: it says which classes a table, or a part of a model, is of, or whose updates
+are in a control variate."""
 
 
 def lossy(learner: str, partial: str, codec: str) -> Loaded:
@@ -52,7 +55,7 @@ def test_learner_survives_a_fifth_of_all_packets_lost(learner: str, partial: str
     assert_books_close(run)
     masked = [message for message in recording.received if message.mask is not None]
     if partial == "use" and says(learner, "uses_parts", True):
-        least = 0 if learner in TABLES else 1
+        least = 0 if learner in HEADED else 1
         assert all(least <= int(message.mask.sum()) < message.mask.numel() for message in masked)
         assert any(message.mask.any() for message in masked)
     else:
@@ -76,7 +79,7 @@ def test_every_message_has_the_bits_of_its_encoding(learner: str, codec: str) ->
 
 def encoded_bits(payload: Payload, codec: Any) -> int:
     """Length of a message: models as the codec encodes them, single numbers as 32 bits, prototypes and parts of models behind what
-    says which classes they are of, class sums before their counts."""
+    says which classes they are of, class sums before their counts, a control variate behind what says whose updates are in it."""
     if isinstance(payload.codec, PrototypeFragments):
         table, counts = payload.data
         held = value_of(table)[counts > 0].flatten()
@@ -85,6 +88,9 @@ def encoded_bits(payload: Payload, codec: Any) -> int:
     if isinstance(payload.codec, FlaggedFragments):
         x, classes = payload.data
         return 8 * len(class_flags.framed(classes.numpy(), encoded(value_of(x), codec)))
+    if isinstance(payload.codec, Headed):  # a bit a device
+        values, bits = payload.data
+        return 8 * (len(np.packbits(bits)) + len(encoded(value_of(values), codec)))
     parts = payload.data if isinstance(payload.data, tuple) else (payload.data,)
     tensors = [value_of(part) for part in parts]
     if tensors[0].ndim == 2:  # class sums, with counts behind them

@@ -222,7 +222,8 @@ def server_step_args(rng: np.random.Generator, task: Task) -> Args:
     number = int(rng.integers(1, 5))
     shares = torch.from_numpy(rng.random(number) + 0.1).to(task.dtype)
     updates, masks = [doubled(rng, task) for _ in range(number)], [doubled(rng, task) > 0 for _ in range(number)]
-    return doubled(rng, task), updates, shares, shares.sum() + 1, 0.5, masks
+    whole = torch.from_numpy(rng.integers(0, 2, number)).to(task.dtype)
+    return doubled(rng, task), updates, shares, shares.sum() + 1, 0.5, whole, masks
 
 
 def add_weighted_masked_args(rng: np.random.Generator, task: Task) -> Args:
@@ -459,7 +460,7 @@ MODULE_OPS: dict[Op, Job] = {
     scaffold.second_half: lambda rng, task: (vector(rng, task),),
     scaffold.drift: lambda rng, task: (doubled(rng, task), vector(rng, task)),
     scaffold.update: lambda rng, task: (doubled(rng, task), vector(rng, task), rate(rng, task) + 0.1),
-    scaffold.server_step: lambda rng, task: server_step_args(rng, task)[:-1],
+    scaffold.server_step: lambda rng, task: server_step_args(rng, task)[:-2],
     scaffold.server_step_masked: server_step_args,
     fedbuff.add_weighted: lambda rng, task: (vector(rng, task), *neighborhood(rng, task)[:2], 0.1),
     fedbuff.add_weighted_masked: add_weighted_masked_args,
