@@ -103,13 +103,14 @@ def _draw_curves(
 
     reached: list[float] = []
     for axis, (spent, unit, label) in zip(axes, _SPENT, strict=True):
-        ends = [min(float(spent(run)[-1]) for run in row.runs) for row in rows if _evaluated(row)]
-        logarithmic = len(ends) > 1 and unit != "s" and max(ends) > _LOGARITHMIC * min(ends) > 0
+        ends = [_end(row, spent) for row in rows if _evaluated(row)]
+        positive = [end for end in ends if end > 0]  # an arm that sends nothing has no place on a logarithmic axis
+        logarithmic = len(positive) > 1 and unit != "s" and max(positive) > _LOGARITHMIC * min(positive)
         factor, scaled_unit = scaled(max(ends, default=0.0), unit)
         for target in targets:
             axis.axhline(target, color=LIGHT_GRAY, linewidth=1, linestyle=(0, (5, 3)), zorder=0)
         for row in rows:
-            if _evaluated(row):
+            if _evaluated(row) and not (logarithmic and _end(row, spent) == 0):
                 grid, mean, half = _curve(row, spent, logarithmic)
                 low, high = mean - half, mean + half
                 axis.fill_between(grid / factor, low, high, color=styles[row.arm]["color"], alpha=0.2, linewidth=0)
@@ -123,6 +124,11 @@ def _draw_curves(
         else:
             axis.set_xlim(0, 1.02 * max(ends, default=0.0) / factor or 1)
     return reached
+
+
+def _end(row: Row, spent: Callable[[Finished], np.ndarray]) -> float:
+    """Up to where all seeds of a row have a curve."""
+    return min(float(spent(run)[-1]) for run in row.runs)
 
 
 def _curve(

@@ -59,6 +59,15 @@ def test_panels_are_seconds_bits_and_joules_the_bits_on_a_scale_that_shows_both_
     assert [axis.get_xscale() for axis in axes] == ["linear", "log", "linear"]  # "fast" sends a fiftieth
 
 
+def test_an_arm_that_sends_nothing_leaves_the_others_their_logarithmic_scale() -> None:
+    comparison = make_comparison(arms=("slow", "fast", "odd"), seeds=(1, 2))
+    *others, odd = comparison.rows
+    silent = replace(odd, runs=tuple(replace(run, on_air_bits=0 * run.on_air_bits) for run in odd.runs))
+    seconds, bits, _ = draw_comparison(compared("x", [*others, silent], "slow", 2)).axes
+    assert bits.get_xscale() == "log"
+    assert [sum(len(line.get_xdata()) > 2 for line in axis.get_lines()) for axis in (seconds, bits)] == [3, 2]
+
+
 def test_every_point_of_the_axes_has_a_row_or_one_place_among_many() -> None:
     points: Any = [{"channel.bandwidth_hz": 1e6 * (1 + i)} for i in range(MAX_ROWS + 1)]
     few = draw_comparison(make_comparison(points=tuple(points[:2])))
