@@ -303,7 +303,7 @@ def _algorithm(scenario: Scenario, learner: Any, source: str) -> None:
             says = "over-the-air sums invert the gain of the moment, and an ergodic law knows the mean only; "
             says += '"block" or "doppler"'
             raise problem(source, ("channel", "fading", "correlation"), says, value="ergodic")
-    for key in ("clients_per_round", "concurrency"):
+    for key in ("clients_per_round", "candidates_per_round", "concurrency"):
         clients = chosen.get(key)
         if isinstance(clients, int) and clients > scenario.num_devices:
             says = f"there are only {scenario.num_devices} devices"
