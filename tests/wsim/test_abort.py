@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from learners.compression.float32 import Float32
-from learners.federated import round_end
+from learners.federated import header, round_end
 from learners.protocol import SERVER, Message, Observe, Outcome, Payload, Send, Sleep
 from tests.contract.recording import record
 from tests.contract.worlds import calm, harsh
@@ -147,7 +147,7 @@ def test_without_the_packet_that_holds_the_instant_an_invitation_cannot_be_read(
     assert not lost.any()
 
     def read(mask: np.ndarray) -> Any:
-        program = round_end.read(Message(SERVER, "model", 3, payload.data, torch.from_numpy(mask)))
+        program = header.read(Message(SERVER, "model", 3, payload.data, torch.from_numpy(mask)))
         with pytest.raises(StopIteration) as ended:
             next(program)
         return ended.value.value
