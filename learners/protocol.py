@@ -368,7 +368,8 @@ class Learner(Protocol):
     uses_parts (True), it uses what has arrived of a message whose packets are lost in part, else such a message is lost;
     depends_on_timing (False), which of its messages meet is a matter of how long work and messages take, so that a bench on which
     they take no time shows another run; sends (True), it sends messages at all; pools_samples (False), all training samples are at the
-    server, or at device 0 without one; reports (()), the names of what it reports beside "model": an inference head,
+    server, or at device 0 without one; uses_public_samples (False), it needs
+    [data] public_fraction, the number of which `check_public(num_public)` may refuse by ValueError; reports (()), the names of what it reports beside "model": an inference head,
     "after_local_training", or "HEAD/after_local_training"; own_metrics (()), the names of those reports that bring a metric along
     because their value is no flat model; measures ({}), by name the components of what the devices measure of the algorithm: their
     names, or one word, such as "layer", where the model says how many there are: "layer 0", "layer 1", ...; note, a line for the user about what its results mean.

@@ -33,6 +33,7 @@ class Place:
 
 
 Count = Annotated[int, Bounds(1, 1_000_000, "counts are whole numbers")]
+CountOrZero = Annotated[int, Bounds(0, 1_000_000, "counts are whole numbers")]
 Samples = Annotated[int, Bounds(2, 10**7, "samples are whole numbers")]
 Classes = Annotated[int, Bounds(1, 10_000, "classes are whole numbers")]
 Width = Annotated[int, Bounds(1, 100_000, "layer widths are whole numbers")]

@@ -37,6 +37,7 @@ LEARNERS = {
     "lg_fedavg": "learners.federated.lg_fedavg:LgFedAvg",
     "heterofl": "learners.federated.heterofl:HeteroFl",
     "fd": "learners.federated.fd:FederatedDistillation",
+    "fedmd": "learners.federated.fedmd:FedMd",
     "fedgh": "learners.federated.fedgh:FedGh",
     "fml": "learners.federated.fml:Fml",
     "fedkd": "learners.federated.fedkd:FedKd",

@@ -26,6 +26,8 @@ from learners.models.flat import Model, flatten, num_params, unflatten
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
+NO_SAMPLES = np.empty(0, dtype=np.int64)
+
 Objective = Callable[..., Tensor]
 """(model, parameters, inputs, labels, weights, *args) -> scalar, with parameters in the model's shapes, inputs [B,
 *model.input_shape], labels and weights [B]; a function of a module, so that it names the op. A weight of 0 is padding."""
@@ -75,6 +77,7 @@ class Task:
         sample
     objective: what is minimized, see `Objective`; score: (logits [n, num_classes], labels [n]) -> (correct [n] bool,
         losses [n]), what `metric` says of a model's answers
+    public_samples: int64 [num_public], training samples that every node has, in random order; none unless [data] sets some aside
     with x and g [num_params] and samples in the data set's shape, as stored or prepared (see `Samples`); samples: its
     tensors, None to make them. Charged are the multiplications of matrices and convolutions, forward and backward; the
     elementwise rest, the scaling of images among it, is left out, as is usual for counts of training work.
@@ -88,6 +91,7 @@ class Task:
         samples: Samples | None = None,
         objective: Objective = cross_entropy,
         score: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = hits_and_losses,
+        public_samples: np.ndarray = NO_SAMPLES,
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype = {dtype!r}: one of {', '.join(DTYPES)}")
@@ -101,6 +105,7 @@ class Task:
         self.num_params = num_params(model.shapes)
         self.num_classes = dataset.num_classes
         self.train_labels = dataset.train_labels
+        self.public_samples = public_samples
         self.samples = samples or Samples(dataset, self.dtype)
         self.test_inputs = self.samples.test_inputs
         self.test_labels = self.samples.test_labels
@@ -130,7 +135,7 @@ class Task:
     def with_model(self, model: Model) -> Task:
         """The same task for another architecture; the samples are shared."""
         dtype = next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
-        return Task(self.dataset, model, dtype, self.samples, self.objective, self.score)
+        return Task(self.dataset, model, dtype, self.samples, self.objective, self.score, self.public_samples)
 
     def training_samples(
         self, indices: Tensor, change: Callable[[Tensor], Tensor] | None = None

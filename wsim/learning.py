@@ -12,11 +12,11 @@ import numpy as np
 
 from learners import executors, tensors
 from learners.batching import BatchStream
-from learners.data.holdout import hold_out
+from learners.data.holdout import hold_out, set_aside
 from learners.own_task import OwnTask
 from learners.protocol import SERVER
 from learners.scoring import Examples, Scorer
-from learners.task import Task
+from learners.task import NO_SAMPLES, Task
 from wsim.catalog import find, names_of
 from wsim.errors import DataError, ScenarioError
 from wsim.scenario import Scenario
@@ -51,12 +51,13 @@ class Learning:
         try:
             dataset: Any = _dataset(scenario, streams, directory) if task is None else task
             labels = dataset.train_labels
-            dealt = _parts(scenario, labels, streams)
+            public, dealt = _dealt(scenario, labels, streams)
             self.parts, self.own_tests = _held_out(scenario, dealt, labels, streams)
         except ValueError as error:
             raise DataError(f"{scenario.scenario.name} [data]: {error}") from None
         if task is None:
-            self.task: Any = Task(dataset, _model(scenario.model, dataset, scenario), scenario.dtype)
+            model = _model(scenario.model, dataset, scenario)
+            self.task: Any = Task(dataset, model, scenario.dtype, public_samples=public)
             self._tasks = _tasks_of_devices(scenario, self.task)
         else:
             self.task = _own_task(scenario, task)
@@ -77,6 +78,7 @@ class Learning:
         if self.learner.uses_server and scenario.server is None:
             raise ScenarioError(f"{scenario.scenario.name}: {scenario.algorithm.name} needs a [server]")
         self._check_models(scenario)
+        self._check_public(scenario, len(public))
         self.name: str = scenario.algorithm.name  # of the learner, its class's where it was handed in
         note = getattr(learner, "note", None)
         self.notes = [note] if note else []
@@ -161,6 +163,15 @@ class Learning:
                 check([task.model for task in tasks])
             except ValueError as error:
                 raise ScenarioError(f"{source} [model]: {error}") from None
+
+    def _check_public(self, scenario: Scenario, num_public: int) -> None:
+        """Whether the learner can work with so many public samples."""
+        check = getattr(self.learner, "check_public", None)
+        if check is not None:
+            try:
+                check(num_public)
+            except ValueError as error:
+                raise ScenarioError(f"{scenario.scenario.name} [algorithm] {error}") from None
 
     def _batch_stream(self, part: np.ndarray, index: int) -> BatchStream:
         if self.estimates:
@@ -250,12 +261,22 @@ def _own_task(scenario: Scenario, task: OwnTask) -> OwnTask:
     """The task that was handed in. Warns that the result's [data] and [model] are not what was learned."""
     if scenario.model.variants:
         raise ScenarioError(f"{scenario.scenario.name} [model] variants: an own task has one architecture")
+    if scenario.data.public_fraction is not None:
+        raise ScenarioError(f"{scenario.scenario.name} [data] public_fraction: an own task has no public samples")
     dtype = str(task.dtype).removeprefix("torch.")
     if dtype != scenario.dtype:
         raise ScenarioError(f'{scenario.scenario.name} dtype = "{scenario.dtype}": the task\'s is {dtype}')
     says = f"own task {type(task).__name__}: of [data] and [model] only partition and same_initial_weights were used"
     warnings.warn(says, stacklevel=2)
     return task
+
+
+def _dealt(scenario: Scenario, labels: np.ndarray, streams: Streams) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The public samples, and what each device is dealt of the others."""
+    if scenario.data.public_fraction is None:
+        return NO_SAMPLES, _parts(scenario, labels, streams)
+    rest, public = set_aside(labels, scenario.data.public_fraction, streams("public"))
+    return public, [rest[part] for part in _parts(scenario, labels[rest], streams)]
 
 
 def _parts(scenario: Scenario, labels: np.ndarray, streams: Streams) -> list[np.ndarray]:

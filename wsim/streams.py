@@ -12,7 +12,7 @@ import hashlib
 import numpy as np
 
 PURPOSES = {
-    "data": ("split", "partition", "local_test", "train_subset", "mixture", "batches", "augmentation"),
+    "data": ("split", "partition", "local_test", "public", "train_subset", "mixture", "batches", "augmentation"),
     "radio": (
         "placement",
         "indoor",

@@ -1,4 +1,4 @@
-"""Each device's own test samples: a part of what it was dealt, which it does not train on."""
+"""Samples that are set aside: of each device's own for its test, or of all training samples for a public set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def hold_out(
     distinct = np.unique(part)
     if len(distinct) < 2:
         return np.sort(part), np.empty(0, dtype=np.int64)
-    num_test = min(max(1, round(fraction * len(distinct))), len(distinct) - 1)
+    num_test = num_set_aside(len(distinct), fraction)
     classes, counts = np.unique(labels[distinct], return_counts=True)
     exact = num_test * counts / len(distinct)
     quotas = np.floor(exact).astype(int)
@@ -34,3 +34,20 @@ def hold_out(
         ]
     )
     return np.sort(part[~np.isin(part, test)]), np.sort(test)
+
+
+def set_aside(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(dealt, public): the training samples that remain, ascending, and the public ones, in random order. The classes share them in
+    proportion, as in `hold_out`.
+
+    labels: int [num_samples]; fraction: between 0 and 1, both excluded, else ValueError
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"public_fraction = {fraction}: between 0 and 1, both excluded")
+    dealt, public = hold_out(np.arange(len(labels)), labels, fraction, rng)
+    return dealt, rng.permutation(public)
+
+
+def num_set_aside(num_samples: int, fraction: float) -> int:
+    """How many of distinct samples are held out or set aside."""
+    return min(max(1, round(fraction * num_samples)), num_samples - 1)

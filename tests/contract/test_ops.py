@@ -49,6 +49,7 @@ from learners.federated import (
     fedasync,
     fedbuff,
     fedgh,
+    fedmd,
     fedopt,
     fedprox,
     heterofl,
@@ -611,8 +612,16 @@ CORRECTED: dict[str, tuple[Callable[[Task], Op], Job]] = {
         lambda task: local_step(task, cross_entropy, Rule(0.9), fedprox.proximal),
         lambda rng, task: ((vector(rng, task), vector(rng, task)), *minibatch(rng, task), 0.1, vector(rng, task), 0.5),
     ),
+    "digest step": (
+        fedmd.digest_step,
+        lambda rng, task: (vector(rng, task), *minibatch(rng, task), positions(rng), 0.1, scored(rng, task)),
+    ),
+    "scores": (
+        fedmd.scores,
+        lambda rng, task: (scored(rng, task), *minibatch(rng, task), positions(rng), vector(rng, task)),
+    ),
 }
-"""The step of local training with something added to its gradient, which is the same for all models."""
+"""The step of local training with something added to its gradient, and what is done with scores: the same for all models."""
 
 CASES = (
     [(op.name, lambda task, op=op: op, args, "mlp", "float") for op, args in MODULE_OPS.items()]
@@ -635,6 +644,16 @@ CASES = (
 def rate(rng: np.random.Generator, task: Task) -> Tensor:
     """A learning rate that differs between devices."""
     return torch.tensor(rng.random() * 0.1, dtype=task.dtype)
+
+
+def positions(rng: np.random.Generator) -> Tensor:
+    """Of a batch among 30 public samples."""
+    return torch.from_numpy(rng.permutation(30)[:BATCH_SIZE])
+
+
+def scored(rng: np.random.Generator, task: Task) -> Tensor:
+    """Scores of 30 samples."""
+    return torch.tensor(rng.standard_normal((30, task.num_classes)), dtype=task.dtype)
 
 
 def crops(rng: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,13 @@ KEYS: dict[str, list[str]] = {
     "fedgh": [
         "algorithm.server_learning_rate=2.0"
     ],  # one pass over a few rows a round: the default takes hundreds of rounds
+    # samples that all have; and short work at the start, which is as long as many rounds
+    "fedmd": [
+        "data.public_fraction=0.2",
+        "algorithm.public_epochs=1",
+        "algorithm.private_epochs=1",
+        "algorithm.scores_per_round=20",
+    ],
     "fedkd": ["algorithm.compression=none"],  # else its bits depend on what is learned, and no estimate is exact
     "sgp": ["codec.name=float32"],  # its sums make up for losses, and no codec may round them
     "d2": ["algorithm.form=exact_diffusion"],  # the ring of 6 is none for D2

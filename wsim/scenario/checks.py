@@ -21,7 +21,7 @@ def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str
     """Raise a ScenarioError for the first combination that cannot be run.
 
     learner: the learner's class; only `uses_server`, `synchronous`, `heterogeneous`, `directed`, `fixed_graph`,
-        `takes_matrix`, `negative_weights` and `sends` are used.
+        `takes_matrix`, `negative_weights`, `uses_public_samples` and `sends` are used.
     texts: referenced files by name.
     """
     _stop(scenario, source)
@@ -284,6 +284,9 @@ def _algorithm(scenario: Scenario, learner: Any, source: str) -> None:
     if scenario.model.variants and not getattr(learner, "heterogeneous", False):
         says = f"{scenario.algorithm.name} needs one architecture at all nodes, that of [model] itself; leave this out"
         raise problem(source, ("model", "variants"), says)
+    if getattr(learner, "uses_public_samples", False) and scenario.data.public_fraction is None:
+        says = f"is missing; {scenario.algorithm.name} needs a part of the training samples that all nodes have, such as 0.2"
+        raise problem(source, ("data", "public_fraction"), says)
     stop = scenario.stop
     if (
         not getattr(learner, "sends", True)

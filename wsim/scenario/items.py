@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from learners.data.holdout import num_set_aside
 from learners.data.shape import DataShape
 from wsim.catalog import find, importable
 from wsim.errors import ScenarioError
@@ -269,7 +270,13 @@ def _check_partition(scenario: Scenario, partition: Item, shape: DataShape, data
     check = getattr(partition.make, "check", None)
     if check is None:
         return
-    sizes = {"num_train": shape.num_train, "num_classes": shape.num_classes, "num_devices": scenario.num_devices}
+    fraction = data.public_fraction  # type: ignore[attr-defined]
+    public = 0 if fraction is None else num_set_aside(shape.num_train, fraction)
+    sizes = {
+        "num_train": shape.num_train - public,
+        "num_classes": shape.num_classes,
+        "num_devices": scenario.num_devices,
+    }
     made(partition, ("data",), source, data, sizes, make=check)
 
 

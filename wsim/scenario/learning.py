@@ -19,6 +19,9 @@ class Data(ItemTable):
     name: str = "digits"
     partition: str = "iid"
     local_test_fraction: q.Fraction | None = None  # of its samples, on which each device tests instead of training
+    public_fraction: Annotated[q.Fraction | None, Field(exclude_if=left_out)] = (
+        None  # of the training samples: all have them, none is dealt
+    )
 
 
 class Variant(ItemTable):
