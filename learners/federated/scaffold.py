@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -107,7 +108,7 @@ class Scaffold(ServerSgd):
         while True:
             message = yield from self.download(node, wc)
             wc = message.data
-            w, k = first_half(wc), message.round
+            w, k = self._model_of(wc), message.round
             yield Report("model", w)
             bit = node.state["used"][node.id]
             if sent is not None and bit != used:
@@ -120,6 +121,16 @@ class Scaffold(ServerSgd):
             payload = self.codec.payload((yield Compute(update, (wc, y, length))), node)
             yield from self.upload(node, k, payload)
             sent = payload.data
+
+    def _model_of(self, wc: Value) -> Value:
+        """w; one value for all clients that hold the same download, so that it is evaluated once."""
+        if self._halved.get("wc") is not wc:
+            self._halved.update(wc=wc, w=first_half(wc))
+        return self._halved["w"]
+
+    @cached_property
+    def _halved(self) -> dict[str, Value]:
+        return {}
 
     def opened(self, node: Node, message: Message) -> Generator[Any, Any, Message | None]:
         """The download behind everybody's bits, which the device keeps."""
