@@ -15,8 +15,11 @@ The staleness of a device's last update is measured ("staleness"). What arrives 
 A place is free again when its client goes away, comes back, or has not answered deadline_s after it was invited. An update
 that comes later is used all the same, with its staleness, unless that is above max_staleness. Each counts once.
 
-Every message bears a number in its header, by which the server knows the version that an update began with: the round, or one more
-than the client's last where that is more. The learning rate's schedule follows it.
+Every message bears a number in its header, by which the server knows the version that an update began with,
+
+    number = INVITATIONS k + how often this client has been invited in round k before
+
+of the server's round k, which the learning rate's schedule follows.
 """
 
 from __future__ import annotations
@@ -50,6 +53,8 @@ from learners.quantities import Count, Positive, PositiveOrZero, RoundsOrZero, S
 
 SAME_INSTANT_S = 1e-9
 """Of simulated time, for which the server takes what comes before it invites again: the clock's smallest step."""
+INVITATIONS = 1_000_000
+"""Numbers of one round: more than a client is ever invited in it."""
 DEFAULT_EXPONENT, DEFAULT_SLOPE, DEFAULT_GRACE = 0.5, 10.0, 4
 
 
@@ -103,7 +108,7 @@ class AsyncSgd(LocalSgd):
         raise NotImplementedError
 
     def answer(self, node: Node, w: Value, number: int) -> Generator[Any, Any, None]:
-        """A client trains from w [num_params] and sends its update. `yield from` it."""
+        """A client trains from w [num_params], in round `round_of(number)`, and sends its update. `yield from` it."""
         raise NotImplementedError
 
     # -- server -------------------------------------------------------------------------------------------------------
@@ -155,6 +160,11 @@ class AsyncSgd(LocalSgd):
             yield from self.answer(node, w, model.round)
 
 
+def round_of(number: int) -> int:
+    """The server's round in which it sent the invitation of this number."""
+    return number // INVITATIONS
+
+
 def staleness_weight(kind: str, staleness: int, exponent: float, slope: float, grace: int) -> float:
     """s of an update of this staleness, see above."""
     if kind == "const" or (kind == "hinge" and staleness <= grace):
@@ -198,7 +208,7 @@ class _Places:
         until_s = float("inf") if self.deadline_s is None else self.now_s + self.deadline_s
         invited: dict[int, list[int]] = {}
         for client in idle:
-            number = self.last[client] = max(round, self.last.get(client, -1) + 1)
+            number = self.last[client] = max(INVITATIONS * round, self.last.get(client, -1) + 1)
             invited.setdefault(number, []).append(client)
             self.taken[client] = number, until_s
             begun = self.begun.setdefault(client, {})

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from learners.compression.codec import check_for_models
 from learners.deferred import op
-from learners.federated.async_sgd import AsyncSgd
+from learners.federated.async_sgd import AsyncSgd, round_of
 from learners.federated.fedprox import proximal
 from learners.fields import check_number
 from learners.protocol import SERVER, Compute, Message, Node, Report, Send, Value
@@ -59,9 +59,9 @@ class FedAsync(AsyncSgd):
         batches = self.batches(node)
         if self.proximal_weight:
             args = w, self.proximal_weight
-            trained = yield from self.train(node, w, number, batches, None, *args, correction=proximal)
+            trained = yield from self.train(node, w, round_of(number), batches, None, *args, correction=proximal)
         else:
-            trained = yield from self.train(node, w, number, batches)
+            trained = yield from self.train(node, w, round_of(number), batches)
         yield Report("after_local_training", trained)
         payload = self.codec.payload(trained, node)
         yield Send([SERVER], "update", number, payload, expires_s=self.deadline_s)

@@ -27,7 +27,7 @@ from learners.averaging import full_masks
 from learners.compression.codec import error_feedback
 from learners.compression.error_feedback import ErrorFeedback, minus
 from learners.deferred import op
-from learners.federated.async_sgd import AsyncSgd
+from learners.federated.async_sgd import AsyncSgd, round_of
 from learners.fields import check_count, check_number
 from learners.protocol import SERVER, Compute, Message, Node, Received, Report, Send, Value
 from learners.quantities import Count, LearningRate
@@ -59,7 +59,7 @@ class FedBuff(AsyncSgd):
         return (yield Compute(add_weighted_masked, (*args, masks)))
 
     def answer(self, node: Node, w: Value, number: int) -> Generator[Any, Any, None]:
-        trained = yield from self.train(node, w, number, self.batches(node))
+        trained = yield from self.train(node, w, round_of(number), self.batches(node))
         yield Report("after_local_training", trained)
         difference = yield Compute(minus, (trained, w))
         if error_feedback(self.codec):

@@ -78,6 +78,10 @@ class HandNode:
     task: Any = field(default_factory=lambda: Quadratic())
     initial_parameters: Tensor = field(default_factory=lambda: vector(0, 0, 0))
 
+    @property
+    def num_devices(self) -> int:
+        return len(self.samples_of)
+
     def peers(self, round: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return self.neighbors, self.neighbors
 
@@ -112,6 +116,7 @@ class Hand:
         self.requests: list[Any] = []
         self.sent: list[Send] = []
         self.reports: list[Tensor] = []
+        self.measures: list[tuple[int | None, list[float]]] = []  # of which device, and its values
         self.finished = False
         self._run(None)
 
@@ -144,7 +149,11 @@ class Hand:
                         answer = request.value
                     case Observe("time"):
                         answer = 7.0
-                    case Outcome() | Sleep() | Measure():
+                    case Observe("membership"):
+                        answer = ()
+                    case Measure():
+                        self.measures.append((request.device, request.value.tolist()))
+                    case Outcome() | Sleep():
                         pass
                     case _:
                         raise AssertionError(request)

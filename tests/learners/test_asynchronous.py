@@ -12,7 +12,7 @@ import torch
 
 from learners.compression.float32 import Float32
 from learners.compression.topk import TopK
-from learners.federated.async_sgd import _Places
+from learners.federated.async_sgd import INVITATIONS, MOST_BEGUN, _Places, round_of
 from learners.federated.fedasync import FedAsync
 from learners.federated.fedavg import FedAvg
 from learners.federated.fedbuff import FedBuff
@@ -21,7 +21,7 @@ from tests.contract.recording import record
 from tests.contract.worlds import CALM, calm
 from tests.contract.worlds import SERVER as SERVER_TABLE
 from tests.learners.oracle_runs import Quadratics, run, zeros
-from tests.learners.test_algorithm_steps import HandNode, learner, mask, vector
+from tests.learners.test_algorithm_steps import Hand, HandNode, learner, mask, vector
 from wsim.engine import simulate
 from wsim.scenario import load_text
 
@@ -55,12 +55,14 @@ def test_staleness_weights_have_the_tabulated_values(staleness: str, expected: d
 
 def test_fedbuff_divides_by_the_size_of_the_buffer() -> None:
     """K = 2, rate 1, w = 1, differences -0.2 (staleness 0) and -0.6 (staleness 3): 1 - (0.2 + 0.5 * 0.6) / 2 = 0.75, where a
-    division by the sum of the weights would give 0.6667."""
-    made, node, w = learner(FedBuff, local_steps=1, buffer_size=2), HandNode(SERVER), vector(1, 1, 1)
-    assert absorbed(made, node, w, Message(0, "update", 0, vector(-0.2, 0, 0)), made.weight(0)) is None
-    after = absorbed(made, node, w, Message(1, "update", 0, vector(-0.6, -1, 0), mask(1, 0, 1)), made.weight(3))
-    torch.testing.assert_close(after, vector(0.75, 1, 1))  # what did not arrive is no change
-    assert node.state["buffer"] == []
+    division by the sum of the weights would give 0.6667; half of the way with rate 1/2."""
+    for server_rate, expected in ((1.0, 0.75), (0.5, 0.875)):
+        made = learner(FedBuff, local_steps=1, buffer_size=2, server_rate=server_rate)
+        node, w = HandNode(SERVER), vector(1, 1, 1)
+        assert absorbed(made, node, w, Message(0, "update", 0, vector(-0.2, 0, 0)), made.weight(0)) is None
+        after = absorbed(made, node, w, Message(1, "update", 0, vector(-0.6, -1, 0), mask(1, 0, 1)), made.weight(3))
+        torch.testing.assert_close(after, vector(expected, 1, 1))  # what did not arrive is no change
+        assert node.state["buffer"] == []
 
 
 def test_fedasync_mixes_by_its_weight_and_ends_at_the_clients_model_with_1() -> None:
@@ -85,20 +87,52 @@ def golden_run_of_server(cls: Any, executor: Any, num_rounds: int = 12, **option
     return run(made, executor, [[0], [1], [2], [3]], zeros(4))[SERVER][:, 0]
 
 
+def cosine(k: int, num_rounds: int = 12) -> float:
+    """Rate of round k, from 0.1 on."""
+    return 0.1 * (1 + np.cos(np.pi * k / num_rounds)) / 2
+
+
 def test_fedasync_is_its_recursion(executor: Any) -> None:
     """Four clients that answer together, one after the other as they are numbered: the four updates of a round have staleness 0, 1,
-    2, 3, each from the model w^tau of its start: w <- (1 - a) w + a (b - c (b - w^tau)) with c = (1 - 0.1 a_i)^3."""
+    2, 3, each from the model w^tau of its start: w <- (1 - a) w + a (b - c (b - w^tau)) with c = (1 - rate a_i)^3."""
     curvature, optimum = np.array([1, 2, 1, 3]), np.array([1, 2, 3, 6])
-    kept, w, expected = (1 - 0.1 * curvature) ** 3, 0.0, []
-    for _ in range(12):
-        start = w
+    w, expected = 0.0, []
+    for k in range(12):
+        start, kept = w, (1 - cosine(k) * curvature) ** 3
         for i in range(4):
             a = 0.6 / np.sqrt(1 + i)
             w = (1 - a) * w + a * (optimum[i] - kept[i] * (optimum[i] - start))
             expected.append(w)
-    models = golden_run_of_server(FedAsync, executor, proximal_weight=0.0)
+    options = {"learning_rate_schedule": "cosine"}
+    models = golden_run_of_server(FedAsync, executor, proximal_weight=0.0, **options)
     assert models == pytest.approx(expected, abs=1e-12)
-    assert abs(golden_run_of_server(FedAsync, executor, proximal_weight=0.5) - models).max() > 0.01
+    assert abs(golden_run_of_server(FedAsync, executor, proximal_weight=0.5, **options) - models).max() > 0.01
+
+
+def test_learning_rates_follow_the_rounds_of_the_server(executor: Any) -> None:
+    """With a buffer of two updates of each client all train twice from every model, 24 times in 12 rounds, at the rate of the round."""
+    curvature, optimum = np.array([1, 2, 1, 3]), np.array([1, 2, 3, 6])
+    w, expected = 0.0, []
+    for k in range(12):
+        w += 2 * np.sum((1 - (1 - cosine(k) * curvature) ** 3) * (optimum - w)) / 8
+        expected.append(w)
+    models = golden_run_of_server(FedBuff, executor, buffer_size=8, learning_rate_schedule="cosine")
+    assert models == pytest.approx(expected, abs=1e-12)
+
+
+def test_staleness_is_measured_and_where_there_is_too_much_an_update_is_not_used() -> None:
+    """alpha = 1/2 from 0 to 1: 1/2, 3/4; the third update would make 7/8."""
+    options = {"max_staleness": 1, "mixing_weight": 0.5, "staleness": "const"}
+    server = Hand(learner(FedAsync, local_steps=1, num_rounds=2, **options).program(HandNode(SERVER)))
+    server.answer(Message(0, "update", 0, vector(1, 1, 1)))
+    server.answer(Message(1, "update", 0, vector(1, 1, 1)), Message(2, "update", 0, vector(1, 1, 1)))
+    assert server.measures == [(0, [0.0]), (1, [1.0]), (2, [2.0])]
+    assert [model[0].item() for model in server.reports] == [0.5, 0.75]
+    assert [(sent.to, sent.round) for sent in server.sent] == [([0, 1, 2], 0), ([0, 1, 2], 1)]  # still of round 0
+    server.answer(Message(0, "update", 1, vector(1, 1, 1)))
+    server.answer()
+    assert server.measures[3:] == [(0, [0.0])]  # begun with version 2
+    assert (server.sent[-1].to, round_of(server.sent[-1].round), server.sent[-1].round) == ([0], 1, INVITATIONS)
 
 
 # -- places ------------------------------------------------------------------------------------------------------------
@@ -138,12 +172,21 @@ def test_a_late_update_is_used_once_with_its_own_staleness() -> None:
     for version, now_s in ((0, 0.0), (0, 6.0), (7, 12.0)):  # invited again twice, for it does not answer
         answered(places.free(node), (), now_s)
         numbers += list(places.give(node, version, version))
-    assert numbers == [0, 1, 7]  # the round, or one more than the last
+    assert numbers == [0, 1, 7 * INVITATIONS]
     assert places.returned(Message(0, "update", 1, None)) == 0
     assert places.taken  # it still works on the last
     assert places.returned(Message(0, "update", 1, None)) is None
-    assert places.returned(Message(0, "update", 7, None)) == 7
+    assert places.returned(Message(0, "update", 7 * INVITATIONS, None)) == 7
     assert not places.taken
+
+
+def test_what_comes_after_many_more_invitations_is_not_used() -> None:
+    node: Any = SimpleNamespace(devices=(0,), rng=np.random.default_rng(1))
+    places = _Places(None, 5.0)
+    for i in range(MOST_BEGUN + 1):
+        answered(places.free(node), (), 6.0 * i)
+        places.give(node, 3, 0)
+    assert [places.returned(Message(0, "update", number, None)) for number in (0, 1)] == [None, 3]
 
 
 @pytest.mark.parametrize("name", ["fedbuff", "fedasync"])

@@ -18,6 +18,7 @@ from learners.decentralized.dpsgd import Dpsgd
 from learners.decentralized.gossip import Gossip
 from learners.deferred import Op
 from learners.federated.fedavg import FedAvg
+from learners.federated.fedbuff import FedBuff
 from learners.loopback import LoopbackNode, loopback
 from learners.protocol import SERVER, Message, Send
 from tests.learners.test_algorithm_steps import Hand, HandNode, learner, mask, vector
@@ -38,10 +39,10 @@ class Bowls:
         self.sgd_step = Op(sgd_step, name="sgd_step", flops=lambda x, *_: 2 * x.numel())
 
 
-def run(num_rounds: int, **options: Any) -> tuple[Tensor, list[Any]]:
+def run(num_rounds: int, cls: Any = FedAvg, **options: Any) -> tuple[Tensor, list[Any]]:
     """The server's models [num_rounds, 4], and the trace."""
     task = Bowls()
-    fedavg = FedAvg(task, num_rounds=num_rounds, learning_rate=0.1, batch_size=1, local_steps=2, **options)  # type: ignore[arg-type]
+    made = cls(task, num_rounds=num_rounds, learning_rate=0.1, batch_size=1, local_steps=2, **options)
     start = torch.zeros(4, dtype=torch.float64)
     nodes = [
         LoopbackNode(
@@ -52,7 +53,7 @@ def run(num_rounds: int, **options: Any) -> tuple[Tensor, list[Any]]:
     ]  # fmt: skip
     server = LoopbackNode(SERVER, (0, 1, 2), start, np.random.default_rng(9), task=task, dtype=torch.float64)
     server.devices, server.samples_of = (0, 1, 2), [1, 1, 1]
-    bench = loopback(fedavg.program, [*nodes, server])
+    bench = loopback(made.program, [*nodes, server])
     return torch.stack([report.value for report in bench.reports if report.node == SERVER]), bench.trace
 
 
@@ -83,6 +84,14 @@ def test_error_feedback_reaches_the_optimum_that_top_1_of_4_alone_misses() -> No
     }
     assert distance[True] < 0.02
     assert distance[False] > 0.3
+
+
+def test_fedbuff_feeds_errors_back_as_fedavg_does() -> None:
+    """A buffer of one update of each client, who all answer at once: the same algorithm."""
+    codecs = {feedback: TopK(0.25, error_feedback=feedback) for feedback in (True, False)}
+    fedavg, _ = run(20, codec=codecs[True])
+    assert float((run(20, FedBuff, buffer_size=3, codec=codecs[True])[0] - fedavg).abs().max()) < 1e-12
+    assert float((run(20, FedBuff, buffer_size=3, codec=codecs[False])[0] - fedavg).abs().max()) > 0.1
 
 
 def test_quantization_at_random_reaches_the_optimum() -> None:
