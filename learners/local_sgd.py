@@ -6,7 +6,7 @@ The hyper-parameters, and how they become one request. Plain SGD (no momentum, n
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -121,8 +121,13 @@ class LocalSgd:
         crops = self.augmentation == "crop_flip"
         self._only_with("crop_padding", crops, "augmentation by crop_flip", DEFAULT_CROP_PADDING)
         shape = getattr(getattr(self.task, "dataset", None), "input_shape", None)
-        if crops and shape is not None and len(shape) != 3:
-            raise ValueError(f"augmentation = 'crop_flip': needs images, samples have the shape {tuple(shape)}")
+        if shape is not None:
+            self.check_samples(shape)
+
+    def check_samples(self, input_shape: Sequence[int]) -> None:
+        """Raise ValueError unless the learner can work with samples of this shape."""
+        if self.augmentation == "crop_flip" and len(input_shape) != 3:
+            raise ValueError(f"augmentation = 'crop_flip': needs images, samples have the shape {tuple(input_shape)}")
 
     def _only_with(self, key: str, holds: bool, condition: str, default: float | None = None) -> None:
         """The key means something only if `holds`; where it is left out then, it takes the default."""

@@ -364,7 +364,8 @@ class Learner(Protocol):
     refuse by ValueError; directed (False), it works where a neighbor does not answer, `check_graph(graph)` may refuse a fixed
     graph (networkx; None: a star, or one that changes) by ValueError; takes_matrix (None), what it asks of a mixing matrix from
     a file, see `NeighborSgd`, negative_weights (False), whether that may have entries below 0, and `check_matrix(matrix)` may refuse one
-    by ValueError; fixed_graph (False), it needs one that does not change;
+    by ValueError; fixed_graph (False), it needs one that does not change; `check_samples(input_shape)` may refuse samples of this shape by
+    ValueError;
     uses_parts (True), it uses what has arrived of a message whose packets are lost in part, else such a message is lost;
     depends_on_timing (False), which of its messages meet is a matter of how long work and messages take, so that a bench on which
     they take no time shows another run; sends (True), it sends messages at all; pools_samples (False), all training samples are at the

@@ -64,14 +64,13 @@ class Learning:
             self._tasks = [self.task] * scenario.num_devices
         codec = find("codec", scenario.codec.name)(**scenario.codec.own)
         handed_in = learner
-        if learner is None:
-            make = find("learner", scenario.algorithm.name)
-            learner = make(
-                task=self.task, codec=codec, num_rounds=scenario.stop.rounds, **scenario.algorithm.hyperparameters
-            )
-        elif isinstance(learner, type):
+        if learner is None or isinstance(learner, type):
+            make = learner or find("learner", scenario.algorithm.name)
             keys = scenario.algorithm.hyperparameters
-            learner = learner(task=self.task, codec=codec, num_rounds=scenario.stop.rounds, **keys)
+            try:
+                learner = make(task=self.task, codec=codec, num_rounds=scenario.stop.rounds, **keys)
+            except ValueError as error:  # of what is known once the data is loaded
+                raise ScenarioError(f"{scenario.scenario.name} [algorithm] {error}") from None
         elif callable(learner):
             learner = learner(self.task, codec, scenario.stop.rounds)
         self.learner = learner

@@ -10,7 +10,8 @@ so that sum_t C(p_t) + e_T = sum_t u_t whatever C is. The unit of e is that of u
 Ours: the error stays on the device until it takes part again, and a message that was lost changes nothing but e <- p. So the
 sender has to learn what became of each message before it encodes the next (`Outcome`: reliability "arq" or "fountain"), and a
 message counts as a whole or not at all: of one that arrives in part nothing is used, since the sender could not tell what.
-"Delivered" is what the transport says; what a receiver gets too late for its round and does not use is gone from the sum.
+"Delivered" is what the transport says; what a receiver gets too late for its round and does not use is gone from the sum: with a
+server and a deadline, updates that are discarded (late = "discard"). With late = "abort" those are lost, and their error is kept.
 """
 
 from __future__ import annotations

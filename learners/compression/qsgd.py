@@ -47,6 +47,7 @@ from learners.quantities import Count, Levels
 
 NORM_BITS = 32
 MAX_LEVELS = 32_767
+DEFAULT_BUCKET_VALUES = 512
 LARGEST = torch.finfo(torch.float32).max
 
 Norm = Literal["l2", "max"]
@@ -112,7 +113,7 @@ class Qsgd:
     levels: Levels = 127
     norm: Norm = "l2"
     scale_per: Literal["message", "tensor", "packet", "bucket"] = "tensor"
-    bucket_values: Count = 512
+    bucket_values: Count = DEFAULT_BUCKET_VALUES
     code: Literal["fixed", "elias"] = "fixed"
     contractive: bool = False
     error_feedback: bool = False
@@ -126,6 +127,8 @@ class Qsgd:
         check_choice("norm", self.norm, ("l2", "max"))
         check_choice("scale_per", self.scale_per, (*SCALE_PER, "bucket"))
         check_count("bucket_values", self.bucket_values)
+        if self.scale_per != "bucket" and self.bucket_values != DEFAULT_BUCKET_VALUES:
+            raise ValueError(f'bucket_values = {self.bucket_values}: only with scale_per = "bucket"')
         check_choice("code", self.code, ("fixed", "elias"))
         if self.code == "elias" and self.scale_per == "packet":
             raise ValueError(

@@ -46,6 +46,7 @@ class FedGh(LastLayerSgd):
     server_learning_rate: LearningRate = 0.01
 
     learner_name: ClassVar[str] = "fedgh"
+    what_is_sent: ClassVar[str] = "a whole layer and tables of representations"
 
     def __post_init__(self) -> None:
         super().__post_init__()

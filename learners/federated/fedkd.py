@@ -10,7 +10,8 @@ Wu, Wu, Lyu, Huang and Xie, "Communication-efficient federated learning via know
 
 C keeps the part T of the energy of a matrix, T = energy_start + (energy_end - energy_start) t / num_rounds in round t.
 Sends, per round and client: r (m + n + 1) numbers for each matrix, all of each vector, each way, so that the bits depend on what is
-learned (an estimate takes the largest r); 32 |G| with compression = "none", where G itself travels as the codec has it.
+learned (an estimate takes the largest r); 32 |G| with compression = "none", where G itself travels as the codec has it. With "svd" the
+codec has to be float32: a client adds changes to the G that it got, which has to be the server's.
 
 Two ways to infer: the teacher, "model", and the student, "student"; each before and after local training.
 
@@ -35,6 +36,7 @@ from torch import Tensor
 
 from learners.averaging import average
 from learners.compression.error_feedback import minus, plus
+from learners.compression.float32 import Float32
 from learners.federated import truncated_svd
 from learners.federated.mutual import Pair, divergence
 from learners.federated.shared_part import SharedPartSgd, in_one_row, parts_of, reports_of, with_task
@@ -44,16 +46,19 @@ from learners.protocol import Compute, Node, Payload, Program, Read, Report, Val
 from learners.quantities import Part
 from learners.task import weighted_cross_entropy, weighted_mean
 
+DEFAULT_ENERGY_START, DEFAULT_ENERGY_END = 0.95, 0.98
+
 
 @dataclass(frozen=True)
 class FedKd(SharedPartSgd):
     """Rounds as in `ServerSgd`. The student is that of [model], the devices' teachers are its variants.
-    compression: of the student's updates, "svd" or "none". energy_start, energy_end: T of the first round, and towards the last."""
+    compression: of the student's updates, "svd" or "none". energy_start, energy_end: T of the first round (0.95), and towards
+    the last (0.98), of "svd"."""
 
     server_weights: Literal["samples", "uniform"] = "uniform"
     compression: Literal["svd", "none"] = "svd"
-    energy_start: Part = 0.95
-    energy_end: Part = 0.98
+    energy_start: Part | None = None
+    energy_end: Part | None = None
 
     shared_head: ClassVar[str | None] = "student"
     heads: ClassVar[Mapping[str, str]] = {"student": "shared_alone"}
@@ -63,17 +68,21 @@ class FedKd(SharedPartSgd):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("compression", self.compression, ("svd", "none"))
-        for key in ("energy_start", "energy_end"):
-            if not 0 < getattr(self, key) <= 1:
+        compresses = self.compression == "svd"
+        for key, default in (("energy_start", DEFAULT_ENERGY_START), ("energy_end", DEFAULT_ENERGY_END)):
+            self._only_with(key, compresses, 'compression = "svd"', default)
+            if compresses and not 0 < getattr(self, key) <= 1:
                 raise ValueError(f"{key} = {getattr(self, key)!r}: above 0, at most 1")
-        if self.compression == "svd":
+        if compresses:
+            if not isinstance(self.codec, Float32):
+                says = 'the whole student has to be the server\'s with compression = "svd"; float32, or compression = "none"'
+                raise ValueError(f"codec = {type(self.codec).__name__}: {says}")
             object.__setattr__(self, "value_dependent", True)
 
     def energy(self, k: int) -> float:
         """T of round k."""
-        return self.energy_start + (self.energy_end - self.energy_start) * (
-            k / self.num_rounds if self.num_rounds else 0
-        )
+        start, end = self.energy_start or DEFAULT_ENERGY_START, self.energy_end or DEFAULT_ENERGY_END
+        return start + (end - start) * (k / self.num_rounds if self.num_rounds else 0)
 
     # -- server -------------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ class LgFedAvg(LastLayerSgd):
     """As `LastLayerSgd`."""
 
     learner_name: ClassVar[str] = "lg_fedavg"
+    what_is_sent: ClassVar[str] = "whole layers"
 
     def client(self, node: Node) -> Program:
         body, _ = parts_of(node.initial_parameters, last_layer.sizes(node))

@@ -53,7 +53,8 @@ DEFAULT_FAIRNESS_ROUNDS = 10
 @dataclass(frozen=True)
 class ServerSgd(LocalSgd):
     """Local training as in `LocalSgd`; the schedule follows the server's rounds, momentum starts from zero in each.
-    clients_per_round: K, all where not given. deadline_s: of a round, from the server's send; not given: waits for everyone.
+    clients_per_round: K, all where not given. deadline_s: of a round, from the server's send; not given: waits for everyone. An upload is
+    dropped when it has been under way for as long (with late = "abort" when the round ends).
     server_weights: "samples" (n_i of client i) or "uniform". downlink: "unicast" or "broadcast". selection: which K clients, see
     `learners.federated.selection` and, for "deadline" and "loss", `learners.federated.candidates`. fairness_rounds: T of
     "proportional_fair" (10). candidates_per_round: C of those that ask, all for "deadline" and 2 K for "loss" where not given.

@@ -41,10 +41,12 @@ class SharedPartSgd(ServerSgd):
     """Under which name the server reports the shared model, where that can answer alone; one of `reports`."""
     heads: ClassVar[Mapping[str, str]] = {}
     """What a device reports beside "model": the name, and the method of the pair that answers."""
+    what_is_sent: ClassVar[str] = "whole models"
+    """For messages."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_for_models(self.codec)
+        check_for_models(self.codec, self.what_is_sent)
 
     def server(self, node: Node) -> Program:
         theta = self.initial_part(node)

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from learners.batching import BatchStream
+from learners.compression.topk import TopK
 from learners.federated.fedgh import FedGh, header_trained
+from learners.federated.lg_fedavg import LgFedAvg
 from learners.models.flat import unflatten
 from learners.models.mlp import Mlp
 from learners.protocol import SERVER, Message
@@ -84,6 +86,14 @@ def test_payloads_are_those_of_the_specification() -> None:
     """Down the last layer, up a row of d for each of the four classes and a byte that says which."""
     run = simulate(calm("fedgh", "stop.rounds=2", "devices.0.count=3"), "null")
     assert run.payload_bits == 2 * 3 * (32 * (8 * 4 + 4) + 8 + 32 * 4 * 8)
+
+
+@pytest.mark.parametrize(
+    ("cls", "sent"), [(FedGh, "a whole layer and tables of representations"), (LgFedAvg, "whole layers")]
+)
+def test_codecs_for_changes_are_refused_in_its_own_words(cls: Any, sent: str) -> None:
+    with pytest.raises(ValueError, match=f"codec = TopK: sends {sent}, and this codec is for changes"):
+        learner(cls, small_task(2), codec=TopK(0.5))
 
 
 def test_last_layers_of_different_size_are_one_clear_line() -> None:

@@ -105,10 +105,11 @@ def test_bytes_of_a_model_with_ten_tensors(codec: Any, num_bytes: int) -> None:
 
 
 def test_bytes_of_a_model_in_base_three() -> None:
-    """Five values a byte, the last byte of each tensor filled up: 134,053 bytes, one more than for digits in one row."""
-    encoding = Ternary("base3").encoding(NUM_PARAMS, node_of(shapes=CNN))
-    assert encoding.num_bits((NUM_PARAMS,)) == 8 * 134_053
-    assert 10 * 4 + -(-NUM_PARAMS // 5) == 134_052
+    """Five values a byte, the last byte of each tensor filled up: 134,053 bytes with ten scales, one more than the specification's
+    134,052 for digits in one row; 134,016 with one scale and all digits in one row."""
+    for scale_per, num_bytes in (("tensor", 134_053), ("message", 134_016)):
+        encoding = Ternary("base3", scale_per).encoding(NUM_PARAMS, node_of(shapes=CNN))  # type: ignore[arg-type]
+        assert encoding.num_bits((NUM_PARAMS,)) == 8 * num_bytes
 
 
 def test_ternary_example() -> None:
@@ -203,6 +204,7 @@ def test_a_norm_beyond_single_precision_stays_finite() -> None:
         (Qsgd, {"levels": 40_000}, "levels = 40000: at most 32767"),
         (Qsgd, {"norm": "l1"}, "norm = 'l1': one of l2, max"),
         (Qsgd, {"scale_per": "row"}, "scale_per = 'row': one of message, tensor, packet, bucket"),
+        (Qsgd, {"bucket_values": 64}, 'bucket_values = 64: only with scale_per = "bucket"'),
         (Qsgd, {"error_feedback": True}, "error_feedback = True: .* contractive = true"),
         (Ternary, {"packing": "base4"}, "packing = 'base4': one of fixed, base3"),
         (Ternary, {"clip_deviations": 0}, "clip_deviations = 0: a positive finite number"),

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.contract.worlds import LEARNERS, calm, has_key
 from tests.learners import data_files
 from wsim import cli
 from wsim.engine import Run, simulate
-from wsim.errors import DataError
+from wsim.errors import DataError, ScenarioError
 from wsim.results import content_digest
 from wsim.scenario import load
 
@@ -127,6 +128,24 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(
     assert printed.err.count("\n") == 1
     assert message.format(folder=tmp_path) in printed.err
     assert not (tmp_path / "out.h5").exists()
+
+
+@pytest.mark.parametrize("name", [name for name in LEARNERS if has_key(name, "augmentation")])
+def test_augmentation_without_images_is_refused_when_the_scenario_is_read(name: str) -> None:
+    with pytest.raises(
+        ScenarioError, match=r"\[algorithm\] augmentation = \"crop_flip\": needs images, .* shape \(8,\)"
+    ):
+        calm(name, "algorithm.augmentation=crop_flip")
+
+
+def test_augmentation_without_images_is_one_line_where_their_shape_is_known_late(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "my.npz", inputs=np.random.default_rng(1).random((40, 3)), labels=np.arange(40) % 2)
+    path = scenario(tmp_path, 'name = "npz", file = "my.npz", test_fraction = 0.2')
+    assert cli.execute(["run", str(path), "--quiet", "--set", "algorithm.augmentation=crop_flip"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "pictures [algorithm] augmentation = 'crop_flip': needs images, samples have the shape (3,)" in line
 
 
 def test_a_model_that_does_not_suit_the_data_is_blamed_itself(tmp_path: Path) -> None:

@@ -91,7 +91,9 @@ def check(
         "model": model,
     }
     scenario = scenario.model_copy(update=tables)
-    return _algorithm(scenario, learner, codec, source)
+    return _algorithm(
+        scenario, learner, codec, None if shape is None or task is not None else shape.input_shape, source
+    )
 
 
 def path_loss_of(channel: Channel) -> Any:
@@ -280,7 +282,10 @@ def _check_partition(scenario: Scenario, partition: Item, shape: DataShape, data
     made(partition, ("data",), source, data, sizes, make=check)
 
 
-def _algorithm(scenario: Scenario, learner: type[Any] | None, codec: Any, source: str) -> tuple[Scenario, type[Any]]:
+def _algorithm(
+    scenario: Scenario, learner: type[Any] | None, codec: Any, input_shape: tuple[int, ...] | None, source: str
+) -> tuple[Scenario, type[Any]]:
+    """input_shape: of a sample, None where it is not known yet."""
     algorithm, path = scenario.algorithm, ("algorithm",)
     item = (
         named("learner", "name", algorithm.name, path, source)
@@ -295,7 +300,14 @@ def _algorithm(scenario: Scenario, learner: type[Any] | None, codec: Any, source
     _take_mixing_weights(scenario, given, item, source)
     own = completed(given, (item,), ["name"], path, source, Mentions())
     arguments = {"task": None, "codec": codec, "num_rounds": scenario.stop.rounds}
-    built = made(item, path, source, own, arguments, shown_as={"codec": shown(scenario.codec.name)})
+
+    def build(**keys: Any) -> Any:
+        built = item.make(**keys)
+        if input_shape is not None and hasattr(built, "check_samples"):
+            built.check_samples(input_shape)
+        return built
+
+    built = made(item, path, source, own, arguments, make=build, shown_as={"codec": shown(scenario.codec.name)})
     own = {key: getattr(built, key) for key in own}  # the learner may fill in what it was not given
     return scenario.model_copy(update={"algorithm": algorithm.with_own(own)}), item.make  # type: ignore[return-value]
 
