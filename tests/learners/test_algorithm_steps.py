@@ -73,14 +73,11 @@ class HandNode:
     neighbors: tuple[int, ...] = (1, 2)
     devices: tuple[int, ...] = (0, 1, 2)
     samples_of: Sequence[int] = (10, 20, 30)
+    num_devices: int = 3
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(1))
     state: dict[str, Any] = field(default_factory=dict)
     task: Any = field(default_factory=lambda: Quadratic())
     initial_parameters: Tensor = field(default_factory=lambda: vector(0, 0, 0))
-
-    @property
-    def num_devices(self) -> int:
-        return len(self.samples_of)
 
     def peers(self, round: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return self.neighbors, self.neighbors

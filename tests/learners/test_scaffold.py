@@ -71,7 +71,6 @@ def test_the_invariant_holds_with_weights_by_samples_and_with_a_lossy_codec(exec
 def test_c_counts_all_clients_and_missing_numbers_are_no_change() -> None:
     """Of 3 clients one answers in whole, one in part: the mean of w is of two, what moves c a third of the whole one's."""
     node = HandNode(SERVER)
-    node.num_devices = 3  # type: ignore[attr-defined]
     server = Hand(learner(Scaffold, local_steps=1, deadline_s=4.0, num_rounds=2, server_rate=0.5).program(node))
     whole = Message(0, "update", 0, torch.cat((vector(4, 0, 0), vector(3, 0, 3))))
     part = Message(1, "update", 0, torch.cat((vector(8, 8, 8), vector(6, 6, 6))), mask(1, 0, 0, 0, 1, 0))
