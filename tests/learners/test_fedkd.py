@@ -200,19 +200,6 @@ def test_who_may_not_have_the_last_student_gets_all_of_it() -> None:
     assert [sent.to for sent in server.sent[3:]] == [[0, 1, 2]]
 
 
-def test_a_late_upload_does_not_show_that_its_client_has_the_last_student() -> None:
-    """Client 1's upload of round 0 is used in round 1, of which it may not have heard: it gets all of the student again."""
-    task = small_task(2)
-    server = Hand(learner(FedKd, task, 3, deadline_s=1.0, late="use").program(node_of(task, id=SERVER)))
-    server.answer(message(0, 0, task), message(2, 0, task), missing=(1,))
-    server.answer(message(0, 1, task), message(2, 1, task), missing=(1,), late=(message(1, 0, task),))
-    assert server.measures[2:] == [(0, [0.0]), (1, [1.0]), (2, [0.0])]
-    assert [(sent.to, sent.round, sent.payload.data[1]) for sent in server.sent[3:]] == [
-        ([0, 2], 2, True),
-        ([1], 2, False),
-    ]
-
-
 def test_a_run_in_the_simulator_sends_less_and_its_estimate_says_that_it_is_not_exact() -> None:
     keys = ["stop.rounds=2", "devices.0.count=3", "model.hidden=[24]"]
     energies = ["algorithm.energy_end=0.95", "algorithm.energy_start=0.5"]
