@@ -18,7 +18,7 @@ DEADLINE_S = {"fedmrl": 0.14, "fedkd": 0.14}
 """Of those that train two models; else 0.06: some make it, some do not."""
 NEVER_LATE = ("fedmd", "scaffold")
 """Late scores are of samples of another round, and control variates cannot tell of which round a late update is."""
-LIMITS = ["stop.rounds=8", "stop.simulated_s=100", "transport.reliability=none"]
+LIMITS = ["stop.rounds=6", "stop.simulated_s=100", "transport.reliability=none"]
 
 
 def fits(learner: str, world: str) -> bool:

@@ -127,7 +127,7 @@ def test_who_is_on_time_learns_the_same_and_hears_64_bits_more_a_round() -> None
 
 
 def test_aborted_runs_are_bit_equal_whatever_executes_them() -> None:
-    keys = ["algorithm.late=abort", "algorithm.deadline_s=0.1", "transport.reliability=none", "stop.rounds=4"]
+    keys = ["algorithm.late=abort", "algorithm.deadline_s=0.1", "transport.reliability=none", "stop.rounds=3"]
     keys += ["codec.name=float16", "algorithm.selection=deadline", "algorithm.local_steps=5"]
     runs = [record(harsh("fedavg", *keys), "batched", window=window)[0] for window in (None, 3)]
     estimate = simulate(harsh("fedavg", *keys), "null")
