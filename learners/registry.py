@@ -29,6 +29,7 @@ LEARNERS = {
     "fedprox": "learners.federated.fedprox:FedProx",
     "fedopt": "learners.federated.fedopt:FedOpt",
     "hierfavg": "learners.federated.hierfavg:HierFavg",
+    "split_learning": "learners.federated.split_learning:SplitLearning",
     "scaffold": "learners.federated.scaffold:Scaffold",
     "fedbuff": "learners.federated.fedbuff:FedBuff",
     "fedasync": "learners.federated.fedasync:FedAsync",

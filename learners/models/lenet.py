@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learners.models.flat import Shapes
-from learners.models.linear_head import LinearHead
+from learners.models.stages import Stage, Staged
 from learners.quantities import Maps, Width
 
 MIN_SIDE = 4
@@ -29,7 +29,7 @@ WIDE_SIDE = 16
 """From this side upwards the kernels are 5 x 5, below 3 x 3."""
 
 
-class LeNet(LinearHead):
+class LeNet(Staged):
     """input_shape: (channels, height, width), sides of at least 4. hidden: widths of the fully connected layers.
     maps: channels of the two convolutions."""
 
@@ -63,14 +63,11 @@ class LeNet(LinearHead):
         self.shapes: Shapes = tuple(shapes)
         self.feature_dim = widths[-2]
         self._padding = k // 2
+        self.stages = (Stage(2, self._convolution),) * 2 + (Stage(2, _full),) * len(hidden)
 
-    def representation(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
-        """The last hidden layer; the pooled maps where there is none."""
-        h = inputs
-        for i in (0, 2):
-            h = torch.relu(F.conv2d(h, parameters[i], parameters[i + 1], padding=self._padding))
-            h = F.max_pool2d(h, 2)
-        h = h.flatten(1)
-        for i in range(4, len(parameters) - 2, 2):
-            h = torch.relu(F.linear(h, parameters[i], parameters[i + 1]))
-        return h
+    def _convolution(self, parameters: Sequence[Tensor], h: Tensor) -> Tensor:
+        return F.max_pool2d(torch.relu(F.conv2d(h, *parameters, padding=self._padding)), 2)
+
+
+def _full(parameters: Sequence[Tensor], h: Tensor) -> Tensor:
+    return torch.relu(F.linear(h.flatten(1), *parameters))

@@ -20,13 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learners.models.flat import Shapes
-from learners.models.linear_head import LinearHead
+from learners.models.stages import Stage, Staged
 
 PADDING = {28: 2, 32: 0}
 """Of the first convolution, by the side of the image."""
 
 
-class LeNet5(LinearHead):
+class LeNet5(Staged):
     """input_shape: (channels, 28, 28) or (channels, 32, 32)."""
 
     has_convolution = True
@@ -46,11 +46,15 @@ class LeNet5(LinearHead):
             (6, shape[0], 5, 5), (6,), (16, 6, 5, 5), (16,),
             (120, 400), (120,), (84, 120), (84,), (num_classes, 84), (num_classes,),
         )  # fmt: skip
+        self.stages = (Stage(2, self._padded), Stage(2, _pooled), Stage(2, _full), Stage(2, _full))
 
-    def representation(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
-        """The layer of 84."""
-        conv1, bias1, conv2, bias2, full1, bias3, full2, bias4 = parameters[:8]
-        h = F.max_pool2d(torch.relu(F.conv2d(inputs, conv1, bias1, padding=self._padding)), 2)
-        h = F.max_pool2d(torch.relu(F.conv2d(h, conv2, bias2)), 2)
-        h = torch.relu(F.linear(h.flatten(1), full1, bias3))
-        return torch.relu(F.linear(h, full2, bias4))
+    def _padded(self, parameters: Sequence[Tensor], h: Tensor) -> Tensor:
+        return F.max_pool2d(torch.relu(F.conv2d(h, *parameters, padding=self._padding)), 2)
+
+
+def _pooled(parameters: Sequence[Tensor], h: Tensor) -> Tensor:
+    return F.max_pool2d(torch.relu(F.conv2d(h, *parameters)), 2)
+
+
+def _full(parameters: Sequence[Tensor], h: Tensor) -> Tensor:
+    return torch.relu(F.linear(h.flatten(1), *parameters))

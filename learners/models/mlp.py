@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learners.models.flat import Shapes
-from learners.models.linear_head import LinearHead
+from learners.models.stages import Stage, Staged
 from learners.quantities import Width
 
 
-class Mlp(LinearHead):
+class Mlp(Staged):
     """input_shape: shape of one sample, flattened at the input. hidden: widths of the hidden layers (none: a linear
     model).
 
@@ -40,10 +40,8 @@ class Mlp(LinearHead):
         self.feature_dim = widths[-2]
         layers = [((after, before), (after,)) for before, after in zip(widths, widths[1:], strict=False)]
         self.shapes: Shapes = tuple(shape for layer in layers for shape in layer)
+        self.stages = (Stage(2, _hidden),) * len(hidden)
 
-    def representation(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
-        """The last hidden layer; the input itself where there is none."""
-        h = inputs
-        for i in range(0, len(parameters) - 2, 2):
-            h = torch.relu(F.linear(h, parameters[i], parameters[i + 1]))
-        return h
+
+def _hidden(parameters: Sequence[Tensor], h: Tensor) -> Tensor:
+    return torch.relu(F.linear(h, *parameters))

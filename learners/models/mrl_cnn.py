@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learners.models.flat import Shapes
-from learners.models.linear_head import LinearHead
+from learners.models.stages import Stage, Staged
 from learners.quantities import Bounds, Width
 
 FIRST_MAPS = 16
@@ -40,7 +40,7 @@ MIN_SIDE = 4
 Number = Annotated[int, Bounds(1, 5, "the five networks have numbers")]
 
 
-class MrlCnn(LinearHead):
+class MrlCnn(Staged):
     """input_shape: (channels, height, width), sides of at least 4. number: of the network, 1 (the largest) to 5. feature_dim:
     width of the last hidden layer, the representation."""
 
@@ -70,11 +70,11 @@ class MrlCnn(LinearHead):
             (hidden, maps * height * width), (hidden,), (feature_dim, hidden), (feature_dim,),
             (num_classes, feature_dim), (num_classes,),
         )  # fmt: skip
+        self.stages = (Stage(2, self._convolution),) * 2 + (Stage(2, _full),) * 2
 
-    def representation(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
-        """The last hidden layer."""
-        h = inputs
-        for i in (0, 2):
-            h = F.max_pool2d(torch.relu(F.conv2d(h, parameters[i], parameters[i + 1], padding=self._padding)), 2)
-        h = torch.relu(F.linear(h.flatten(1), parameters[4], parameters[5]))
-        return torch.relu(F.linear(h, parameters[6], parameters[7]))
+    def _convolution(self, parameters: Sequence[Tensor], h: Tensor) -> Tensor:
+        return F.max_pool2d(torch.relu(F.conv2d(h, *parameters, padding=self._padding)), 2)
+
+
+def _full(parameters: Sequence[Tensor], h: Tensor) -> Tensor:
+    return torch.relu(F.linear(h.flatten(1), *parameters))

@@ -22,15 +22,15 @@ Start: He normal convolutions, scales 1, shifts 0; the last layer Glorot normal,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
 from learners.models.flat import Shapes, glorot_normal, he_normal
-from learners.models.linear_head import LinearHead
 from learners.models.normalization import NormKind, norm_of
+from learners.models.stages import Stage, Staged
 from learners.quantities import Groups
 
 STAGES = (16, 32, 64)
@@ -38,7 +38,7 @@ BLOCKS = 3
 MIN_SIDE = 4
 
 
-class ResNet20(LinearHead):
+class ResNet20(Staged):
     """input_shape: (channels, height, width), sides of at least 4. groups: of norm = "group", a divisor of 16."""
 
     has_convolution = True
@@ -56,31 +56,36 @@ class ResNet20(LinearHead):
         self.input_shape: tuple[int, ...] = shape
         self.num_classes = num_classes
         shapes: list[tuple[int, ...]] = _normalized(STAGES[0], shape[0], 3)
+        stages = [Stage(3, self._first)]
         before = STAGES[0]
         for maps in STAGES:
             for _ in range(BLOCKS):
                 shapes += _normalized(maps, before, 3) + _normalized(maps, maps, 3)
+                stages.append(Stage(6, self._block) if maps == before else Stage(9, self._widening_block))
                 if maps != before:
                     shapes += _normalized(maps, before, 1)
                 before = maps
+        self.stages = tuple(stages)
         self.shapes: Shapes = (*shapes, (num_classes, before), (num_classes,))
 
-    def representation(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
+    def flattened(self, h: Tensor) -> Tensor:
         """The last maps, averaged over the pixels."""
-        remaining = iter(parameters)
-        h = self._activation(self._layer(remaining, inputs))
-        before = STAGES[0]
-        for maps in STAGES:
-            for _ in range(BLOCKS):
-                stride = 1 if maps == before else 2
-                inner = self._layer(remaining, self._activation(self._layer(remaining, h, stride)))
-                h = self._activation(inner + (h if maps == before else self._layer(remaining, h, stride)))
-                before = maps
         return h.mean((-2, -1))
 
-    def _layer(self, remaining: Iterator[Tensor], h: Tensor, stride: int = 1) -> Tensor:
-        """A convolution and its normalization, with the next three of the remaining parameters."""
-        kernel, scale, shift = next(remaining), next(remaining), next(remaining)
+    def _first(self, parameters: Sequence[Tensor], h: Tensor) -> Tensor:
+        return self._activation(self._layer(parameters, h))
+
+    def _block(self, parameters: Sequence[Tensor], h: Tensor) -> Tensor:
+        inner = self._activation(self._layer(parameters[:3], h))
+        return self._activation(self._layer(parameters[3:], inner) + h)
+
+    def _widening_block(self, parameters: Sequence[Tensor], h: Tensor) -> Tensor:
+        inner = self._activation(self._layer(parameters[:3], h, 2))
+        return self._activation(self._layer(parameters[3:6], inner) + self._layer(parameters[6:], h, 2))
+
+    def _layer(self, parameters: Sequence[Tensor], h: Tensor, stride: int = 1) -> Tensor:
+        """A convolution and its normalization."""
+        kernel, scale, shift = parameters
         h = F.conv2d(h, kernel, stride=stride, padding=kernel.shape[-1] // 2)
         return self._norm(h, scale, shift)
 

@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learners.models.flat import Shapes
-from learners.models.linear_head import LinearHead
+from learners.models.stages import Stage, Staged
 from learners.quantities import Maps, Width
 
 KERNEL = 5
 
 
-class SmallCnn(LinearHead):
+class SmallCnn(Staged):
     """input_shape: (channels, height, width), sides of at least 16 without padding, of at least 4 with it.
     maps: channels of the two convolutions. hidden: width of the fully connected layer, the representation.
     padding: "valid" (none) or "same" (zeros, so that a convolution keeps the size)."""
@@ -61,15 +61,15 @@ class SmallCnn(LinearHead):
             (maps[0], shape[0], KERNEL, KERNEL), (maps[0],), (maps[1], maps[0], KERNEL, KERNEL), (maps[1],),
             (feature_dim, maps[1] * height * width), (feature_dim,), (num_classes, feature_dim), (num_classes,),
         )  # fmt: skip
+        self.stages = (Stage(2, self._convolution), Stage(2, self._convolution), Stage(2, _full))
 
     def _pooled(self, side: int) -> int:
         """The side of the maps after one convolution and pooling."""
         return (side + 2 * self._padding - KERNEL + 1) // 2
 
-    def representation(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
-        """The fully connected hidden layer."""
-        h = inputs
-        for i in (0, 2):
-            h = torch.relu(F.conv2d(h, parameters[i], parameters[i + 1], padding=self._padding))
-            h = F.max_pool2d(h, 2)
-        return torch.relu(F.linear(h.flatten(1), parameters[4], parameters[5]))
+    def _convolution(self, parameters: Sequence[Tensor], h: Tensor) -> Tensor:
+        return F.max_pool2d(torch.relu(F.conv2d(h, *parameters, padding=self._padding)), 2)
+
+
+def _full(parameters: Sequence[Tensor], h: Tensor) -> Tensor:
+    return torch.relu(F.linear(h.flatten(1), *parameters))

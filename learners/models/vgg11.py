@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learners.models.flat import Shapes, glorot_normal, he_normal
-from learners.models.linear_head import LinearHead
 from learners.models.normalization import NormKind, norm_of
+from learners.models.stages import Stage, Staged
 from learners.quantities import Groups
 
 LAYERS = ((16, True), (32, True), (64, False), (64, True), (128, False), (128, True), (128, False), (128, True))
@@ -33,7 +33,7 @@ LAYERS = ((16, True), (32, True), (64, False), (64, True), (128, False), (128, T
 SIDES = (4, 32)
 
 
-class Vgg11(LinearHead):
+class Vgg11(Staged):
     """input_shape: (channels, height, width), sides of 4 to 32. norm: "evonorm" (in 8 groups) or "group"; groups: of the latter, a
     divisor of 16."""
 
@@ -58,16 +58,14 @@ class Vgg11(LinearHead):
             shapes += [(maps, before, 3, 3), (maps,), (maps,), (maps,)]
             before = maps
         self.shapes: Shapes = (*shapes, (num_classes, before), (num_classes,))
+        self.stages = tuple(Stage(4, self._pooled if pooled else self._convolution) for _, pooled in LAYERS)
 
-    def representation(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
-        """The last maps, of one pixel each."""
-        h, remaining = inputs, iter(parameters)
-        for _, pooled in LAYERS:
-            kernel, bias, scale, shift = (next(remaining) for _ in range(4))
-            h = self._activation(self._norm(F.conv2d(h, kernel, bias, padding=1), scale, shift))
-            if pooled:
-                h = F.max_pool2d(h, 2, ceil_mode=True)
-        return h.flatten(1)
+    def _convolution(self, parameters: Sequence[Tensor], h: Tensor) -> Tensor:
+        kernel, bias, scale, shift = parameters
+        return self._activation(self._norm(F.conv2d(h, kernel, bias, padding=1), scale, shift))
+
+    def _pooled(self, parameters: Sequence[Tensor], h: Tensor) -> Tensor:
+        return F.max_pool2d(self._convolution(parameters, h), 2, ceil_mode=True)
 
     def initial(self, rng: np.random.Generator) -> np.ndarray:
         layers = []

@@ -10,10 +10,11 @@ import torch
 
 from learners.compression.float32 import Float32
 from learners.decentralized import class_sums
-from learners.federated import class_flags
+from learners.federated import class_flags, split_message
 from learners.federated.class_flags import FlaggedFragments
 from learners.federated.header import Headed
 from learners.federated.prototype_message import PrototypeFragments, framed
+from learners.federated.split_message import SampleFragments
 from learners.protocol import Payload
 from tests.contract.learning import LEARNING, assert_books_close, assert_half_is_learned
 from tests.contract.recording import record, value_of
@@ -21,11 +22,11 @@ from tests.contract.worlds import SENDERS, calm, has_key, says
 from wsim.scenario import Loaded
 
 AGE_BITS = 32  # a count of steps beside a model
-MTU_BYTES = {"fedproto": 76, "lg_fedavg": 76, "fedgh": 76, "fd": 60, "fedmd": 112, "scaffold": 244}
+MTU_BYTES = {"fedproto": 76, "lg_fedavg": 76, "fedgh": 76, "fd": 60, "fedmd": 112, "scaffold": 244, "split_learning": 244}
 """Of those that send less than a model, or two, so that it takes a few packets, too."""
-HEADED = ("fedproto", "fd", "fedgh", "fedmd", "heterofl", "scaffold")
+HEADED = ("fedproto", "fd", "fedgh", "fedmd", "heterofl", "scaffold", "split_learning")
 """Without its first packet a message cannot be read: it says which classes or samples a table, or a part of a model, is of, or whose updates
-are in a control variate."""
+are in a control variate. Without its last, activations have no labels."""
 
 
 def lossy(learner: str, partial: str, codec: str) -> Loaded:
@@ -79,7 +80,12 @@ def test_every_message_has_the_bits_of_its_encoding(learner: str, codec: str) ->
 
 def encoded_bits(payload: Payload, codec: Any) -> int:
     """Length of a message: models as the codec encodes them, single numbers as 32 bits, prototypes and parts of models behind what
-    says which classes they are of, class sums before their counts, a control variate behind what says whose updates are in it."""
+    says which classes they are of, class sums before their counts, a control variate behind what says whose updates are in it, activations
+    before labels."""
+    if isinstance(payload.codec, SampleFragments):
+        activations, labels = payload.data
+        values = encoded(value_of(activations), codec)
+        return 8 * len(split_message.framed(values, labels.numpy(), payload.codec.num_classes))
     if isinstance(payload.codec, PrototypeFragments):
         table, counts = payload.data
         held = value_of(table)[counts > 0].flatten()

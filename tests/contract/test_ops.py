@@ -56,6 +56,8 @@ from learners.federated import (
     prototypes,
     scaffold,
     shared_part,
+    split_message,
+    split_steps,
     truncated_svd,
 )
 from learners.local_step import Rule, displacement_step, gradient_step, local_step
@@ -112,6 +114,21 @@ def random_images(shape: tuple[int, ...]) -> Dataset:
 def vector(rng: np.random.Generator, task: Task) -> Tensor:
     """A random model [num_params]."""
     return torch.tensor(rng.standard_normal(task.num_params) * 0.1, dtype=task.dtype)
+
+
+def upper_args(rng: np.random.Generator, task: Task) -> tuple[Any, ...]:
+    """Of the upper part of a model that is cut behind its first layer, for 5 samples, of which most have arrived."""
+    steps, num_lower = split_steps.split_steps(task, 1, None, 0.01), task.model.num_lower_params(1)  # type: ignore[attr-defined]
+    h = torch.tensor(rng.standard_normal(5 * steps.num_activations), dtype=task.dtype)
+    labels, counts = torch.from_numpy(rng.integers(0, 10, 5)), torch.from_numpy(rng.random(5) < 0.8)
+    return vector(rng, task)[num_lower:].clone(), h, labels, counts, rate(rng, task)
+
+
+def lower_args(rng: np.random.Generator, task: Task) -> tuple[Any, ...]:
+    steps, num_lower = split_steps.split_steps(task, 1, None, 0.01), task.model.num_lower_params(1)  # type: ignore[attr-defined]
+    back = torch.tensor(rng.standard_normal(5 * steps.num_activations), dtype=task.dtype)
+    places = torch.from_numpy(rng.integers(0, 20, 5))
+    return vector(rng, task)[:num_lower].clone(), (places,), back, rate(rng, task)
 
 
 def mass(rng: np.random.Generator, task: Task) -> Tensor:
@@ -454,6 +471,10 @@ MODULE_OPS: dict[Op, Job] = {
     ),
     shared_part.in_one_row: lambda rng, task: ((vector(rng, task), vector(rng, task)[:33]),),
     shared_part.parts_of: lambda rng, task: (vector(rng, task), (7, task.num_params - 7)),
+    split_message.whole_samples: lambda rng, task: (
+        torch.from_numpy(rng.random(40) < 0.8),
+        torch.from_numpy(rng.random(8) < 0.8),
+    ),
     fedopt.momentum_step: lambda rng, task: (*(vector(rng, task) for _ in range(3)), 0.5, 0.9),
     fedopt.adaptive_step: adaptive_step_args("yogi"),
     scaffold.joined: lambda rng, task: (vector(rng, task), vector(rng, task)),
@@ -575,6 +596,8 @@ MADE_OPS: dict[str, tuple[Callable[[Task], Op], Job]] = {
         prototypes.prototype_sums,
         lambda rng, task: (table(rng, task), *minibatch(rng, task), vector(rng, task)),
     ),
+    "upper half": (lambda task: split_steps.split_steps(task, 1, None, 0.01).upper_step, upper_args),
+    "lower half": (lambda task: split_steps.split_steps(task, 1, None, 0.01).lower_step, lower_args),
     "mean loss": (
         candidates.mean_loss,
         lambda rng, task: (scalar(rng, task), *minibatch(rng, task), vector(rng, task), 40 * scalar(rng, task)),

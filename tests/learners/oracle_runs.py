@@ -143,7 +143,8 @@ def run(
             )
             server.task, server.edges = learner.task, edge_ids
             nodes.append(server)
-    reports = [reported for reported in loopback(learner.program, nodes).reports if reported.name == report]
+    bench = loopback(learner.program, nodes)
+    reports = [reported for reported in bench.reports if reported.name == report and reported.value is not None]
     values = executor.materialize([reported.value for reported in reports])
     models: dict[int, list[np.ndarray]] = {}
     for reported, value in zip(reports, values, strict=True):
