@@ -67,14 +67,14 @@ class SplitSteps:
 
             def loss(w_s: Tensor, inside: Tensor) -> Tensor:
                 inputs = inside.reshape(len(labels), *shape)
-                return objective(upper, unflatten(w_s, upper_shapes), inputs, labels, weights)  # type: ignore[arg-type]
+                return objective(upper, unflatten(w_s, upper_shapes), inputs, labels, weights)
 
             g, back = torch.func.grad(loss, argnums=(0, 1))(w_s, inside)
             return w_s - learning_rate * decayed(g, w_s), back
 
         def lower_step(w_c: Tensor, steps: tuple[Tensor, ...], back: Tensor, learning_rate: float | Tensor) -> Tensor:
             """w_c after a step along dL/dh = back [B * a]."""
-            _, pull = torch.func.vjp(lambda w: activations(w, steps), w_c)
+            pull: Any = torch.func.vjp(lambda w: activations(w, steps), w_c)[1]
             return w_c - learning_rate * decayed(pull(back)[0], w_c)
 
         def decayed(g: Tensor, w: Tensor) -> Tensor:

@@ -49,11 +49,13 @@ class LeNet5(Staged):
         self.stages = (Stage(2, self._padded), Stage(2, _pooled), Stage(2, _full), Stage(2, _full))
 
     def _padded(self, parameters: Sequence[Tensor], h: Tensor) -> Tensor:
-        return F.max_pool2d(torch.relu(F.conv2d(h, *parameters, padding=self._padding)), 2)
+        weight, bias = parameters
+        return F.max_pool2d(torch.relu(F.conv2d(h, weight, bias, padding=self._padding)), 2)
 
 
 def _pooled(parameters: Sequence[Tensor], h: Tensor) -> Tensor:
-    return F.max_pool2d(torch.relu(F.conv2d(h, *parameters)), 2)
+    weight, bias = parameters
+    return F.max_pool2d(torch.relu(F.conv2d(h, weight, bias)), 2)
 
 
 def _full(parameters: Sequence[Tensor], h: Tensor) -> Tensor:

@@ -73,7 +73,8 @@ class MrlCnn(Staged):
         self.stages = (Stage(2, self._convolution),) * 2 + (Stage(2, _full),) * 2
 
     def _convolution(self, parameters: Sequence[Tensor], h: Tensor) -> Tensor:
-        return F.max_pool2d(torch.relu(F.conv2d(h, *parameters, padding=self._padding)), 2)
+        weight, bias = parameters
+        return F.max_pool2d(torch.relu(F.conv2d(h, weight, bias, padding=self._padding)), 2)
 
 
 def _full(parameters: Sequence[Tensor], h: Tensor) -> Tensor:

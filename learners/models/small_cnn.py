@@ -68,7 +68,8 @@ class SmallCnn(Staged):
         return (side + 2 * self._padding - KERNEL + 1) // 2
 
     def _convolution(self, parameters: Sequence[Tensor], h: Tensor) -> Tensor:
-        return F.max_pool2d(torch.relu(F.conv2d(h, *parameters, padding=self._padding)), 2)
+        weight, bias = parameters
+        return F.max_pool2d(torch.relu(F.conv2d(h, weight, bias, padding=self._padding)), 2)
 
 
 def _full(parameters: Sequence[Tensor], h: Tensor) -> Tensor:

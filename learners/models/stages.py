@@ -27,6 +27,7 @@ class Stage(NamedTuple):
 class Staged(LinearHead):
     """A base of models that say their `stages`."""
 
+    num_classes: int
     stages: tuple[Stage, ...]
 
     def representation(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:

@@ -22,7 +22,15 @@ from tests.contract.worlds import SENDERS, calm, has_key, says
 from wsim.scenario import Loaded
 
 AGE_BITS = 32  # a count of steps beside a model
-MTU_BYTES = {"fedproto": 76, "lg_fedavg": 76, "fedgh": 76, "fd": 60, "fedmd": 112, "scaffold": 244, "split_learning": 244}
+MTU_BYTES = {
+    "fedproto": 76,
+    "lg_fedavg": 76,
+    "fedgh": 76,
+    "fd": 60,
+    "fedmd": 112,
+    "scaffold": 244,
+    "split_learning": 244,
+}
 """Of those that send less than a model, or two, so that it takes a few packets, too."""
 HEADED = ("fedproto", "fd", "fedgh", "fedmd", "heterofl", "scaffold", "split_learning")
 """Without its first packet a message cannot be read: it says which classes or samples a table, or a part of a model, is of, or whose updates
