@@ -207,7 +207,7 @@ def test_a_client_goes_on_without_a_batch_that_does_not_come_back() -> None:
         (["algorithm.momentum=0.9"], "plain SGD"),
         (["algorithm.late=use", "algorithm.deadline_s=1.0"], "of no use"),
         (["algorithm.batch_deadline_s=1.0"], "only with deadline_s"),
-        (["codec.name=topk"], "changes of a model only"),
+        (['codec={name="topk", ratio=0.1}'], "changes of a model only"),
     ],
 )
 def test_bad_input_is_one_clear_line(keys: list[str], says: str) -> None:

@@ -262,8 +262,8 @@ def test_a_limit_that_is_inf_is_none(tmp_path: Path) -> None:
         ),
         (
             'name = "dpsgd"',
-            'name = "feddf"',
-            '[algorithm] name = "feddf": unknown algorithm, known: ad_psgd',
+            'name = "moon"',
+            '[algorithm] name = "moon": unknown algorithm, known: ad_psgd',
         ),
         ('name = "dpsgd"', 'name = "dpsgd"\noverlap = false', "[algorithm] overlap = false: unknown key of dpsgd"),
         (
