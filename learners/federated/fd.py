@@ -118,6 +118,8 @@ class FederatedDistillation(ServerSgd):
         zeros = torch.zeros((task.num_classes, task.num_classes), dtype=task.dtype)
         table, known = zeros, torch.zeros_like(counts)  # the last known target of each label
         with_counts = self.server_weights == "samples"
+        for name in ("model", "after_local_training"):
+            yield Report(name, x)
         while True:
             message = yield from self.download(node)
             message = yield from prototype_message.with_known_mask(message)

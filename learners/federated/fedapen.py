@@ -81,10 +81,12 @@ class FedApen(SharedPartSgd):
         task = self.pair(node, Pair)
         own = with_task(node, task)
         sizes = (self.task.num_params, task.num_params - self.task.num_params)
-        private, theta = node.initial_parameters, None  # theta: the last copy of the common model
+        private, theta = node.initial_parameters, self.drawn_part(node)  # theta: then the last copy of the common model
         stream, num_held_out, (held_out, weights) = self._split(node)
         share: Value = node.tensor(FIRST_SHARE)  # lambda
         has_trained = False
+        for trained in (False, True):
+            yield from self._report(task, in_one_row((theta, private)), share, trained=trained)
         while True:
             k, theta = yield from self.received_part(node, theta)
             x = in_one_row((theta, private))

@@ -79,8 +79,11 @@ class FedGh(LastLayerSgd):
 
     def client(self, node: Node) -> Program:
         task = node.task
-        body, _ = parts_of(node.initial_parameters, last_layer.sizes(node))
-        header = None  # the last copy of the common layer
+        body, header = parts_of(
+            node.initial_parameters, last_layer.sizes(node)
+        )  # header: then the last copy of the common layer
+        for name in ("model", "after_local_training"):
+            yield Report(name, node.initial_parameters)
         samples = node.all_samples(self.batch_size)
         counts = node.tensor(class_tables.counts(task.train_labels, samples, task.num_classes))
         zeros = torch.zeros((task.num_classes, task.model.feature_dim), dtype=task.dtype)

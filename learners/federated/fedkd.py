@@ -128,7 +128,9 @@ class FedKd(SharedPartSgd):
         own = with_task(node, task)
         sizes = (self.task.num_params, task.num_params - self.task.num_params)
         matching = torch.tensor(cast(Distilled, task.model).initial_matching(node.rng), dtype=task.dtype)
-        private, theta = in_one_row((node.initial_parameters, matching)), None  # theta: the last copy of the student
+        private = in_one_row((node.initial_parameters, matching))
+        theta = self.drawn_part(node)  # then the last copy of the student
+        yield from self.report_first(task, in_one_row((theta, private)))
         while True:
             k, theta = yield from self._received(node, theta)
             x = in_one_row((theta, private))
@@ -143,7 +145,7 @@ class FedKd(SharedPartSgd):
                 difference = yield Compute(minus, (trained, theta))
                 yield from self.upload(node, k, (yield from self._compressed(node, difference, k, not batches.drawn)))
 
-    def _received(self, node: Node, theta: Value | None) -> Generator[Any, Any, tuple[int, Value]]:
+    def _received(self, node: Node, theta: Value) -> Generator[Any, Any, tuple[int, Value]]:
         """The round of the newest download, and its student."""
         if self.compression == "none":
             return (yield from self.received_part(node, theta))

@@ -118,6 +118,8 @@ class FedMd(ServerSgd):
 
     def client(self, node: Node) -> Program:
         x, begun = node.initial_parameters, False
+        for name in ("model", "after_local_training"):
+            yield Report(name, x)
         while True:
             message = yield from self.download(node)
             k = message.round

@@ -73,7 +73,8 @@ class FedMrl(SharedPartSgd):
         projector = torch.tensor(model.initial_projector(node.rng), dtype=task.dtype)
         private = in_one_row((node.initial_parameters, projector))
         sizes = (self.task.num_params, task.num_params - self.task.num_params)
-        theta = None  # the last copy of the shared model
+        theta = self.drawn_part(node)  # then the last copy of the shared model
+        yield from self.report_first(task, in_one_row((theta, private)))
         while True:
             k, theta = yield from self.received_part(node, theta)
             x = in_one_row((theta, private))

@@ -96,6 +96,8 @@ class FedProto(ServerSgd):
         counts = node.tensor(class_tables.counts(task.train_labels, samples, task.num_classes))
         zeros = torch.zeros((task.num_classes, task.model.feature_dim), dtype=task.dtype)
         table, known = zeros, torch.zeros_like(counts)  # the last known global prototypes
+        sums = prototype_sums(task).scan(zeros, samples.steps, x)  # for the evaluation alone
+        yield from self._reports(node, x, class_means(sums, counts), counts, table, known)
         while True:
             message = yield from self.download(node)
             message = yield from prototype_message.with_known_mask(message)
@@ -103,16 +105,23 @@ class FedProto(ServerSgd):
             x = yield from self._train(node, x, message.round, table, known)
             sums = yield Compute(prototype_sums(task).scan, (zeros, samples.steps, x), work=samples.work)
             own = yield Compute(class_means, (sums, counts))
-            usable = counts if self.inference_classes == "own" else counts + known
-            classifier = (x, preferred(table, known, own), usable)
-            for name in ("model", "after_local_training"):  # the same: what comes from outside are prototypes
-                yield Report(name, classifier, nearest_prototype(task))
-            for name in ("head", "head/after_local_training"):
-                yield Report(name, x)
+            yield from self._reports(node, x, own, counts, table, known)
             payload = prototype_message.payload(
                 own, counts, self.codec, node, with_counts=self.server_weights == "samples"
             )
             yield from self.upload(node, message.round, payload)
+
+    def _reports(
+        self, node: Node, x: Value, own: Value, counts: Tensor, table: Value, known: Tensor
+    ) -> Generator[Report, Any, None]:
+        """Both classifiers of the model x with prototypes `own` of its own, before local training and after it: the same, what comes
+        from outside are prototypes."""
+        usable = counts if self.inference_classes == "own" else counts + known
+        classifier = (x, preferred(table, known, own), usable)
+        for name in ("model", "after_local_training"):
+            yield Report(name, classifier, nearest_prototype(node.task))
+        for name in ("head", "head/after_local_training"):
+            yield Report(name, x)
 
     def _train(self, node: Node, x: Value, k: int, table: Value, known: Tensor) -> Generator[Any, Any, Value]:
         batches = self.batches(node)

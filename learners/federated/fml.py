@@ -51,7 +51,8 @@ class Fml(SharedPartSgd):
     def client(self, node: Node) -> Program:
         task = self.pair(node, Pair)
         sizes = (self.task.num_params, task.num_params - self.task.num_params)
-        private, theta = node.initial_parameters, None  # theta: the last copy of the common model
+        private, theta = node.initial_parameters, self.drawn_part(node)  # theta: then the last copy of the common model
+        yield from self.report_first(task, in_one_row((theta, private)))
         while True:
             k, theta = yield from self.received_part(node, theta)
             x = in_one_row((theta, private))

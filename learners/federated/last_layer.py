@@ -39,5 +39,3 @@ class LastLayerSgd(SharedPartSgd):
 
     def initial_part(self, node: Node) -> Value:
         return parts_of(node.initial_parameters, sizes(node))[1]
-
-    drawn_part = initial_part

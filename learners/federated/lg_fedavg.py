@@ -33,8 +33,11 @@ class LgFedAvg(LastLayerSgd):
     what_is_sent: ClassVar[str] = "whole layers"
 
     def client(self, node: Node) -> Program:
-        body, _ = parts_of(node.initial_parameters, last_layer.sizes(node))
-        header = None  # the last copy of the common layer
+        body, header = parts_of(
+            node.initial_parameters, last_layer.sizes(node)
+        )  # header: then the last copy of the common layer
+        for name in ("model", "after_local_training"):
+            yield Report(name, node.initial_parameters)
         while True:
             k, header = yield from self.received_part(node, header)
             x = in_one_row((body, header))

@@ -7,8 +7,9 @@ With two models the part is a whole one: the shared model is that of [model], wh
 [model] variants, one architecture a device. A pair of them is a model of one flat row, [shared | private | what joins them], so that
 steps, evaluation and counts of FLOPs are those of any model, and devices of one architecture run together.
 
-A client that has missed every copy of theta up to now, and gets the first in part, fills the rest with a draw of its own. Missing
-numbers of a later download stay as in its last copy of theta; those of an upload count as the server's own.
+A client begins with a theta that it draws for itself: with that it answers until it is invited for the first time, so that all devices
+count in means from the start, and of that are the missing numbers of a first download that arrives in part. Those of a later one stay as in
+its last copy of theta; those of an upload count as the server's own.
 """
 
 from __future__ import annotations
@@ -68,15 +69,14 @@ class SharedPartSgd(ServerSgd):
         return node.initial_parameters
 
     def drawn_part(self, node: Node) -> Value:
-        """A theta of the client's own."""
-        return self.task.initial_parameters(node.rng)
+        """A theta of the client's own, from a stream apart."""
+        return self.task.initial_parameters(node.rng.spawn(1)[0])
 
-    def received_part(self, node: Node, last: Value | None) -> Generator[Any, Any, tuple[int, Value]]:
-        """The round of the newest download, and its theta. last: the client's last copy, None where it has none. `yield from` it."""
+    def received_part(self, node: Node, last: Value) -> Generator[Any, Any, tuple[int, Value]]:
+        """The round of the newest download, and its theta. last: what the client has had up to now. `yield from` it."""
         message = yield from self.download(node)
         if message.mask is None:
             return message.round, message.data
-        last = self.drawn_part(node) if last is None else last
         return message.round, (yield Compute(fill, (message.data, message.mask, last)))
 
     def shared_payload(self, node: Node, theta: Value) -> Payload:
@@ -94,6 +94,11 @@ class SharedPartSgd(ServerSgd):
         """All heads of the row x of a pair. trained: by this device, since it last heard of the others. `yield from` it."""
         for head, method in {"model": "forward", **self.heads}.items():
             yield Report(after_local_training(head) if trained else head, x, head_metric(task, method))
+
+    def report_first(self, task: Task, x: Value) -> Generator[Report, Any, None]:
+        """All heads of the row x of a pair before the first download. `yield from` it."""
+        yield from self.report(task, x)
+        yield from self.report(task, x, trained=True)
 
     @cached_property
     def _pairs(self) -> dict[Task, Task]:

@@ -58,8 +58,11 @@ def play(
     starts: Sequence[Tensor],
     theta: Tensor,
     executor: Any = None,
+    uninvited: int = 1,
 ) -> Reports:
-    """All that was reported: (node, name) -> tensors in order, tuples of tensors where the value is one.
+    """What was reported: (node, name) -> tensors in order, tuples of tensors where the value is one.
+
+    uninvited: reports of a device by each name before its first download, which are left out
 
     tasks, parts, starts: by device, its architecture, samples and initial model; theta: the server's initial model."""
     set_threads(1)
@@ -84,7 +87,7 @@ def play(
     found: Reports = {}
     for node, name, value, _ in loopback(learner.program, [*nodes, server]).reports:
         found.setdefault((node, name), []).append(_tensors(executor, value))
-    return found
+    return {(node, name): values[0 if node == SERVER else uninvited :] for (node, name), values in found.items()}
 
 
 def _tensors(executor: Any, value: Any) -> Any:

@@ -259,6 +259,6 @@ def test_late_updates_count_and_their_clients_get_all_of_the_student() -> None:
     students += [value for node, name, value in recording.reported if node == SERVER and name == "student"]
     known = torch.stack([value_of(student) for student in students])
     begun = [value for node, name, value in recording.reported if node >= 0 and name == "student"]
-    assert len(begun) > 15
-    for value in begun:
+    assert len(begun) > 6 + 15
+    for value in begun[6:]:  # before the first download everybody has a student of his own
         assert (known - value_of(value)[: known.shape[1]]).abs().amax(1).min() < 1e-9

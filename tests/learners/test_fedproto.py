@@ -311,14 +311,14 @@ def test_client_trains_alone_first_and_sends_what_it_holds_in_the_same_round() -
     kinds = [request.op.name for request in client.requests if isinstance(request, Compute)]
     assert kinds == ["sgd_step.scan", "prototype_sums.scan", "class_means"]
     names = [request.name for request in client.requests if type(request).__name__ == "Report"]
-    assert names == ["model", "after_local_training", "head", "head/after_local_training"]
+    assert names == 2 * ["model", "after_local_training", "head", "head/after_local_training"]  # first uninvited
     sent = client.sent[0]
     assert (sent.to, sent.kind, sent.round) == ([SERVER], "update", 5)
     table, counts = sent.payload.data
     real = np.bincount(task.train_labels[node.stream.sample_indices], minlength=4)
     assert counts.tolist() == real.tolist()
     assert sent.payload.num_bits == 8 + 2 * 32 + 2 * 3 * 32
-    (x, own, usable), _ = client.reports
+    (x, own, usable), _ = client.reports[2:]
     assert torch.equal(own, table.to(F64))
     assert usable.tolist() == real.tolist()
     sums = prototype_sums(task)(
@@ -335,15 +335,15 @@ def test_client_pulls_towards_the_prototypes_it_knows_and_fills_in_its_own() -> 
     client, _ = client_of(task, inference_classes="all")
     table = torch.full((4, 3), 2.0, dtype=F64)
     client.answer(prototypes(0, table, [1, 0, 0, 1]))
-    assert client.requests[1].op.name == "prototype_loss_step.scan"
-    x, used, usable = client.reports[0]
+    assert client.requests[5].op.name == "prototype_loss_step.scan"
+    x, used, usable = client.reports[2]
     assert (usable > 0).tolist() == [True, True, False, True]
     assert torch.equal(used[[0, 3]], table[[0, 3]])
     assert torch.equal(used[1], client.sent[0].payload.data[0][1])
-    assert torch.equal(client.reports[1], x)
+    assert torch.equal(client.reports[3], x)
     own, _ = client_of(task, inference_classes="own")
     own.answer(prototypes(0, table, [1, 0, 0, 1]))
-    assert (own.reports[0][2] > 0).tolist() == [True, True, False, False]
+    assert (own.reports[2][2] > 0).tolist() == [True, True, False, False]
 
 
 def test_client_keeps_the_last_prototypes_where_a_download_lost_them() -> None:
@@ -353,7 +353,7 @@ def test_client_keeps_the_last_prototypes_where_a_download_lost_them() -> None:
     client.answer(prototypes(0, matrix((1, 1, 1), (2, 2, 2), (0, 0, 0), (0, 0, 0)), [1, 1, 0, 0]))
     mask = torch.tensor([True, False, False, True, False, False, True, True, False, False, False, False])
     client.answer(prototypes(1, torch.full((4, 3), 9.0, dtype=F64), [1, 1, 1, 0], mask))
-    _, used, usable = client.reports[2]
+    _, used, usable = client.reports[4]
     assert (usable > 0).tolist() == [True, True, False, False]
     assert torch.equal(used[:2], matrix((9, 1, 1), (9, 2, 2)))
 
@@ -366,7 +366,7 @@ def test_client_keeps_what_it_has_where_a_download_lost_its_beginning() -> None:
     client.answer(prototypes(0, torch.full((4, 3), 3.0, dtype=F64), [1, 1, 1, 0]))
     client.answer(prototypes(1, torch.full((4, 3), 4.0, dtype=F64), [1, 1, 1, 1], nothing))
     assert client.sent[1].round == 1
-    _, used, usable = client.reports[2]
+    _, used, usable = client.reports[4]
     assert torch.equal(used[:3], torch.full((3, 3), 3.0, dtype=F64))
     assert (usable > 0).tolist() == [True, True, True, False]
     assert "fill" not in [request.op.name for request in client.requests if isinstance(request, Compute)]
@@ -378,7 +378,7 @@ def test_client_takes_the_newest_of_several_downloads() -> None:
     client.answer(prototypes(3, torch.full((4, 3), 3.0, dtype=F64), [1, 1, 1, 1]))
     client.answer(prototypes(4, torch.full((4, 3), 4.0, dtype=F64), [1, 1, 1, 1]))
     assert client.sent[0].round == 4
-    assert torch.equal(client.reports[0][1], torch.full((4, 3), 4.0, dtype=F64))
+    assert torch.equal(client.reports[2][1], torch.full((4, 3), 4.0, dtype=F64))
 
 
 @pytest.mark.parametrize(
@@ -489,7 +489,7 @@ class Twin:
 def test_a_run_with_two_architectures_equals_a_plain_torch_loop(executor: str, server_weights: str) -> None:
     run, recording = record(calm("fedproto", *KEYS, f"algorithm.server_weights={server_weights}"), executor)
     twin = Twin()
-    reported = models_by_device(recording)
+    reported = {i: models[1:] for i, models in models_by_device(recording).items()}
     for k in range(NUM_ROUNDS):
         tables = twin.round(server_weights == "samples")
         for i in range(NUM_DEVICES):
@@ -526,7 +526,7 @@ def test_without_the_prototype_term_the_models_are_those_of_training_alone() -> 
     _, alone = record(calm("local_only", *KEYS[:-2], *keys))
     ours, theirs = models_by_device(shared), models_by_device(alone)
     for i in range(NUM_DEVICES):
-        for (x, *_), (other,) in zip(ours[i], theirs[i], strict=True):
+        for (x, *_), (other,) in zip(ours[i][1:], theirs[i], strict=True):
             assert torch.equal(x, other)
 
 

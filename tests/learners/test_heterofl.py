@@ -155,7 +155,7 @@ def test_a_run_equals_a_plain_torch_loop(executor: Any) -> None:
     options = {"batch_size": 5, "local_steps": 3, "learning_rate": 0.1, "momentum": 0.5}
     made = learner(HeteroFl, task, 3, width_ratios=ratios[:3], **options)
     w = task.initial_parameters(np.random.default_rng(1))
-    found = play(made, [task] * 4, parts, [w] * 4, w, executor)
+    found = play(made, [task] * 4, parts, [w] * 4, w, executor, uninvited=0)
     streams = [BatchStream(np.array(part), np.random.default_rng(i), F64) for i, part in enumerate(parts)]
     full = [part.clone() for part in unflatten(w, task.model.shapes)]
     for k in range(3):

@@ -254,3 +254,13 @@ def test_last_layers_of_different_size_are_one_clear_line() -> None:
 def test_bad_fields_are_named(cls: Any, options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         learner(cls, small_digits([4]), **options)
+
+
+@pytest.mark.parametrize("name", ["fml", "fedproto"])
+def test_devices_that_have_not_been_invited_count_with_the_model_that_they_begin_with(name: str) -> None:
+    """One of six a round, the first evaluation after the first: everybody has an accuracy, as with learners that send nothing."""
+    run = simulate(calm(name, "algorithm.clients_per_round=1", "stop.rounds=2"))
+    accuracies = run.accuracy_by_device
+    assert not np.isnan(accuracies).any()
+    assert run.accuracy == pytest.approx(accuracies.mean(-1))
+    assert (accuracies[0] != accuracies[1]).sum() <= 1
