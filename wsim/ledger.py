@@ -1,6 +1,7 @@
 """The ledger of messages and bits.
 
 Messages are counted as (message, intended receiver) pairs: sent = delivered (used | unused) + lost (by cause) + in flight.
+Used is what a program took; what it then leaves out itself (updates above FedBuff's max_staleness, say) counts as used.
 Bits are counted per transmission, on three levels: payload (the codec's output), coded (information bits with headers and
 padding, once) and on air (coded bits of every attempt plus feedback and beacons). The in-flight count is not derived: the
 engine counts the live pairs in the media when the run ends, so that closing is a check and not a definition. Bits that cross

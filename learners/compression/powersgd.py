@@ -14,8 +14,9 @@ and unlike Algorithm 1, the error is what is left to the mean, not to the client
 Sends, per step and client: 32 r (n + m) bits for a matrix [n, m], and 32 a value of other tensors, up and down; in single
 precision, all or nothing.
 Ours: a star, where the paper has an all-reduce; the server orthonormalizes. Columns of Q that become 0 keep what they were before.
-Both sides wait for each other without a deadline: made for a transport that delivers (reliability "arq" or "fountain"). The mean
-is over the clients whose both factors arrived.
+Both sides wait for each other without a deadline: made for a transport that delivers (reliability "arq" or "fountain"). Where it gives up
+all the same, P and the tensors of one dimension are means over the clients whose first factor arrived, Q over those whose second did,
+too; whose factor did not arrive gets no answer, and waits on.
 
     exchange = PowerSgd(node, rank)                                at both ends, kept from step to step
     mean = yield from exchange.average(k, u)                       a client's program

@@ -63,7 +63,8 @@ class AsyncSgd(LocalSgd):
     """Local training as in `LocalSgd`, momentum from zero each time.
     concurrency: M, all who are there where not given. deadline_s: after which a client's place is given away; not given: none.
     staleness: "poly", "hinge" or "const". staleness_exponent: of "poly" (0.5). staleness_slope: of "hinge" (10). staleness_grace:
-    versions that cost nothing with "hinge" (4). max_staleness: of updates that are used; all where not given."""
+    versions that cost nothing with "hinge" (4). max_staleness: of updates that are used; all where not given. The counts of messages
+    have those above it as used, since the server has looked at them."""
 
     concurrency: Count | None = None
     deadline_s: Seconds | None = None
