@@ -16,8 +16,11 @@ WORLDS = {
 }
 DEADLINE_S = {"fedmrl": 0.14, "fedkd": 0.14}
 """Of those that train two models; else 0.06: some make it, some do not."""
-NEVER_LATE = ("fedmd", "scaffold")
-"""Late scores are of samples of another round, and control variates cannot tell of which round a late update is."""
+NEVER_LATE = ("fedmd", "scaffold", "split_learning")
+"""Late scores are of samples of another round, control variates cannot tell of which round a late update is, and of a late lower half of
+a model the upper one is gone."""
+NEVER_ASK = ("hierfavg", "split_learning")
+"""Edge servers, and a server that has a half of each model."""
 LIMITS = ["stop.rounds=6", "stop.simulated_s=100", "transport.reliability=none"]
 
 
@@ -27,7 +30,7 @@ def fits(learner: str, world: str) -> bool:
         return False
     if world == "by age, uses late ones":
         return learner not in NEVER_LATE
-    return not says(learner, "uses_edges", False)  # which do not ask
+    return learner not in NEVER_ASK
 
 
 @pytest.mark.parametrize(
