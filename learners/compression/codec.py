@@ -52,6 +52,20 @@ class Codec(Protocol):
         """The format of such a message, for tests: real bytes."""
 
 
+class VectorCodec:
+    """What codecs of finite numbers have in common: what is not finite is refused, and of an empty vector nothing is sent."""
+
+    def payload(self, x: Value, node: Node) -> Payload:
+        """As `Codec.payload`."""
+        refuse_non_finite(x)
+        num_values = num_values_of(x)
+        return self.encoded(x, num_values, node) if num_values else Payload(x, 0)
+
+    def encoded(self, x: Value, num_values: int, node: Node) -> Payload:
+        """The message of x [num_values], which is not empty."""
+        raise NotImplementedError
+
+
 class Encoding(Protocol):
     """The format of messages of one length. `compress` and `decompress` work on values, `encode` and `decode` on bytes;
     decoding gives back what was encoded. shape: of the values, known to both ends.

@@ -1,12 +1,14 @@
-"""Low-rank factors of the matrices in a flat model: the arithmetic of PowerSGD (see `powersgd`).
+"""Low-rank factors of the matrices in a flat model: the arithmetic of PowerSGD (see `learners.federated.powersgd`).
 
 A tensor of two and more dimensions is a matrix M [n, m], n its first dimension, m all others; it has rank r = min(rank, n, m).
 Tensors of one dimension travel whole. With Q [m, r]
 
-    left        P = M Q,      and the tensors of one dimension, in the order of the model      [num_left]
-    orthonormal P^, the columns of P orthonormalized, and the same tensors
-    right       Q = M^T P^                                                                      [num_right]
+    start       Q of all matrices                                                               [num_start]
+    left        P = M Q                                                                         [num_left]
+    orthonormal P^, the columns of P orthonormalized
+    right       Q = M^T P^, and the tensors of one dimension, in the order of the model         [num_right]
     product     P^ Q^T, and the same tensors                                                    [num_params]
+    residual    M - P^ Q^T, and nothing of the same tensors
 
 All vectors are flat, matrices in row-major order. P^ P^T is a projector: ||M - P^ P^T M|| <= ||M||, and M comes out exactly
 where its rank is at most r.
@@ -36,14 +38,19 @@ def sides(shape: tuple[int, ...], rank: int) -> tuple[int, int, int] | None:
 
 
 def left_shapes(shapes: Shapes, rank: int) -> Shapes:
-    """Of the parts of P and P^: [n, r], or the tensor's own."""
-    found = [(shape, sides(shape, rank)) for shape in shapes]
-    return tuple((sizes[0], sizes[2]) if sizes else shape for shape, sizes in found)
+    """Of P and P^: [n, r], of matrices only."""
+    return tuple((sizes[0], sizes[2]) for shape in shapes if (sizes := sides(shape, rank)))
+
+
+def start_shapes(shapes: Shapes, rank: int) -> Shapes:
+    """Of Q where a step starts: [m, r], of matrices only."""
+    return tuple(sizes[1:] for shape in shapes if (sizes := sides(shape, rank)))
 
 
 def right_shapes(shapes: Shapes, rank: int) -> Shapes:
-    """Of the parts of Q: [m, r], of matrices only."""
-    return tuple(sizes[1:] for shape in shapes if (sizes := sides(shape, rank)))
+    """Of Q as a client sends it: [m, r], or the tensor's own."""
+    found = [(shape, sides(shape, rank)) for shape in shapes]
+    return tuple(sizes[1:] if sizes else shape for shape, sizes in found)
 
 
 def matrices(shapes: Shapes) -> list[int]:
@@ -51,10 +58,13 @@ def matrices(shapes: Shapes) -> list[int]:
     return [place for place, shape in enumerate(shapes) if len(shape) > 1]
 
 
-def initial_right(shapes: Shapes, rank: int, seed: int = 0) -> np.ndarray:
-    """Q at first, float64 [num_right]: Gaussian, by a seed that all nodes know."""
-    length = sum(prod(shape) for shape in right_shapes(shapes, rank))
-    return np.random.Generator(np.random.PCG64(seed)).standard_normal(length)
+def num_start(shapes: Shapes, rank: int) -> int:
+    return sum(prod(shape) for shape in start_shapes(shapes, rank))
+
+
+def initial_start(shapes: Shapes, rank: int, seed: int = 0) -> np.ndarray:
+    """Q at first, float64 [num_start]: Gaussian, by a seed that all nodes know."""
+    return np.random.Generator(np.random.PCG64(seed)).standard_normal(num_start(shapes, rank))
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
@@ -63,44 +73,49 @@ def _joined(parts: list[Tensor]) -> Tensor:
 
 @op
 def left(x: Tensor, q: Tensor, shapes: Shapes, rank: int) -> Tensor:
-    """P [num_left] of x [num_params] and Q [num_right]."""
-    parts, factors = list(unflatten(x, shapes)), unflatten(q, right_shapes(shapes, rank))
-    for place, factor in zip(matrices(shapes), factors, strict=True):
-        parts[place] = parts[place].reshape(shapes[place][0], -1) @ factor
-    return _joined(parts)
+    """P [num_left] of x [num_params] and Q [num_start]."""
+    parts, factors = unflatten(x, shapes), unflatten(q, start_shapes(shapes, rank))
+    pairs = zip(matrices(shapes), factors, strict=True)
+    return _joined([parts[place].reshape(shapes[place][0], -1) @ factor for place, factor in pairs])
 
 
 @op(flops=lambda p, shapes, rank: sum(_gram_schmidt_flops(shape, rank) for shape in shapes))
 def orthonormal(p: Tensor, shapes: Shapes, rank: int) -> Tensor:
     """P^ [num_left] of P [num_left]."""
-    parts = list(unflatten(p, left_shapes(shapes, rank)))
-    for place in matrices(shapes):
-        parts[place] = orthonormalized(parts[place])
-    return _joined(parts)
+    return _joined([orthonormalized(part) for part in unflatten(p, left_shapes(shapes, rank))])
 
 
 @op
 def right(x: Tensor, p_hat: Tensor, shapes: Shapes, rank: int) -> Tensor:
     """Q [num_right] of x [num_params] and P^ [num_left]."""
-    parts, factors = unflatten(x, shapes), unflatten(p_hat, left_shapes(shapes, rank))
-    return _joined([parts[i].reshape(shapes[i][0], -1).T @ factors[i] for i in matrices(shapes)])
+    parts, factors = list(unflatten(x, shapes)), unflatten(p_hat, left_shapes(shapes, rank))
+    for place, factor in zip(matrices(shapes), factors, strict=True):
+        parts[place] = parts[place].reshape(shapes[place][0], -1).T @ factor
+    return _joined(parts)
 
 
 @op
 def product(p_hat: Tensor, q: Tensor, shapes: Shapes, rank: int) -> Tensor:
     """P^ Q^T [num_params], and what travelled whole, of P^ [num_left] and Q [num_right]."""
-    parts, factors = list(unflatten(p_hat, left_shapes(shapes, rank))), unflatten(q, right_shapes(shapes, rank))
+    parts, factors = list(unflatten(q, right_shapes(shapes, rank))), unflatten(p_hat, left_shapes(shapes, rank))
     for place, factor in zip(matrices(shapes), factors, strict=True):
-        parts[place] = parts[place] @ factor.T
+        parts[place] = factor @ parts[place].T
     return _joined(parts)
 
 
-@op(flops=lambda q, before, shapes, rank: q.numel())
+@op(flops=lambda x, p_hat, q, shapes, rank: x.numel())
+def residual(x: Tensor, p_hat: Tensor, q: Tensor, shapes: Shapes, rank: int) -> Tensor:
+    """x - `product` [num_params]: what is left of x [num_params], 0 of what travelled whole."""
+    return x - product.fn(p_hat, q, shapes, rank)
+
+
+@op(flops=lambda q, before, shapes, rank: before.numel())
 def warm(q: Tensor, before: Tensor, shapes: Shapes, rank: int) -> Tensor:
-    """Q [num_right] to start the next step from: this one, but for columns that are 0, which keep what they were before; they
-    would stay 0 for ever."""
-    pairs = zip(unflatten(q, right_shapes(shapes, rank)), unflatten(before, right_shapes(shapes, rank)), strict=True)
-    return _joined([torch.where((new == 0).all(0), old, new) for new, old in pairs])
+    """Q [num_start] to start the next step from: that of q [num_right], but for columns that are 0, which keep what they were
+    before [num_start]; they would stay 0 for ever."""
+    parts = unflatten(q, right_shapes(shapes, rank))
+    pairs = zip(matrices(shapes), unflatten(before, start_shapes(shapes, rank)), strict=True)
+    return _joined([torch.where((parts[place] == 0).all(0), old, parts[place]) for place, old in pairs])
 
 
 def orthonormalized(p: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ from torch import Tensor
 
 from learners.compression import elias
 from learners.compression.bits import float32_bits, float32_from, pack, unpack
-from learners.compression.codec import Tensors, num_values_of, numbers_of, refuse_non_finite, whole_bytes
+from learners.compression.codec import Tensors, VectorCodec, numbers_of, refuse_non_finite, whole_bytes
 from learners.compression.groups import Groups, maxima, sizes_of, spread, sums
 from learners.compression.layout import SCALE_PER, Format, Grouped, Layout
 from learners.deferred import op
@@ -104,7 +104,7 @@ def round_and_show_levels(
 
 
 @dataclass(frozen=True)
-class Qsgd:
+class Qsgd(VectorCodec):
     """levels: s, above zero. norm: r, "l2" or "max". code: "fixed" or "elias", see above. contractive: divide by tau, for error feedback and CHOCO.
     scale_per: what has a norm of its own: the "message", each "tensor" of a model, each "packet" of the transport, or each
     "bucket" of bucket_values.
@@ -148,11 +148,7 @@ class Qsgd:
         if self.scale_per == "packet":
             self._format.check_packets("packet", packet_payload_bits)
 
-    def payload(self, x: Value, node: Node) -> Payload:
-        refuse_non_finite(x)
-        num_values = num_values_of(x)
-        if not num_values:
-            return Payload(x, 0)
+    def encoded(self, x: Value, num_values: int, node: Node) -> Payload:
         encoding = self.encoding(num_values, node)
         noise = node.uniform(num_values)
         args = x, noise, self.levels, self.norm, self.contractive, encoding.layout.groups

@@ -38,7 +38,7 @@ from learners.compression.bits import (
     to_bits,
     unpack,
 )
-from learners.compression.codec import Tensors, num_values_of, refuse_non_finite, spans_received, values_received
+from learners.compression.codec import Tensors, VectorCodec, refuse_non_finite, spans_received, values_received
 from learners.compression.float16 import to_half
 from learners.compression.topk import TopK
 from learners.deferred import op
@@ -83,7 +83,7 @@ def keep_drawn(x: Tensor, places: Tensor, factor: float, value_bits: int) -> Ten
 
 
 @dataclass(frozen=True)
-class RandK:
+class RandK(VectorCodec):
     """ratio: the part of the values that is sent, k/d. index: how the receiver learns their places. value_bits: of each value sent.
     unbiased: values times d / k, without error feedback.
     error_feedback: what is not sent now is added to the next difference; false with unbiased, or to see what that does."""
@@ -113,11 +113,7 @@ class RandK:
         """k, as top-k counts."""
         return self._sparse.num_kept(num_values)
 
-    def payload(self, x: Value, node: Node) -> Payload:
-        refuse_non_finite(x)
-        num_values = num_values_of(x)
-        if not num_values:
-            return Payload(x, 0)
+    def encoded(self, x: Value, num_values: int, node: Node) -> Payload:
         places = self._places(node.uniform(min(NUM_NOISE, num_values)), num_values)
         args = x, torch.from_numpy(places), self._factor(num_values), self.value_bits
         fragments = DrawnFragments(self, places)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from learners.compression.bits import float32_bits, float32_from
-from learners.compression.codec import Tensors, num_values_of, refuse_non_finite
+from learners.compression.codec import Tensors, VectorCodec, refuse_non_finite
 from learners.compression.groups import Groups, means, spread
 from learners.compression.layout import Format, Grouped, ScalePer, check_scale_per
 from learners.deferred import op
@@ -55,7 +55,7 @@ def keep_signs(x: Tensor, groups: Groups) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Sign:
+class Sign(VectorCodec):
     """scale_per: what has a scale of its own: the "message", each "tensor" of a model, or each "packet" of the transport.
     error_feedback: what is not sent now is added to the next difference; false only to see what that does."""
 
@@ -70,11 +70,7 @@ class Sign:
     def check_packets(self, packet_payload_bits: int) -> None:
         FORMAT.check_packets(self.scale_per, packet_payload_bits)
 
-    def payload(self, x: Value, node: Node) -> Payload:
-        refuse_non_finite(x)
-        num_values = num_values_of(x)
-        if not num_values:
-            return Payload(x, 0)
+    def encoded(self, x: Value, num_values: int, node: Node) -> Payload:
         encoding = self.encoding(num_values, node)
         args = x, encoding.layout.groups
         num_bits = encoding.num_bits((num_values,))

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from learners.compression.bits import float32_bits, float32_from
-from learners.compression.codec import Tensors, num_values_of, refuse_non_finite
+from learners.compression.codec import Tensors, VectorCodec, refuse_non_finite
 from learners.compression.groups import Groups, means, sizes_of, spread
 from learners.compression.layout import Format, Grouped, ScalePer, check_scale_per
 from learners.compression.qsgd import levels
@@ -67,7 +67,7 @@ def make_ternary(x: Tensor, noise: Tensor, clip_deviations: float | None, groups
 
 
 @dataclass(frozen=True)
-class Ternary:
+class Ternary(VectorCodec):
     """packing: "fixed", 2 bits a value, or "base3", five values a byte.
     scale_per: what has a scale of its own: the "message", each "tensor" of a model, or each "packet" of the transport.
     clip_deviations: standard deviations at which values are clipped first; not given: not at all."""
@@ -86,11 +86,7 @@ class Ternary:
     def check_packets(self, packet_payload_bits: int) -> None:
         FORMATS[self.packing].check_packets(self.scale_per, packet_payload_bits)
 
-    def payload(self, x: Value, node: Node) -> Payload:
-        refuse_non_finite(x)
-        num_values = num_values_of(x)
-        if not num_values:
-            return Payload(x, 0)
+    def encoded(self, x: Value, num_values: int, node: Node) -> Payload:
         encoding = self.encoding(num_values, node)
         args = x, node.uniform(num_values), encoding.clip_deviations, encoding.layout.groups
         num_bits = encoding.num_bits((num_values,))

@@ -40,14 +40,7 @@ from learners.compression.bits import (
     to_bits,
     unpack,
 )
-from learners.compression.codec import (
-    Tensors,
-    num_values_of,
-    numbers_of,
-    refuse_non_finite,
-    values_received,
-    whole_bytes,
-)
+from learners.compression.codec import Tensors, VectorCodec, numbers_of, refuse_non_finite, values_received, whole_bytes
 from learners.compression.float16 import to_half
 from learners.compression.rice import Entries, RiceEncoding
 from learners.deferred import op
@@ -88,7 +81,7 @@ def places_received(sent: Tensor, entries: Tensor, readable: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class TopK:
+class TopK(VectorCodec):
     """ratio: the part of the values that is sent, k/d. index: how their places are sent. value_bits: of each value sent.
     error_feedback: what is not sent now is added to the next difference; false only to see what that does."""
 
@@ -124,11 +117,7 @@ class TopK:
         """k. The product is rounded first: 0.29 * 100 is 28.999999999999996 in floating point and stands for 29."""
         return min(max(1, math.floor(round(self.ratio * num_values, 6))), num_values)
 
-    def payload(self, x: Value, node: Node) -> Payload:
-        refuse_non_finite(x)
-        num_values = num_values_of(x)
-        if not num_values:
-            return Payload(x, 0)
+    def encoded(self, x: Value, num_values: int, node: Node) -> Payload:
         args = x, self.num_kept(num_values), self.value_bits
         kept, sent = keep_largest(*args)
         if self.index == "rice":

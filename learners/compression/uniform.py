@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from learners.compression.bits import float32_bits, float32_from, from_bits, to_bits
-from learners.compression.codec import Tensors, num_values_of, refuse_non_finite
+from learners.compression.codec import Tensors, VectorCodec, refuse_non_finite
 from learners.compression.groups import Groups, maxima, spread
 from learners.compression.layout import Format, Layout, ScalePer, check_scale_per
 from learners.deferred import op
@@ -92,7 +92,7 @@ def quantize(x: Tensor, noise: Tensor | None, bits: int, zero_point: bool, group
 
 
 @dataclass(frozen=True)
-class Uniform:
+class Uniform(VectorCodec):
     """bits: of a value, 2 to 16 (1 with zero_point and rounding = "nearest").
     rounding: "stochastic" is unbiased, "nearest" has the smaller error and is best fed back (error_feedback).
     scale_per: what has a scale of its own: the "message", each "tensor" of a model, or of several one behind the other (a message
@@ -114,11 +114,7 @@ class Uniform:
         if self.bits == 1 and not (self.zero_point and self.rounding == "nearest"):
             raise ValueError('bits = 1: leaves no level beside zero; 2, or zero_point = true with rounding = "nearest"')
 
-    def payload(self, x: Value, node: Node) -> Payload:
-        refuse_non_finite(x)
-        num_values = num_values_of(x)
-        if not num_values:
-            return Payload(x, 0)
+    def encoded(self, x: Value, num_values: int, node: Node) -> Payload:
         encoding = self.encoding(num_values, node)
         noise = node.uniform(num_values) if self.rounding == "stochastic" else None
         args = x, noise, self.bits, self.zero_point, encoding.groups

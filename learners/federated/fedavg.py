@@ -18,8 +18,9 @@ copy of the global model; momentum, schedules and augmentation. With update = "d
     d_i = w_i - w,    w <- w + sum_i p_i d_i
 
 the same in exact arithmetic; it is what lossy codecs are made for (a missing coordinate is no change), and what error
-feedback needs. Codecs that are for differences only (top-k) carry the uplink: the model travels down in float32 then. With
-uplink = "aircomp" the differences superpose on the air instead, see `learners.federated.aircomp`.
+feedback needs. Codecs that are for differences only (top-k) carry the uplink: the model travels down in float32 then, as it
+does for all codecs with downlink_codec = "float32". With uplink = "aircomp" the differences superpose on the air instead, see
+`learners.federated.aircomp`; with uplink = "powersgd" they travel as low-rank factors, see `learners.federated.powersgd`.
 """
 
 from __future__ import annotations
@@ -30,25 +31,33 @@ from typing import Any, ClassVar, Literal
 
 from learners.averaging import add_average, add_average_masked, average, average_masked, fill, full_masks
 from learners.compression.codec import differences_only, error_feedback
-from learners.compression.error_feedback import ErrorFeedback, minus
+from learners.compression.error_feedback import ErrorFeedback, minus, plus
 from learners.compression.float32 import Float32
 from learners.federated import aircomp
+from learners.federated.powersgd import LowRankMean, LowRankUpdates
 from learners.federated.server_sgd import ServerSgd
-from learners.fields import check_choice, check_number
+from learners.federated.shared_part import in_one_row
+from learners.fields import check_choice, check_count, check_number
 from learners.protocol import SERVER, Compute, Node, Program, Receive, Received, Report, Value, rounds
-from learners.quantities import Decibel, SecondsOrZero
+from learners.quantities import Count, Decibel, SecondsOrZero
+
+DEFAULT_RANK = 2
 
 
 @dataclass(frozen=True)
 class FedAvg(ServerSgd):
     """Local training and rounds as in `ServerSgd`, p above with server_weights = "samples".
     update: what a client sends, its "model", the "difference" to the one that it got, or "auto", the model unless the codec is
-    for differences or has error feedback. uplink: "digital", or "aircomp", an over-the-air sum of uncoded differences. aircomp_snr_db:
+    for differences or has error feedback. downlink_codec: what the server's model travels in, "auto", the codec where that is for
+    models, or "float32". uplink: "digital", "powersgd", low-rank factors of the differences, or "aircomp", an over-the-air sum of
+    uncoded differences. rank: of the factors of "powersgd" (2). aircomp_snr_db:
     receive SNR that all clients align to; who cannot reach it is silent. aircomp_guard_s: from the server's word to the common
     start of their sending; who gets it later is silent."""
 
     update: Literal["auto", "model", "difference"] = "auto"
-    uplink: Literal["digital", "aircomp"] = "digital"
+    downlink_codec: Literal["auto", "float32"] = "auto"
+    uplink: Literal["digital", "powersgd", "aircomp"] = "digital"
+    rank: Count | None = None
     aircomp_snr_db: Decibel = 10.0
     aircomp_guard_s: SecondsOrZero = 0.1
 
@@ -60,7 +69,10 @@ class FedAvg(ServerSgd):
         if not self.sends_differences and self._wants_differences:
             says = 'the codec is for differences here; "auto" or "difference"'
             raise ValueError(f"update = {self.update!r}: {says}")
-        check_choice("uplink", self.uplink, ("digital", "aircomp"))
+        check_choice("downlink_codec", self.downlink_codec, ("auto", "float32"))
+        check_choice("uplink", self.uplink, ("digital", "powersgd", "aircomp"))
+        self._only_with("rank", self.uplink == "powersgd", 'uplink = "powersgd"', DEFAULT_RANK)
+        check_count("rank", self.rank, optional=True)
         check_number("aircomp_guard_s", self.aircomp_guard_s, zero=True)
         if self.uplink == "aircomp" and (
             self._wants_differences or self.update == "model" or self.server_weights != "samples"
@@ -71,12 +83,26 @@ class FedAvg(ServerSgd):
             )
         if self.uplink == "aircomp":
             self._check_superposed()
+        if self.uplink == "powersgd":
+            self._check_low_rank()
 
     def _check_superposed(self) -> None:
         """What is for updates that come one by one."""
         if self.late != "discard":
             raise ValueError(f'late = {self.late!r}: who is late is silent with uplink = "aircomp"; "discard"')
         if self.selection == "age" or self.asks:
+            raise ValueError(f'selection = {self.selection!r}: only with uplink = "digital"')
+
+    def _check_low_rank(self) -> None:
+        """What is for updates of one message, or of a codec's."""
+        if self.update == "model" or not isinstance(self.codec, Float32 | None):
+            says = (
+                'sends factors of differences in single precision, and models down: codec = "float32", update = "auto"'
+            )
+            raise ValueError(f"uplink = 'powersgd': {says}")
+        if self.late != "discard":
+            raise ValueError(f'late = {self.late!r}: late factors fit no other round of uplink = "powersgd"; "discard"')
+        if self.asks:
             raise ValueError(f'selection = {self.selection!r}: only with uplink = "digital"')
 
     @property
@@ -89,10 +115,13 @@ class FedAvg(ServerSgd):
         return differences_only(self.codec) or error_feedback(self.codec)
 
     def server(self, node: Node) -> Program:
-        codec = Float32() if differences_only(self.codec) else self.codec
+        codec = Float32() if self.downlink_codec == "float32" or differences_only(self.codec) else self.codec
         w = node.initial_parameters  # [num_params]
+        factors = LowRankMean(node, self.rank) if self.rank is not None else None
         for k in rounds(self.num_rounds):
-            if self.uplink == "aircomp":
+            if factors is not None:
+                mean = yield from self._low_rank_round(node, w, k, factors)
+            elif self.uplink == "aircomp":
                 clients = yield from self.invite(node, k, codec.payload(w, node), number=2 * k)
                 mean = yield from aircomp.collect(node, w, k, clients, self.aircomp_guard_s, self.deadline_s)
             else:
@@ -114,6 +143,8 @@ class FedAvg(ServerSgd):
         return (yield from self.train(node, w, k, self.batches(node)))
 
     def client(self, node: Node) -> Program:
+        if self.rank is not None:
+            return self._low_rank_client(node, LowRankUpdates(node, self.rank))
         return self._digital_client(node) if self.uplink == "digital" else self._air_client(node)
 
     def _digital_client(self, node: Node) -> Program:
@@ -151,6 +182,32 @@ class FedAvg(ServerSgd):
                 yield Report("after_local_training", trained)
                 difference = yield Compute(minus, (trained, w))
                 yield from aircomp.announce(node, difference, k, self.deadline_s)
+
+    def _low_rank_round(self, node: Node, w: Value, k: int, factors: LowRankMean) -> Generator[Any, Any, Value | None]:
+        clients = yield from self.invite(node, k, factors.invitation(w), number=2 * k)
+        broadcast, wait_s = self.downlink == "broadcast", self._half_s
+        difference, clients = yield from factors.collect(k, clients, self.shares, broadcast, wait_s)
+        if "selection" in node.state:
+            node.state["selection"].answered(clients, k)
+        return None if difference is None else (yield Compute(plus, (w, difference)))
+
+    def _low_rank_client(self, node: Node, factors: LowRankUpdates) -> Program:
+        last = in_one_row((node.initial_parameters, factors.start))  # the last copy of model and Q
+        while True:
+            message = yield from self.download(node, last)
+            if message.round % 2:
+                yield from factors.go_on(message.round, message.data, self._half_s)
+                continue
+            k, last = message.round // 2, message.data
+            w, q = factors.opened(last)
+            yield Report("model", w)
+            trained = yield from self.local_training(node, w, k)
+            yield Report("after_local_training", trained)
+            yield from factors.begin(k, (yield Compute(minus, (trained, w))), q, self._half_s)
+
+    @property
+    def _half_s(self) -> float | None:
+        return None if self.deadline_s is None else self.deadline_s / 2
 
     def _aggregate(self, node: Node, w: Value, updates: Received) -> Compute:
         shares = self.shares(node, updates)

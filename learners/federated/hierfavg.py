@@ -66,7 +66,7 @@ class HierFavg(FedAvg):
         super().__post_init__()
         check_count("edge_rounds", self.edge_rounds)
         if self.uplink != "digital":
-            raise ValueError(f'uplink = {self.uplink!r}: over-the-air sums are of one cell; "digital"')
+            raise ValueError(f'uplink = {self.uplink!r}: over-the-air sums and factors are of one server; "digital"')
         if self.asks:
             raise ValueError(
                 f"selection = {self.selection!r}: edge servers do not ask before they choose; another policy"

@@ -133,3 +133,9 @@ def test_over_the_air_sums_go_on_among_those_who_are_there(pattern: str) -> None
     for make in (calm, harsh):
         record = ends(make("fedavg", *air, *PATTERNS[pattern]))
         assert record.messages_sent > 0
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_exchanges_of_factors_go_on_among_those_who_are_there(pattern: str) -> None:
+    keys = ["algorithm.uplink=powersgd", "codec.name=float32", "transport.reliability=arq", "stop.simulated_s=1000"]
+    assert ends(harsh("fedavg", *keys, *PATTERNS[pattern])).messages_sent > 0

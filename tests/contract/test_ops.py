@@ -282,9 +282,9 @@ def keep_drawn_args(rng: np.random.Generator, task: Task) -> Args:
     return vector(rng, task), torch.from_numpy(np.sort(places)), 20.0, 32
 
 
-def factor(rng: np.random.Generator, task: Task, right: bool = False) -> Tensor:
-    """A left or right factor of rank 2."""
-    shapes = (low_rank.right_shapes if right else low_rank.left_shapes)(task.model.shapes, 2)
+def factor(rng: np.random.Generator, task: Task, shapes_of: Any = low_rank.left_shapes) -> Tensor:
+    """A factor of rank 2, the left one unless another is named."""
+    shapes = shapes_of(task.model.shapes, 2)
     return torch.tensor(rng.standard_normal(sum(prod(shape) for shape in shapes)), dtype=task.dtype)
 
 
@@ -436,18 +436,30 @@ MODULE_OPS: dict[Op, Job] = {
     error_feedback.minus: lambda rng, task: (vector(rng, task), vector(rng, task)),
     bfloat16.round_to_bfloat16: lambda rng, task: (vector(rng, task) * 1e3,),
     float16.round_to_half: lambda rng, task: (vector(rng, task) * 1e3,),
-    low_rank.left: lambda rng, task: (vector(rng, task), factor(rng, task, right=True), task.model.shapes, 2),
+    low_rank.left: lambda rng, task: (
+        vector(rng, task),
+        factor(rng, task, low_rank.start_shapes),
+        task.model.shapes,
+        2,
+    ),
     low_rank.orthonormal: lambda rng, task: (factor(rng, task), task.model.shapes, 2),
     low_rank.right: lambda rng, task: (vector(rng, task), factor(rng, task), task.model.shapes, 2),
     low_rank.product: lambda rng, task: (
         factor(rng, task),
-        factor(rng, task, right=True),
+        factor(rng, task, low_rank.right_shapes),
+        task.model.shapes,
+        2,
+    ),
+    low_rank.residual: lambda rng, task: (
+        vector(rng, task),
+        factor(rng, task),
+        factor(rng, task, low_rank.right_shapes),
         task.model.shapes,
         2,
     ),
     low_rank.warm: lambda rng, task: (
-        factor(rng, task, right=True),
-        factor(rng, task, right=True),
+        factor(rng, task, low_rank.right_shapes),
+        factor(rng, task, low_rank.start_shapes),
         task.model.shapes,
         2,
     ),

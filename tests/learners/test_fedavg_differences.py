@@ -74,6 +74,12 @@ def test_topk_travels_up_and_float32_down() -> None:
     assert sizes(trace, "update") == {40}  # one value of 32 bits, its place of 2, filled up to whole bytes
 
 
+def test_the_model_may_travel_in_float32_beside_any_codec() -> None:
+    for downlink, bits in (("auto", 48), ("float32", 128)):
+        _, trace = run(1, codec=Uniform(4), update="difference", downlink_codec=downlink)
+        assert (sizes(trace, "model"), sizes(trace, "update")) == ({bits}, {48})
+
+
 def test_error_feedback_reaches_the_optimum_that_top_1_of_4_alone_misses() -> None:
     """With it the error is bounded, so the mean of the models goes to the optimum of the sum (the oscillation around it is
     averaged out); without it, the small coordinates of every client's difference are never sent."""

@@ -11,57 +11,84 @@ import torch
 from torch import Tensor
 
 from learners.compression import low_rank
-from learners.compression.powersgd import PowerSgd
+from learners.compression.float32 import Float32
+from learners.federated.powersgd import LowRankMean, LowRankUpdates
 from learners.loopback import LoopbackNode, loopback
-from learners.protocol import SERVER, Send
+from learners.protocol import SERVER, Compute, Outcome, Receive, Send
+from tests.contract.recording import record
+from tests.contract.test_estimate import assert_equal_but_for_values
+from tests.contract.worlds import harsh
+from tests.learners.test_fedavg_differences import OPTIMA, Bowls
+from tests.learners.test_fedavg_differences import run as federated
 from tests.learners.test_quantization import CNN, NUM_PARAMS
+from wsim.engine import simulate
+from wsim.errors import ScenarioError
 
 M1 = torch.tensor([[1.0, 2, 3], [4, 5, 6]], dtype=torch.float64)
 M2 = torch.tensor([[0.0, 1, 0], [1, 0, 1]], dtype=torch.float64)
 SHAPE = ((2, 3),)
+TASK_2_BY_3 = SimpleNamespace(model=SimpleNamespace(shapes=SHAPE))
 
 
 def run(
     differences: list[list[Tensor]], shapes: Any, rank: int, start: Tensor | None = None
-) -> tuple[list[list[Tensor]], list[Tensor], list[Any]]:
-    """Means at the server and at each client, the errors of the clients at the end, and what was sent. differences: of each
-    client, a step after the other."""
+) -> tuple[list[Tensor], list[Tensor], list[Any]]:
+    """The server's means, the errors of the clients at the end, and what was sent. differences: of each client, a step after the
+    other."""
     task = SimpleNamespace(model=SimpleNamespace(shapes=shapes))
-    num_clients, num_steps = len(differences), len(differences[0])
-    means: dict[int, list[Tensor]] = {i: [] for i in (SERVER, *range(num_clients))}
+    clients, num_steps = list(range(len(differences))), len(differences[0])
+    means: list[Tensor] = []
     errors: dict[int, Tensor] = {}
-    sent: list[Any] = []
 
-    def program(n: Any) -> Any:
-        exchange = PowerSgd(n, rank, right=start)
+    def server(node: Any) -> Any:
+        factors = LowRankMean(node, rank)
+        factors.start = factors.start if start is None else start
         for k in range(num_steps):
-            if n.id == SERVER:
-                shares = dict.fromkeys(range(num_clients), 1.0)
-                steps = exchange.serve(k, list(range(num_clients)), shares)
-            else:
-                steps = exchange.average(k, differences[n.id][k].flatten())
-            means[n.id].append((yield from noted(steps, n.id)))
-        if n.id != SERVER:
-            errors[n.id] = exchange.error
+            yield Send(clients, "model", 2 * k, factors.invitation(0 * differences[0][0].flatten()))
+            mean, whose = yield from factors.collect(
+                k, clients, lambda _, received: torch.ones(len(received.senders)).double(), True, None
+            )
+            assert whose == clients
+            means.append(mean)
 
-    def noted(steps: Any, node: int) -> Any:
-        answer = None
-        while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration as stop:
-                return stop.value
-            if isinstance(request, Send):
-                sent.append((node, request))
-            answer = yield request
+    def client(node: Any) -> Any:
+        factors = LowRankUpdates(node, rank)
+        for k in range(num_steps):
+            _, q = factors.opened((yield Receive([SERVER], "model", 2 * k)).data[0])
+            yield from factors.begin(k, differences[node.id][k].flatten(), q, None)
+            p_hat = (yield Receive([SERVER], "model", 2 * k + 1)).data[0]
+            yield from factors.go_on(2 * k + 1, p_hat, None)
+        errors[node.id] = yield from factors.error()
 
-    ids = (SERVER, *range(num_clients))
+    ids = (SERVER, *clients)
     nodes = [
         LoopbackNode(i, tuple(j for j in ids if j != i), None, np.random.default_rng(0), dtype=torch.float64, task=task)
         for i in ids
     ]
-    loopback(program, nodes)
-    return [means[i] for i in ids], [errors[i] for i in range(num_clients)], sent
+    bench = loopback(lambda node: server(node) if node.id == SERVER else client(node), nodes)
+    return means, [errors[i] for i in clients], bench.trace
+
+
+def averaged(num_rounds: int = 10, **options: Any) -> Tensor:
+    """The server's models [num_rounds, 4] where a client's parameters are a matrix of 2 x 2."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Bowls, "model", SimpleNamespace(shapes=((2, 2),)))
+        return federated(num_rounds, codec=Float32(), **options)[0]
+
+
+def by_hand(steps: Any, *outcomes: str) -> Any:
+    """What a part of a program returns, whose computations are done and messages taken."""
+    answer, fates = None, list(outcomes)
+    while True:
+        try:
+            request = steps.send(answer)
+        except StopIteration as stop:
+            return stop.value
+        answer = None
+        if isinstance(request, Compute):
+            answer = request.op(*request.args)
+        elif isinstance(request, Outcome):
+            answer = fates.pop(0)
 
 
 def test_worked_example() -> None:
@@ -72,11 +99,11 @@ def test_worked_example() -> None:
     torch.testing.assert_close(p_hat, torch.tensor([0.196116, 0.980581]).double(), rtol=0, atol=1e-6)
     found = low_rank.right(mean.flatten(), p_hat, SHAPE, 1)
     torch.testing.assert_close(found, torch.tensor([2.549510, 2.745626, 3.726207]).double(), rtol=0, atol=1e-6)
-    means, _, sent = run([[M1], [M2]], SHAPE, 1, q)
-    assert float((means[0][0].view(2, 3) - mean).square().sum()) == pytest.approx(1.576923, abs=1e-6)
-    assert all(torch.equal(other[0], means[0][0]) for other in means), "the same at the server and at all clients"
-    up = [request.payload.num_bits for node, request in sent if node == 0]
-    assert up == [32 * 2, 32 * 3], "32 r n, then 32 r m"
+    means, _, trace = run([[M1], [M2]], SHAPE, 1, q)
+    assert float((means[0].view(2, 3) - mean).square().sum()) == pytest.approx(1.576923, abs=1e-6)
+    sent = [(line[3], line[5]) for line in trace if line[1] == "send"]
+    assert [bits for kind, bits in sent if kind == "update"] == 2 * [32 * 2] + 2 * [32 * 3], "32 r n, then 32 r m"
+    assert [bits for kind, bits in sent if kind == "model"] == [32 * (6 + 3), 32 * 2], "model and Q, then P^"
 
 
 def test_the_second_pass_starts_warm() -> None:
@@ -99,11 +126,11 @@ def test_what_was_applied_and_the_errors_add_up_to_all_differences() -> None:
     rng = np.random.default_rng(3)
     u = [[torch.from_numpy(rng.standard_normal(52)) for _ in range(5)] for _ in range(3)]
     means, errors, _ = run(u, shapes, 2)
-    applied, left_out = torch.stack(means[0]).sum(0), torch.stack(errors).mean(0)
+    applied, left_out = torch.stack(means).sum(0), torch.stack(errors).mean(0)
     total = torch.stack([torch.stack(steps).sum(0) for steps in u]).mean(0)
     assert float((applied + left_out - total).abs().max()) < 1e-12
     assert float(left_out[:24].abs().max()) > 1e-2
-    assert float(left_out[24:28].abs().max()) < 1e-12, "a bias travels whole"
+    assert not torch.stack(errors)[:, 24:28].any(), "a bias travels whole"
 
 
 @pytest.mark.parametrize(("rank", "num_floats"), [(1, 4_391), (2, 7_724), (4, 14_390), (8, 27_722)])
@@ -115,8 +142,8 @@ def test_floats_of_a_model_with_ten_tensors(rank: int, num_floats: int) -> None:
 @pytest.mark.parametrize(("rank", "num_bytes"), [(1, 17_564), (4, 57_560)])
 def test_bytes_that_a_client_sends_of_a_model_with_ten_tensors(rank: int, num_bytes: int) -> None:
     change = torch.from_numpy(np.random.default_rng(2).standard_normal(NUM_PARAMS))
-    _, _, sent = run([[change]], CNN, rank)
-    assert sum(request.payload.num_bits for node, request in sent if node == 0) == 8 * num_bytes
+    _, _, trace = run([[change]], CNN, rank)
+    assert sum(line[5] for line in trace if line[1] == "send" and line[3] == "update") == 8 * num_bytes
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -124,7 +151,7 @@ def test_a_matrix_of_low_rank_comes_out_exactly(dtype: torch.dtype) -> None:
     rng = np.random.default_rng(4)
     for rank in (1, 2, 3):
         m = torch.tensor(rng.standard_normal((6, 2)) @ rng.standard_normal((2, 5)), dtype=dtype).flatten()
-        q = torch.tensor(low_rank.initial_right(((6, 5),), rank), dtype=dtype)
+        q = torch.tensor(low_rank.initial_start(((6, 5),), rank), dtype=dtype)
         p_hat = low_rank.orthonormal(low_rank.left(m, q, ((6, 5),), rank), ((6, 5),), rank)
         found = low_rank.product(p_hat, low_rank.right(m, p_hat, ((6, 5),), rank), ((6, 5),), rank)
         error = float(torch.linalg.vector_norm(found - m) / torch.linalg.vector_norm(m))
@@ -152,10 +179,68 @@ def test_columns_that_become_zero_keep_their_direction() -> None:
     assert torch.equal(low_rank.warm(torch.zeros(6), before, SHAPE, 2), before)
 
 
+def test_factors_of_full_rank_are_federated_averaging() -> None:
+    """With rank 2 of 2 x 2 matrices, which come out exactly."""
+    models = [averaged(**options) for options in ({"update": "difference"}, {"uplink": "powersgd", "rank": 2})]
+    assert float((models[0] - models[1]).abs().max()) < 1e-12
+
+
+def test_low_rank_with_feedback_reaches_the_optimum() -> None:
+    """Rank 1 of 2 x 2. The mean of the last models, as for top-k: the bowls differ, so that the last model alone moves about."""
+    optimum = OPTIMA.mean(0)
+    assert float((averaged(300, uplink="powersgd", rank=1)[150:].mean(0) - optimum).abs().max()) < 0.02
+
+
+@pytest.mark.parametrize(("fates", "expected"), [(["lost"], "all"), (["delivered"], "rest")])
+def test_what_was_lost_is_kept_whole(fates: list[str], expected: str) -> None:
+    """Of a lost Q_i nothing was used; neither where P^ never came."""
+    node = LoopbackNode(0, (SERVER,), None, np.random.default_rng(0), dtype=torch.float64, task=TASK_2_BY_3)  # type: ignore[arg-type]
+    factors = LowRankUpdates(node, 1)
+    u = M1.flatten()
+    by_hand(factors.begin(0, u, torch.tensor([1.0, 0, 0]).double(), None))
+    assert torch.equal(by_hand(factors.error()), u), "P^ has not come"
+    p_hat = torch.tensor([0.6, 0.8]).double()
+    assert by_hand(factors.go_on(3, p_hat, None)) is None, "that is of another round"
+    by_hand(factors.go_on(1, p_hat, None))
+    left_out = u - torch.outer(p_hat, p_hat @ M1).flatten()
+    torch.testing.assert_close(by_hand(factors.error(), *fates), u if expected == "all" else left_out)
+
+
+RUNS = ["codec.name=float32", "algorithm.uplink=powersgd", "algorithm.rank=1", "transport.reliability=arq"]
+
+
+def test_an_estimate_of_rounds_with_factors_equals_the_run() -> None:
+    loaded = harsh("fedavg", *RUNS, "transport.max_attempts=2", "stop.rounds=3")
+    run, estimate = (simulate(loaded, executor) for executor in ("batched", "null"))
+    assert_equal_but_for_values(run, estimate)
+    assert 0 < sum(run.messages_lost.values()) < run.messages_sent
+
+
+def test_the_window_changes_no_bit_of_rounds_with_factors() -> None:
+    loaded = harsh("fedavg", *RUNS, "transport.max_attempts=2", "stop.rounds=3")
+    one, all_at_once = (record(loaded, window=window)[1].models() for window in (1, 4096))
+    assert all(torch.equal(a, b) for a, b in zip(one, all_at_once, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        (["transport.reliability=none"], r'reliability = "none": algorithm.uplink = "powersgd" has to learn'),
+        (
+            ["codec.name=topk", "codec.ratio=0.1"],
+            'uplink = "powersgd": sends factors of differences in single precision',
+        ),
+        (["algorithm.late=use"], 'late = "use": late factors fit no other round of uplink = "powersgd"'),
+        (["algorithm.uplink=digital"], 'rank = 1: only with uplink = "powersgd"'),
+    ],
+)
+def test_what_does_not_go_with_factors_is_refused(keys: list[str], says: str) -> None:
+    with pytest.raises(ScenarioError, match=says):
+        harsh("fedavg", *RUNS, *keys)
+
+
 def test_what_has_no_factors_is_refused() -> None:
     node = LoopbackNode(0, (), torch.zeros(1), np.random.default_rng(0))
     node.task = SimpleNamespace(model=SimpleNamespace(shapes=((4,),)))  # type: ignore[assignment]
     with pytest.raises(ValueError, match="no tensor of two dimensions"):
-        PowerSgd(node, 2)
-    with pytest.raises(ValueError, match="rank = 0: a positive integer"):
-        PowerSgd(node, 0)
+        LowRankUpdates(node, 2)

@@ -127,6 +127,8 @@ def test_what_is_refused_and_what_stays_as_it_was() -> None:
         learner(FedAvg, local_steps=1, selection="age")
     with pytest.raises(ValueError, match='fairness_rounds = 5: only with selection = "proportional_fair"'):
         learner(FedAvg, local_steps=1, clients_per_round=2, selection="age", fairness_rounds=5)
-    assert not {"selection", "fairness_rounds", "late"} & set(calm("fedavg").scenario.resolved()["algorithm"])
+    assert not {"selection", "fairness_rounds", "late", "downlink_codec", "rank"} & set(
+        calm("fedavg").scenario.resolved()["algorithm"]
+    )
     keys = ["algorithm.clients_per_round=2", "algorithm.selection=age"]
     assert calm("fedavg", *keys).scenario.resolved()["algorithm"]["selection"] == "age"

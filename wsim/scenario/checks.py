@@ -277,6 +277,9 @@ def _codec(scenario: Scenario, source: str) -> None:
         says = f"codec {scenario.codec.name} has to learn what became of its messages for its error_feedback; "
         says += '"arq" or "fountain" tell, or codec.error_feedback = false'
         raise problem(source, ("transport", "reliability"), says, value=reliability)
+    if scenario.algorithm.hyperparameters.get("uplink") == "powersgd" and reliability in ("none", "nack"):
+        says = 'algorithm.uplink = "powersgd" has to learn what became of its factors; "arq" or "fountain" tell'
+        raise problem(source, ("transport", "reliability"), says, value=reliability)
 
 
 def _algorithm(scenario: Scenario, learner: Any, source: str) -> None:

@@ -90,6 +90,10 @@ class Scenario(Table):
                 del values["algorithm"][key]
         if values["algorithm"].get("late") == "discard":
             del values["algorithm"]["late"]
+        if values["algorithm"].get("downlink_codec") == "auto":
+            del values["algorithm"]["downlink_codec"]
+        if values["algorithm"].get("uplink") in ("digital", "aircomp"):
+            values["algorithm"].pop("rank", None)
         if not self.output.sinr:
             del values["output"]["sinr"]
         return values
