@@ -5,6 +5,8 @@
     arms  = [{ name = "FedAvg" }, { name = "D-PSGD", algorithm.name = "dpsgd", server = "none" }]
     axes  = { "devices.0.mobility.speed_mps" = [[0.5, 1.0], [5.0, 10.0]] }
 
+    picture = { logarithmic = true, accuracy_from = 0.5 }      # how study.png is drawn
+
 The rest of the file is the base, a scenario that runs by itself. `wsim.scenario.arms` applies an arm to it.
 """
 
@@ -15,17 +17,19 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema
 
 from wsim.errors import ScenarioError
 from wsim.scenario import no_limit
-from wsim.scenario.messages import from_validation, problem, shown
+from wsim.scenario import quantities as q
+from wsim.scenario.messages import from_validation, nearest, problem, shown
 from wsim.scenario.table import Table, as_tuples
 
 NAMES = "names of arms are text of 1 to 60 characters"
+FAMILIES = "names of families are text of 1 to 60 characters"
 SEEDS = 'has to be a range such as "1..10", or an array of whole numbers'
 ONE_SET_OF_SEEDS = "every arm runs at every point with the same seeds, which are [study] seeds"
 MAX_SEED = 2**63 - 1
@@ -37,10 +41,20 @@ _SEED_SCHEMA: Any = {
 
 
 class Arm(Table):
-    """A named change of the base; every key but the name is one of the scenario's."""
+    """A named change of the base; every key but these is one of the scenario's. family: arms of one family have one color in the
+    picture and a kind of line each."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, hide_input_in_errors=True)
     name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,60}$", description=NAMES)]
+    family: Annotated[str | None, Field(pattern=r"^[^\x00-\x1f\x7f]{1,60}$", description=FAMILIES)] = None
+
+
+class Picture(Table):
+    """How the study's picture is drawn. titles: "path.to.key" = what an axis is called there."""
+
+    logarithmic: bool = False  # seconds, bits and joules; false: where arms lie far apart
+    accuracy_from: q.Fraction | None = None  # where the axis of accuracies begins; not given: at the lowest one
+    titles: Annotated[dict[str, str], Field(description='"path.to.key" = "what it is called"')] = {}
 
 
 class Study(Table):
@@ -49,18 +63,22 @@ class Study(Table):
     arms: tuple[Arm, ...] = ()  # none: the base alone
     axes: Annotated[dict[str, Any], Field(description='"path.to.key" = [values]')] = {}
     seeds: Annotated[Any, WithJsonSchema(_SEED_SCHEMA)] = None  # none: the scenario's own
+    picture: Picture = Picture()
 
 
 @dataclass(frozen=True)
 class Definition:
     """A [study] table as it is used.
 
-    arms: changes of the base by name of the arm, as nested tables; axes: values by dotted key; seeds: None where not given
+    arms: changes of the base by name of the arm, as nested tables; axes: values by dotted key; seeds: None where not given;
+    families: of those arms that are in one
     """
 
     arms: dict[str, dict[str, Any]]
     axes: dict[str, list[Any]]
     seeds: tuple[int, ...] | None
+    families: dict[str, str] = field(default_factory=dict)
+    picture: Picture = Picture()
 
 
 def definition(table: Any, source: str, groups: Sequence[str | None] = ()) -> Definition:
@@ -69,7 +87,7 @@ def definition(table: Any, source: str, groups: Sequence[str | None] = ()) -> De
     groups: names of the scenario's groups of devices, which keys may name so or by number; not given: only as they stand.
     """
     try:
-        Study.model_validate(as_tuples(table))
+        study = Study.model_validate(as_tuples(table))
     except ValidationError as error:
         raise from_validation(error, Study, source, ("study",)) from None
     arms: dict[str, dict[str, Any]] = {}
@@ -84,7 +102,7 @@ def definition(table: Any, source: str, groups: Sequence[str | None] = ()) -> De
             raise problem(source, ("study", "arms", number, "study"), "an arm holds no study of its own")
         if isinstance(arm.get("scenario"), dict) and "seed" in arm["scenario"]:
             raise problem(source, ("study", "arms", number, "scenario", "seed"), ONE_SET_OF_SEEDS)
-        arms[name] = {key: value for key, value in arm.items() if key != "name"}
+        arms[name] = {key: value for key, value in arm.items() if key not in Arm.model_fields}
     axes = dict(_axes(table.get("axes", {}), source))
     for key, values in axes.items():
         _check_axis(key, values, arms, source, groups)
@@ -95,7 +113,13 @@ def definition(table: Any, source: str, groups: Sequence[str | None] = ()) -> De
     points = max(len(arms), 1) * math.prod(len(values) for values in axes.values())
     if points > MAX_POINTS:
         raise problem(source, ("study",), f"arms times axes are {points} points, more than {MAX_POINTS}", table=True)
-    return Definition(arms, axes, seeds)
+    titles = study.picture.titles
+    unknown = next((key for key in titles if key not in axes), None)
+    if unknown is not None:
+        says = f"is no axis of the study{nearest(unknown, axes)}, which has {', '.join(map(shown, axes)) or 'none'}"
+        raise problem(source, ("study", "picture", "titles", unknown), says)
+    families = {arm.name: arm.family for arm in study.arms if arm.family is not None}
+    return Definition(arms, axes, seeds, families, study.picture)
 
 
 def read_seeds(value: Any, source: str) -> tuple[int, ...]:

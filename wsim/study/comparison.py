@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from wsim.scenario.messages import shown
+from wsim.scenario.study import Definition
 from wsim.study.finished import Finished
 from wsim.study.names import short_keys
 from wsim.study.statistics import Difference, Estimate, difference, estimate
@@ -111,12 +112,14 @@ def _at_target(target: float, field: str) -> Callable[[Finished, float], float]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """rows: in the order of the study. num_seeds: that were planned; a row with fewer runs is not finished."""
+    """rows: in the order of the study. num_seeds: that were planned; a row with fewer runs is not finished. study: None for results
+    of no study."""
 
     name: str
     rows: tuple[Row, ...]
     baseline: str
     num_seeds: int
+    study: Definition | None = None
 
     @property
     def arms(self) -> list[str]:
@@ -191,9 +194,11 @@ class Comparison:
         return None
 
 
-def compared(name: str, rows: Sequence[Row], baseline: str, num_seeds: int) -> Comparison:
+def compared(
+    name: str, rows: Sequence[Row], baseline: str, num_seeds: int, study: Definition | None = None
+) -> Comparison:
     """With the equal time of every point: the earliest end of any of its runs. Rows without runs are left out."""
-    comparison = Comparison(name, tuple(row for row in rows if row.runs), baseline, num_seeds)
+    comparison = Comparison(name, tuple(row for row in rows if row.runs), baseline, num_seeds, study)
     earliest: dict[int, float] = {}
     for _, of_point in comparison.points():
         end_s = min(run.simulated_s for row in of_point for run in row.runs)

@@ -31,14 +31,15 @@ def gather(paths: Sequence[Path], *, baseline: str | None = None, force: bool = 
     made = [_made_of(run) for run in runs]
     if not force:
         _refuse_different_worlds(runs, made)
-    rows = list(_rows(runs, made))
+    study = _study(runs)
+    rows = list(_rows(runs, made, study))
     arms = list(dict.fromkeys(row.arm for row in rows))
     baseline = arms[0] if baseline is None else baseline
     if baseline not in arms:
         known = ", ".join(map(shown, arms))
         raise ScenarioError(f"--baseline {baseline}: no arm of that name{nearest(baseline, arms)}, known: {known}")
     titles = list(dict.fromkeys(str(run.resolved["scenario"]["name"]) for run in runs))
-    return compared(", ".join(titles), rows, baseline, max(len(row.runs) for row in rows))
+    return compared(", ".join(titles), rows, baseline, max(len(row.runs) for row in rows), study)
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -68,7 +69,7 @@ def _refuse_different_worlds(runs: Sequence[Finished], made: Sequence[Mapping[st
         raise ResultError(says)
 
 
-def _rows(runs: Sequence[Finished], made: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
+def _rows(runs: Sequence[Finished], made: Sequence[Mapping[str, Any]], study: Definition | None) -> Iterator[Row]:
     """In the order of the study where there is one, else as the results came."""
     named: dict[tuple[str, str], dict[str, list[int]]] = {}  # (arm, point) -> what it was made of -> results
     for i, run in enumerate(runs):
@@ -84,7 +85,7 @@ def _rows(runs: Sequence[Finished], made: Sequence[Mapping[str, Any]]) -> Iterat
             rows.append(Row(label, runs[members[0]].point, _by_seed([runs[i] for i in members], label)))
     axes = dict.fromkeys(key for row in rows for key in row.point)
     full = list({_identity(row.point): row.point for row in rows if len(row.point) == len(axes)}.values())
-    for row in _ordered(rows, full, _study(runs)):  # an arm that ignores an axis stands at all of its points
+    for row in _ordered(rows, full, study):  # an arm that ignores an axis stands at all of its points
         agreeing = [point for point in full if all(point[key] == value for key, value in row.point.items())]
         for point in agreeing or [row.point]:
             yield Row(row.arm, point, row.runs)

@@ -129,7 +129,7 @@ def _comparison(plan: Plan, results: dict[str, Finished], baseline: str) -> Comp
         )
         for cell in plan.cells
     ]
-    return compared(plan.name, rows, baseline, len(plan.seeds))
+    return compared(plan.name, rows, baseline, len(plan.seeds), plan.base.study)
 
 
 def _write(comparison: Comparison, folder: Path) -> None:

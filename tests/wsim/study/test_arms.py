@@ -156,6 +156,12 @@ def test_a_selection_survives_as_overrides() -> None:
             ['[study.arms.1] name = "a"', "also the name of arm 0"],
         ),
         ("study = { arms = [{ name = 'a', study.seeds = [1] }] }", ["[study.arms.0] study", "no study of its own"]),
+        ("study = { arms = [{ name = 'a', family = '' }] }", ['[study.arms.0] family = ""', "1 to 60 characters"]),
+        ("study = { seeds = '1', picture.log = true }", ["[study.picture] log"]),
+        (
+            "study = { seeds = [1], picture.titles = { 'mac.kin' = 'air' }, axes = { mac.kind = ['fdma', 'tdma'] } }",
+            ['"mac.kin": is no axis of the study (mac.kind?)'],
+        ),
         ("study = { seeds = '5..1' }", ['[study] seeds = "5..1": is empty', '"1..5"?']),
         ("study = { seeds = '1-5' }", ['seeds = "1-5"', '"1..10"']),
         ("study = { seeds = '1..99999' }", ["more than 10000 seeds"]),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.wsim.study.runs import make_comparison
+from wsim.scenario.study import Definition, Picture
 from wsim.study.comparison import compared
 from wsim.study.picture import MAX_ROWS, draw_comparison, plot_comparison
 from wsim.study.statistics import estimate
@@ -76,6 +77,32 @@ def test_every_point_of_the_axes_has_a_row_or_one_place_among_many() -> None:
     many = draw_comparison(make_comparison(points=tuple(points), seeds=(1, 2)))
     assert len(many.axes) == 1
     assert len(many.axes[0].get_xticks()) == MAX_ROWS + 1
+
+
+def test_a_family_shares_a_color_and_a_column_of_the_legend() -> None:
+    families = {"a": "one", "b": "one", "d": "two"}
+    study = Definition({}, {}, None, families, Picture())
+    figure = draw_comparison(replace(make_comparison(arms=("a", "c", "b", "d"), seeds=(1, 2)), study=study))
+    legend = figure.legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "c", " ", "d", " "]
+    a, b, c, _, d, _ = legend.get_lines()
+    assert a.get_color() == b.get_color()
+    assert len({line.get_color() for line in (a, c, d)}) == 3
+    assert a.get_linestyle() != b.get_linestyle()
+
+
+def test_a_study_says_how_its_picture_is_drawn() -> None:
+    picture = Picture(logarithmic=True, accuracy_from=0.5, titles={"channel.bandwidth_hz": "band"})
+    comparison = make_comparison(points=({"channel.bandwidth_hz": 1e6},), seeds=(1, 2))
+    axes = draw_comparison(replace(comparison, study=Definition({}, {}, None, {}, picture))).axes
+    assert [axis.get_xscale() for axis in axes] == ["log"] * 3
+    assert axes[1].get_title() == "band = 1e6"
+    top = axes[0].get_ylim()[1]
+    assert axes[0].get_ylim()[0] == pytest.approx(0.5 - 0.03 * (top - 0.5) / 1.03)
+    first = min(
+        line.get_xdata()[line.get_ydata() >= 0.5][0] for line in axes[0].get_lines() if len(line.get_xdata()) > 2
+    )
+    assert axes[0].get_xlim()[0] == pytest.approx(0.9 * first), "where the first curve comes into sight"
 
 
 @pytest.mark.parametrize(
