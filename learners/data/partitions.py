@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from learners.data.shape import checked_by
-from learners.quantities import Classes, Count, Positive, PositiveOrZero
+from learners.quantities import Classes, Count, Fraction, Positive, PositiveOrZero
 
 Parts = list[np.ndarray]
 
@@ -114,9 +114,19 @@ def dirichlet(
 
 
 def _check_classes(
-    num_train: int, num_classes: int, num_devices: int, *, classes: int, samples_per_device: int | None
+    num_train: int,
+    num_classes: int,
+    num_devices: int,
+    *,
+    classes: int,
+    samples_per_device: int | None,
+    share_spread: float | None = None,
 ) -> None:
     check_shares(num_train, num_classes, num_devices, samples_per_device=samples_per_device)
+    if share_spread is not None and not 0 < share_spread < 1:
+        raise ValueError(f"share_spread = {share_spread}: between 0 and 1, without its ends")
+    if share_spread is not None and samples_per_device is not None:
+        raise ValueError(f"share_spread = {share_spread}: only without samples_per_device, which makes shares equal")
     if not 1 <= classes <= num_classes:
         raise ValueError(f"classes = {classes}: between 1 and {num_classes}, the number of classes in the data")
     if samples_per_device is not None and samples_per_device < classes:
@@ -138,8 +148,9 @@ def classes_per_device(
     *,
     classes: Classes,
     samples_per_device: Count | None = None,
+    share_spread: Fraction | None = None,
 ) -> Parts:
-    """Each device holds exactly `classes` classes; the holders of a class divide its samples evenly.
+    """Each device holds exactly `classes` classes; the holders of a class divide its samples evenly, or nearly.
 
     Classes are dealt one device after another, the least dealt first and ties at random, so that the numbers of holders
     of two classes differ by one at most. The pathological split of McMahan et al. (AISTATS 2017) deals shards of the
@@ -147,8 +158,16 @@ def classes_per_device(
 
     classes: held by each device.
     samples_per_device: drawn, possibly shared between devices; without it every sample is dealt to one device.
+    share_spread: s, the holders' shares of a class are in proportion to numbers drawn from 1 - s to 1 + s; 0.2 is what the code of
+        FedMRL and its family has, which drops what rounding down leaves over, where here all is dealt.
     """
-    _check_classes(*samples_and_classes(labels), num_devices, classes=classes, samples_per_device=samples_per_device)
+    _check_classes(
+        *samples_and_classes(labels),
+        num_devices,
+        classes=classes,
+        samples_per_device=samples_per_device,
+        share_spread=share_spread,
+    )
     members = _by_class(labels)
     held = np.empty((num_devices, classes), dtype=int)
     dealt = np.zeros(len(members), dtype=int)
@@ -169,9 +188,18 @@ def classes_per_device(
                 f"classes = {classes}: class {c} has {len(indices)} samples for {len(holders)} devices; "
                 "fewer devices, fewer classes a device, or samples_per_device"
             )
-        for device, piece in zip(holders, np.array_split(rng.permutation(indices), len(holders)), strict=True):
+        for device, piece in zip(holders, _cut(rng.permutation(indices), len(holders), rng, share_spread), strict=True):
             pieces[device].append(piece)
     return ascending([np.concatenate(piece) for piece in pieces])
+
+
+def _cut(indices: np.ndarray, num: int, rng: np.random.Generator, share_spread: float | None) -> list[np.ndarray]:
+    """`num` pieces of one class; each has one sample at least."""
+    if share_spread is None:
+        return np.array_split(indices, num)
+    shares = rng.uniform(1 - share_spread, 1 + share_spread, num)
+    ends = np.round(np.cumsum(shares) / shares.sum() * (len(indices) - num)).astype(int) + np.arange(1, num + 1)
+    return np.split(indices, ends[:-1])
 
 
 def _check_skew(

@@ -14,16 +14,17 @@ KINDS: list[tuple[Any, dict[str, Any]]] = [
     (dirichlet, {"alpha": 0.05}),
     (dirichlet, {"alpha": 1e6}),
     (classes_per_device, {"classes": 2}),
+    (classes_per_device, {"classes": 2, "share_spread": 0.9}),
     (quantity_skew, {"exponent": 1.0}),
     (equal_dirichlet, {"alpha": 0.1}),
     (equal_dirichlet, {"alpha": 1e-4}),
 ]
-DRAWING = [kind for kind in KINDS if kind[0] is not equal_dirichlet]
+DRAWING = [kind for kind in KINDS if kind[0] is not equal_dirichlet and "share_spread" not in kind[1]]
 
 
-def class_counts(parts: list[np.ndarray]) -> np.ndarray:
-    """[num_devices, 10]"""
-    return np.array([np.bincount(LABELS[part], minlength=10) for part in parts])
+def class_counts(parts: list[np.ndarray], labels: np.ndarray = LABELS) -> np.ndarray:
+    """[num_devices, num_classes]"""
+    return np.array([np.bincount(labels[part], minlength=labels.max() + 1) for part in parts])
 
 
 @pytest.mark.parametrize(("partition", "options"), KINDS)
@@ -123,6 +124,20 @@ def test_classes_per_device_holds_exactly_that_many(classes: int) -> None:
         assert column[column > 0].max() - column[column > 0].min() <= 1
 
 
+@pytest.mark.parametrize(("num_classes", "classes", "owners"), [(10, 2, 20), (100, 10, 10)])
+def test_shares_spread_as_in_the_comparison_of_fedmrl(num_classes: int, classes: int, owners: int) -> None:
+    """40,000 labels, 100 clients, shares of a class from U(0.4, 0.6): 327 to 471 and 342 to 428 samples a client in one draw of
+    the authors' code. Shares have a relative standard deviation of (0.2 / sqrt(3)) sqrt(1 - 1 / owners), and a client has `classes`
+    pieces of 400 / classes samples; the standard error of a standard deviation of 100 is a fourteenth of it."""
+    labels = np.repeat(np.arange(num_classes), 40_000 // num_classes)
+    parts = classes_per_device(labels, 100, np.random.default_rng(1), classes=classes, share_spread=0.2)
+    sizes = np.array([len(part) for part in parts])
+    deviation = 400 / np.sqrt(classes) * 0.2 / np.sqrt(3) * np.sqrt(1 - 1 / owners)
+    assert sizes.mean() == 400
+    assert sizes.std() == pytest.approx(deviation, rel=4 / np.sqrt(200))
+    assert (class_counts(parts, labels) > 0).sum(axis=1).tolist() == [classes] * 100
+
+
 def test_quantity_skew_follows_the_power_law() -> None:
     sizes = np.sort([len(part) for part in quantity_skew(LABELS, 20, np.random.default_rng(1), exponent=1.0)])[::-1]
     shares = 1 / np.arange(1, 21)
@@ -148,6 +163,8 @@ def test_quantity_skew_without_exponent_is_equal() -> None:
         (classes_per_device, {"classes": 1, "num_devices": 9}, "cannot hold all 10 classes"),
         (classes_per_device, {"classes": 10, "num_devices": 200}, "samples for 200 devices"),
         (classes_per_device, {"classes": 3, "samples_per_device": 2}, "samples_per_device = 2"),
+        (classes_per_device, {"classes": 3, "share_spread": 1.0}, "share_spread = 1.0"),
+        (classes_per_device, {"classes": 3, "share_spread": 0.2, "samples_per_device": 9}, "share_spread = 0.2: only"),
         (quantity_skew, {"exponent": -1.0}, "exponent = -1.0"),
     ],
 )

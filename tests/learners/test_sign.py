@@ -43,7 +43,7 @@ def test_bytes_of_the_worked_example() -> None:
 
 def test_error_is_what_the_norms_say() -> None:
     """||C(p) - p||^2 = ||p||^2 - ||p||_1^2 / d, the scale rounded to single precision; and a contraction by 1 - 1/d at least."""
-    for v in vectors(300):
+    for v in vectors(1_000):
         data = Sign("message").payload(v, node()).data
         total, d = float(v.square().sum()), len(v)
         error = float((data - v).square().sum())

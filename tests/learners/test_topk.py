@@ -65,7 +65,7 @@ def test_number_of_values_kept(ratio: float, num_values: int, k: int) -> None:
 def test_contraction_and_choice_against_a_sort(ratio: float) -> None:
     """||C(p) - p||^2 <= (1 - k/d) ||p||^2, and the places are the first k by (-magnitude, place)."""
     codec = TopK(ratio)
-    for v in vectors(250):
+    for v in vectors(1_000):
         k = codec.num_kept(len(v))
         expected = sorted(sorted(range(len(v)), key=lambda i: (-abs(float(v[i])), i))[:k])
         assert codec.compress(v)[0].tolist() == expected
