@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from learners.averaging import add_average, add_average_masked, average, average_masked, fill, full_masks
-from learners.compression.codec import differences_only, error_feedback
+from learners.compression.codec import Codec, differences_only, error_feedback
 from learners.compression.error_feedback import ErrorFeedback, minus, plus
 from learners.compression.float32 import Float32
 from learners.federated import aircomp
@@ -114,8 +114,13 @@ class FedAvg(ServerSgd):
     def _wants_differences(self) -> bool:
         return differences_only(self.codec) or error_feedback(self.codec)
 
+    @property
+    def model_codec(self) -> Codec:
+        """What the server's model travels in."""
+        return Float32() if self.downlink_codec == "float32" or differences_only(self.codec) else self.codec
+
     def server(self, node: Node) -> Program:
-        codec = Float32() if self.downlink_codec == "float32" or differences_only(self.codec) else self.codec
+        codec = self.model_codec
         w = node.initial_parameters  # [num_params]
         factors = LowRankMean(node, self.rank) if self.rank is not None else None
         for k in rounds(self.num_rounds):

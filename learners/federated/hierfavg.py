@@ -29,7 +29,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from learners.averaging import average
-from learners.compression.codec import differences_only
 from learners.compression.float32 import Float32
 from learners.federated.fedavg import FedAvg
 from learners.fields import check_count
@@ -90,7 +89,7 @@ class HierFavg(FedAvg):
 
     def edge(self, node: Node) -> Program:
         """The program of an edge server."""
-        codec = Float32() if differences_only(self.codec) else self.codec
+        codec = self.model_codec
         while True:
             (start,) = (yield Receive([SERVER], "cloud model", count=1)).messages
             w, count = start.data, 0.0  # n_l

@@ -17,7 +17,7 @@ Ours: a star, where the paper has an all-reduce; the server orthonormalizes. The
 product, as in the paper, so that the second down-link has to carry nothing but the start of the next round: who missed a round, or
 comes late, takes part with any Q, which decides how good P^ is and not whether Q_i fits it. Factors are used whole or not at
 all; nothing of a message that was lost is forgotten, so the transport has to tell (reliability "arq" or "fountain"). Either exchange has half of the
-deadline; P is the mean over the clients whose P_i arrived, Q and the tensors of one dimension over those whose Q_i did, too.
+deadline, and a Q_i that is delivered after the server's half is discarded, and forgotten by its client; P is the mean over the clients whose P_i arrived, Q and the tensors of one dimension over those whose Q_i did, too.
 Columns of Q that become 0 keep what they were before.
 
 The server's messages of round k are numbered 2 k (model and Q) and 2 k + 1 (P^), the clients' 2 k (P_i) and 2 k + 1 (Q_i).

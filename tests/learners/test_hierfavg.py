@@ -148,6 +148,17 @@ def test_a_client_answers_who_invited_it_and_then_belongs_to_the_next(tmp_path: 
     assert run.eval_round[-1] == 5
 
 
+def test_edges_may_send_float32_beside_any_codec() -> None:
+    """Of a round, in which each of six devices gets and sends two models: int8 both ways, or on the way up alone."""
+    runs = {}
+    for downlink in ("auto", "float32"):
+        keys = ["codec.name=int8_affine", f"algorithm.downlink_codec={downlink}", "stop.rounds=1"]
+        runs[downlink] = record(calm("hierfavg", *keys), "null")[1].sent
+    int8 = min(payload.num_bits for payload in runs["auto"])
+    assert sum(payload.num_bits == int8 for payload in runs["float32"]) == 2 * 6
+    assert sum(payload.num_bits == int8 for payload in runs["auto"]) > 2 * 6
+
+
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
