@@ -72,7 +72,7 @@ def narrowed(shapes: Shapes, ratio: float) -> Shapes:
     before, kept = 1, 1
     for weight, bias in zip(shapes[::2], shapes[1::2], strict=True):
         last = len(found) == len(shapes) - 2
-        out = bias[0] if last else ceil(round(ratio * bias[0], ROUNDING_DIGITS))
+        out = bias[0] if last else max(1, ceil(round(ratio * bias[0], ROUNDING_DIGITS)))
         found += [(out, weight[1] // before * kept, *weight[2:]), (out,)]
         before, kept = bias[0], out
     return tuple(found)

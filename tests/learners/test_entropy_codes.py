@@ -58,7 +58,8 @@ def test_worked_example() -> None:
 @pytest.mark.parametrize("s", [1, 4, 127])
 def test_a_message_has_the_bits_and_values_of_its_bytes(s: int, scale_per: str) -> None:
     """Where values are known at once and where they come later."""
-    codec = Qsgd(s, scale_per=scale_per, bucket_values=50, code="elias")  # type: ignore[arg-type]
+    buckets = {"bucket_values": 50} if scale_per == "bucket" else {}
+    codec = Qsgd(s, scale_per=scale_per, code="elias", **buckets)  # type: ignore[arg-type]
     rng = np.random.default_rng(s)
     for n in (1, 2, 120, 241):
         v = torch.from_numpy(rng.standard_normal(n)).float()

@@ -15,7 +15,7 @@ from learners.federated.class_flags import FlaggedFragments
 from learners.federated.fedavg import FedAvg
 from learners.federated.heterofl import HeteroFl, add_held, masked_cross_entropy, mean_of_holders, trained_parameters
 from learners.models.flat import unflatten
-from learners.models.narrow import Narrow
+from learners.models.narrow import Narrow, narrowed
 from learners.models.small_cnn import SmallCnn
 from learners.protocol import SERVER, Message
 from tests.contract.worlds import calm
@@ -244,5 +244,6 @@ def test_networks_with_normalization_are_refused() -> None:
         Run(calm("heterofl", *keys), "null", None, None, None, None)
     with pytest.raises(ValueError, match=r"width_ratios = \[1.0, -1\]: each above 0, at most 1"):
         learner(HeteroFl, small_task(2), width_ratios=(1.0, -1))
+    assert narrowed(((6, 4), (6,), (3, 6), (3,)), 1e-12) == ((1, 4), (1,), (3, 1), (3,)), "a layer keeps one unit"
     with pytest.raises(ValueError, match="ratio = 2: above 0, at most 1"):
         Narrow(small_task(2).model, 2)
