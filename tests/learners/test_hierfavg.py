@@ -47,6 +47,24 @@ def test_the_specifications_example(executor: Any) -> None:
     assert [float(x) for x in by_edge[5]] == pytest.approx([0.0, 5.0])
 
 
+def test_the_cloud_weighs_edges_by_the_samples_behind_all_their_updates(executor: Any) -> None:
+    """One client of each edge in turn, two edge rounds: edges end at 2 and 6, their last clients', after 10 + 30 and 20 + 40
+    samples, so the cloud is at 4.4; by the last edge round's samples alone it were at 4.29."""
+    sizes, ends = [10, 30, 20, 40], [1.0, 2.0, 3.0, 6.0]
+    places = np.split(np.arange(100), np.cumsum(sizes)[:-1])
+    task = Quadratics([1.0] * 100, np.repeat(ends, sizes).tolist())
+    options = {
+        "learning_rate": 1.0,
+        "batch_size": 64,
+        "local_steps": 1,
+        "clients_per_round": 1,
+        "selection": "round_robin",
+    }
+    learner = hier(task, 1, edge_rounds=2, **options)
+    models = run(learner, executor, [place.tolist() for place in places], zeros(4), edges=[[0, 1], [2, 3]])
+    assert models[SERVER] == pytest.approx(np.array([[4.4]]), abs=1e-12)
+
+
 def test_one_edge_round_is_fedavg(executor: Any) -> None:
     """Uneven shares, momentum, unequal edges: the same models of the cloud as of FedAvg's server, up to the order of sums."""
     world = Minibatches(5, same_start=True)
