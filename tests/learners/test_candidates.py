@@ -10,11 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from learners.batching import BatchStream
+from learners.data.dataset import Dataset
 from learners.federated import candidates
 from learners.federated.fedavg import FedAvg
 from learners.federated.fedproto import FedProto
+from learners.loopback import LoopbackNode
 from learners.models.flat import unflatten
+from learners.models.mlp import Mlp
 from learners.protocol import SERVER, Message, NotFiniteError, Received
+from learners.task import Task
 from tests.contract.recording import record, value_of
 from tests.contract.worlds import calm
 from tests.learners.test_algorithm_steps import learner
@@ -109,6 +114,19 @@ def plain_loss(node: Any) -> float:
     inputs, labels = node.task.training_samples(rows)
     parameters = unflatten(value_of(node.initial_parameters), node.task.model.shapes)
     return float(torch.nn.functional.cross_entropy(node.task.model.forward(parameters, inputs), labels))
+
+
+def test_padding_is_no_work_of_a_loss_report() -> None:
+    """Ten samples in minibatches of four: three minibatches, of which two samples are padding."""
+    task = Task(
+        Dataset("ten", np.ones((10, 3)), np.zeros(10, int), np.ones((1, 3)), np.zeros(1, int), 2),
+        Mlp((3,), 2, []),
+        "float64",
+    )
+    stream = BatchStream(np.arange(10), np.random.default_rng(1), task.dtype)
+    node = LoopbackNode(0, (SERVER,), None, np.random.default_rng(1), 10, stream=stream, task=task, dtype=task.dtype)
+    request = next(candidates.report_loss(node, 0, task.zero_parameters, 4, None))
+    assert request.work == 10 / 12
 
 
 def test_selection_by_loss_does_not_depend_on_how_it_is_computed() -> None:
