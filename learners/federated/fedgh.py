@@ -31,7 +31,7 @@ from learners.deferred import op
 from learners.federated import class_tables, last_layer, prototype_message
 from learners.federated.last_layer import LastLayerSgd
 from learners.federated.prototypes import class_means, prototype_sums
-from learners.federated.shared_part import in_one_row, parts_of
+from learners.federated.shared_part import parts_of
 from learners.fields import check_number
 from learners.protocol import Compute, Message, Node, Program, Report, Value, rounds
 from learners.quantities import LearningRate
@@ -79,21 +79,13 @@ class FedGh(LastLayerSgd):
 
     def client(self, node: Node) -> Program:
         task = node.task
-        body, header = parts_of(
-            node.initial_parameters, last_layer.sizes(node)
-        )  # header: then the last copy of the common layer
-        for name in ("model", "after_local_training"):
-            yield Report(name, node.initial_parameters)
+        body, header = yield from self.begun(node)
         samples = node.all_samples(self.batch_size)
         counts = node.tensor(class_tables.counts(task.train_labels, samples, task.num_classes))
         zeros = torch.zeros((task.num_classes, task.model.feature_dim), dtype=task.dtype)
         with_counts = self.server_weights == "samples"
         while True:
-            k, header = yield from self.received_part(node, header)
-            x = in_one_row((body, header))
-            yield Report("model", x)
-            x = yield from self.train(node, x, k, self.batches(node))
-            yield Report("after_local_training", x)
+            k, header, x = yield from self.trained(node, body, header)
             body, _ = parts_of(x, last_layer.sizes(node))
             sums = yield Compute(prototype_sums(task).scan, (zeros, samples.steps, x), work=samples.work)
             own = yield Compute(class_means, (sums, counts))

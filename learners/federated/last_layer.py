@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from learners.federated.shared_part import SharedPartSgd, parts_of
+from learners.federated.shared_part import SharedPartSgd, in_one_row, parts_of
 from learners.models.flat import Model, num_params
-from learners.protocol import Node, Value
+from learners.protocol import Node, Report, Value
 
 
 def sizes(node: Node) -> tuple[int, int]:
@@ -39,3 +39,20 @@ class LastLayerSgd(SharedPartSgd):
 
     def initial_part(self, node: Node) -> Value:
         return parts_of(node.initial_parameters, sizes(node))[1]
+
+    def begun(self, node: Node) -> Generator[Report, Any, tuple[Value, Value]]:
+        """A client's body, and its copy of the common layer, before it is first invited. `yield from` it."""
+        for name in ("model", "after_local_training"):
+            yield Report(name, node.initial_parameters)
+        body, header = parts_of(node.initial_parameters, sizes(node))
+        return body, header
+
+    def trained(self, node: Node, body: Value, header: Value) -> Generator[Any, Any, tuple[int, Value, Value]]:
+        """The next round, the common layer that came for it, and the client's model after local training. header: the last copy.
+        `yield from` it."""
+        k, header = yield from self.received_part(node, header)
+        x = in_one_row((body, header))
+        yield Report("model", x)
+        x = yield from self.train(node, x, k, self.batches(node))
+        yield Report("after_local_training", x)
+        return k, header, x

@@ -21,8 +21,8 @@ from typing import ClassVar
 
 from learners.federated import last_layer
 from learners.federated.last_layer import LastLayerSgd
-from learners.federated.shared_part import in_one_row, parts_of
-from learners.protocol import Node, Program, Report
+from learners.federated.shared_part import parts_of
+from learners.protocol import Node, Program
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,8 @@ class LgFedAvg(LastLayerSgd):
     what_is_sent: ClassVar[str] = "whole layers"
 
     def client(self, node: Node) -> Program:
-        body, header = parts_of(
-            node.initial_parameters, last_layer.sizes(node)
-        )  # header: then the last copy of the common layer
-        for name in ("model", "after_local_training"):
-            yield Report(name, node.initial_parameters)
+        body, header = yield from self.begun(node)
         while True:
-            k, header = yield from self.received_part(node, header)
-            x = in_one_row((body, header))
-            yield Report("model", x)
-            x = yield from self.train(node, x, k, self.batches(node))
-            yield Report("after_local_training", x)
+            k, header, x = yield from self.trained(node, body, header)
             body, trained = parts_of(x, last_layer.sizes(node))
             yield from self.upload(node, k, self.codec.payload(trained, node))
