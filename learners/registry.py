@@ -69,6 +69,12 @@ MODELS = {
     "vgg11": "learners.models.vgg11:Vgg11",
     "resnet20": "learners.models.resnet20:ResNet20",
     "mrl_cnn": "learners.models.mrl_cnn:MrlCnn",
+    "bias_mlp": "learners.models.bias_mlp:BiasMlp",
+    "conv_encoder": "learners.models.conv_encoder:ConvEncoder",
+    "resnet18": "learners.models.resnet_encoder:ResNet18",
+    "resnet34": "learners.models.resnet_encoder:ResNet34",
+    "vgg11_encoder": "learners.models.vgg_encoder:Vgg11Encoder",
+    "vgg16_encoder": "learners.models.vgg_encoder:Vgg16Encoder",
 }
 
 DATASETS = {

@@ -84,13 +84,22 @@ IMAGES = {
     "resnet20": (3, 4, 4),
     "vgg11": (3, 4, 4),
     "mrl_cnn": (3, 4, 4),
+    "conv_encoder": (1, 12, 12),
+    "resnet18": (3, 4, 4),
+    "resnet34": (3, 4, 4),
+    "vgg11_encoder": (3, 4, 4),
+    "vgg16_encoder": (3, 4, 4),
 }
 """Models that get a few random images of this shape instead of digits."""
+DEEP = ("resnet18", "resnet34", "vgg16_encoder")
+"""Models of many kernels, which take seconds to record: their cases are marked slow. Their layers are those of vgg11_encoder and resnet20."""
 BYTES = ("mlp", "lenet", "resnet20")
 """Models that also get them as bytes, which become numbers before any model sees them."""
 SMALL: dict[str, dict[str, Any]] = {
     "small_cnn": {"maps": (4, 8), "feature_dim": 16},
     "mrl_cnn": {"number": 5, "feature_dim": 16},
+    **{name: {"maps": 2, "feature_dim": 10} for name in ("conv_encoder", "resnet18", "resnet34")},
+    **{name: {"maps": 2, "feature_dim": 10} for name in ("vgg11_encoder", "vgg16_encoder")},
 }
 
 
@@ -710,7 +719,11 @@ def test_every_op_of_the_package_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    ("name", "make_op", "make", "model", "stored"), CASES, ids=[f"{case[0]}-{case[3]}-{case[4]}" for case in CASES]
+    ("name", "make_op", "make", "model", "stored"),
+    [
+        pytest.param(*case, id=f"{case[0]}-{case[3]}-{case[4]}", marks=[pytest.mark.slow] if case[3] in DEEP else [])
+        for case in CASES
+    ],
 )
 def test_rows_are_bit_equal_in_every_group_and_ops_are_pure(
     name: str, make_op: Callable[[Task], Op], make: Job, model: str, stored: str, dtype: str
