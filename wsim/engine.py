@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 _PROGRESS_EVERY_S = 0.2
 _COLLECT_EVERY_S = 2.0
 _collected_s: float | None = None
+_frozen = False
 
 
 def simulate(
@@ -118,6 +119,15 @@ def _collect_earlier_runs() -> None:
     if _collected_s is not None:
         gc.collect()
     _collected_s = time.process_time()
+
+
+def _has_frozen() -> bool:
+    """Whether the process keeps objects out of the collector's way by itself (`gc.freeze`): they stay out of it. Python counts
+    them one by one, a tenth of a second where it is half a million: once they have been found, they are not looked for again.
+    """
+    global _frozen
+    _frozen = _frozen or gc.get_freeze_count() > 0
+    return _frozen
 
 
 def _source(loaded: Loaded) -> str:
@@ -354,7 +364,7 @@ class Run:
         self.recorder.snapshot()
         if scenario.output.topology_every_s is not None:
             clock.after(to_ns(scenario.output.topology_every_s), self._snapshot_tick, None, EVALUATE)
-        frozen = gc.get_freeze_count() > 0  # what the process keeps out of the collector's way stays out of it
+        frozen = _has_frozen()
         if not frozen:
             gc.freeze()
         threshold = gc.get_threshold()

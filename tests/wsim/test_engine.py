@@ -130,8 +130,9 @@ def test_links_that_stay_dead_end_the_run(monkeypatch):
 
 
 @pytest.fixture(params=[False, True], ids=["", "frozen"])
-def frozen(request):
+def frozen(request, monkeypatch):
     """Whether the process has frozen its objects before the run, as the tests' has."""
+    monkeypatch.setattr(engine, "_frozen", False)
     gc.freeze() if request.param else gc.unfreeze()
     yield request.param
     gc.unfreeze()
