@@ -57,6 +57,7 @@ CODECS = {
     "qsgd": "learners.compression.qsgd:Qsgd",
     "ternary": "learners.compression.ternary:Ternary",
     "sign": "learners.compression.sign:Sign",
+    "onebit": "learners.compression.onebit:OneBit",
     "topk": "learners.compression.topk:TopK",
     "randk": "learners.compression.randk:RandK",
 }

@@ -8,17 +8,19 @@ scaled sign of its eq. 4. A contraction,
     ||C(p) - p||^2 = ||p||^2 - ||p||_1^2 / d = (1 - delta) ||p||^2,   delta = ||p||_1^2 / (d ||p||^2) in [1/d, 1]
 
 and biased: used on changes of a model only and with error feedback. One bit has no room for a zero: a zero is sent as s, which
-the formula counts (a sign that may be 0 has a smaller error and is a ternary message). A group of zeros has s = 0 and stays zeros.
-Sends 32 bits for each scale, in single precision, and one bit a value, 1 for those below zero. NaN and infinity make every value
-of their group NaN or infinite.
+the formula counts. With zeros = "kept" it is sent as 0, which takes s^2 a zero off the error, and a second bit a value for what is a
+ternary message then. A group of zeros has s = 0 and stays zeros.
+Sends 32 bits for each scale, in single precision, and one bit a value, 1 for those below zero; or, with zeros kept, two, the sign's
+two's complement. NaN and infinity make every value of their group NaN or infinite.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,10 +29,11 @@ from learners.compression.codec import Tensors, VectorCodec, refuse_non_finite
 from learners.compression.groups import Groups, means, spread
 from learners.compression.layout import Format, Grouped, ScalePer, check_scale_per
 from learners.deferred import op
+from learners.fields import check_choice
 from learners.protocol import Node, Payload, Value
 
 SCALE_BITS = 32
-FORMAT = Format(SCALE_BITS, 1)
+FORMATS = {"plus": Format(SCALE_BITS, 1), "kept": Format(SCALE_BITS, 2)}
 
 OPERATIONS_PER_VALUE = 3
 """Charged for encoding: the magnitude, its sum, a comparison with zero."""
@@ -54,50 +57,70 @@ def keep_signs(x: Tensor, groups: Groups) -> Tensor:
     return decoded(v < 0, mean_magnitudes(v, groups), groups).reshape(x.shape).to(x.dtype)
 
 
+@op(flops=lambda x, groups: OPERATIONS_PER_VALUE * x.numel())
+def keep_signs_and_zeros(x: Tensor, groups: Groups) -> Tensor:
+    """As `keep_signs`, where sign(0) = 0."""
+    v = x.flatten().float()
+    scale = spread(mean_magnitudes(v, groups), groups, v.shape[0])
+    return (v.sign() * scale).reshape(x.shape).to(x.dtype)
+
+
 @dataclass(frozen=True)
 class Sign(VectorCodec):
     """scale_per: what has a scale of its own: the "message", each "tensor" of a model, or each "packet" of the transport.
-    error_feedback: what is not sent now is added to the next difference; false only to see what that does."""
+    error_feedback: what is not sent now is added to the next difference; false only to see what that does.
+    zeros: sent as "plus" the scale, or "kept", for two bits a value."""
 
     scale_per: ScalePer = "tensor"
     error_feedback: bool = True
+    zeros: Literal["plus", "kept"] = "plus"
 
     differences_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_scale_per(self.scale_per)
+        check_choice("zeros", self.zeros, FORMATS)
 
     def check_packets(self, packet_payload_bits: int) -> None:
-        FORMAT.check_packets(self.scale_per, packet_payload_bits)
+        FORMATS[self.zeros].check_packets(self.scale_per, packet_payload_bits)
 
     def encoded(self, x: Value, num_values: int, node: Node) -> Payload:
         encoding = self.encoding(num_values, node)
         args = x, encoding.layout.groups
         num_bits = encoding.num_bits((num_values,))
-        return Payload(keep_signs(*args), num_bits, encoding, num_values, keep_signs.flops(*args))
+        compress = keep_signs_and_zeros if self.zeros == "kept" else keep_signs
+        return Payload(compress(*args), num_bits, encoding, num_values, compress.flops(*args))
 
     def encoding(self, num_values: int, node: Node) -> SignEncoding:
-        return SignEncoding(FORMAT.layout(self.scale_per, num_values, node))
+        return SignEncoding(FORMATS[self.zeros].layout(self.scale_per, num_values, node))
 
 
 @dataclass(frozen=True)
 class SignEncoding(Grouped):
-    """Group after group: the scale, then a bit a value."""
+    """Group after group: the scale, then a bit a value, or two."""
+
+    @property
+    def keeps_zeros(self) -> bool:
+        return self.layout.format == FORMATS["kept"]
 
     def compress(self, v: Tensor, noise: Tensor | None = None) -> Tensors:
-        """(bool [num_values], True below zero; scales [num_groups])."""
+        """(bool [num_values], True below zero; scales [num_groups]); with zeros kept int8 signs."""
         refuse_non_finite(v)
         v = v.flatten().float()
-        return v < 0, mean_magnitudes(v, self.layout.groups)
+        signs = v.sign().to(torch.int8) if self.keeps_zeros else v < 0
+        return signs, mean_magnitudes(v, self.layout.groups)
 
     def decompress(self, tensors: Tensors, shape: tuple[int, ...]) -> Tensor:
-        negative, s = tensors
-        return decoded(negative, s, self.layout.groups).reshape(shape)
+        signs, s = tensors
+        if self.keeps_zeros:
+            return (signs.float() * spread(s, self.layout.groups, signs.shape[0])).reshape(shape)
+        return decoded(signs, s, self.layout.groups).reshape(shape)
 
     def encode(self, tensors: Tensors, shape: tuple[int, ...]) -> bytes:
-        negative, s = (tensor.numpy() for tensor in tensors)
-        return self.layout.encode(float32_bits(s).reshape(-1, SCALE_BITS), negative, prod(shape))
+        signs, s = (tensor.numpy() for tensor in tensors)
+        return self.layout.encode(float32_bits(s).reshape(-1, SCALE_BITS), signs, prod(shape))
 
     def decode(self, data: bytes, shape: tuple[int, ...]) -> Tensors:
-        headers, negative = self.layout.decode(data, prod(shape))
-        return torch.from_numpy(negative == 1), torch.from_numpy(float32_from(headers))
+        headers, codes = self.layout.decode(data, prod(shape), signed=self.keeps_zeros)
+        signs = codes.astype(np.int8) if self.keeps_zeros else codes == 1
+        return torch.from_numpy(signs), torch.from_numpy(float32_from(headers))

@@ -30,6 +30,7 @@ FORMS: dict[str, list[list[str]]] = {
     "qsgd": [["levels=7", "scale_per=packet"]],
     "ternary": [["scale_per=packet"]],
     "sign": [["scale_per=packet"]],
+    "onebit": [["scale_per=packet"]],
     "topk": [["ratio=0.1"], ["ratio=0.3", "index=bitmap", "value_bits=16", "error_feedback=false"]],
     "randk": [["ratio=0.3", "error_feedback=false"]],
 }

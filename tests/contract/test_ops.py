@@ -21,7 +21,19 @@ from torch import Tensor
 
 import learners
 from learners import averaging, registry
-from learners.compression import bfloat16, error_feedback, float16, low_rank, qsgd, randk, sign, ternary, topk, uniform
+from learners.compression import (
+    bfloat16,
+    error_feedback,
+    float16,
+    low_rank,
+    onebit,
+    qsgd,
+    randk,
+    sign,
+    ternary,
+    topk,
+    uniform,
+)
 from learners.data.dataset import Dataset
 from learners.data.digits import digits
 from learners.decentralized import (
@@ -476,6 +488,8 @@ MODULE_OPS: dict[Op, Job] = {
     qsgd.round_and_show_levels: lambda rng, task: levels_args(rng, task, 127, "max", False, task.num_params),
     randk.keep_drawn: keep_drawn_args,
     sign.keep_signs: lambda rng, task: (vector(rng, task), 1452),
+    sign.keep_signs_and_zeros: lambda rng, task: (vector(rng, task), 1452),
+    onebit.keep_two_means: lambda rng, task: (vector(rng, task), 1452),
     ternary.make_ternary: lambda rng, task: levels_args(rng, task, 2.5, 1452),
     topk.keep_largest: lambda rng, task: (vector(rng, task), task.num_params // 20, 32),
     topk.places_received: places_received_args,
@@ -545,6 +559,7 @@ FORMS: dict[str, tuple[Op, Job]] = {
         lambda rng, task: (vector(rng, task), None, 8, True, per_tensor(task)),
     ),
     "keep_signs-tensor": (sign.keep_signs, lambda rng, task: (vector(rng, task), per_tensor(task))),
+    "keep_two_means-tensor": (onebit.keep_two_means, lambda rng, task: (vector(rng, task), per_tensor(task))),
     "keep_largest-half": (topk.keep_largest, lambda rng, task: (vector(rng, task).round(decimals=2), 7, 16)),
     "combine-singular": (drt_diffusion.combine, trusted("drt_sq", "simplex", False, 3.0, 0.0)),
     "combine-symmetric": (drt_diffusion.combine, trusted("log_sq", "residual", True, 3.0, 0.1)),

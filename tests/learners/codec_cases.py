@@ -13,6 +13,7 @@ import torch
 from learners import registry
 from learners.compression.bfloat16 import BFloat16
 from learners.compression.layout import Grouped
+from learners.compression.onebit import OneBitEncoding
 from learners.compression.qsgd import QsgdEncoding, variance_bound
 from learners.compression.randk import RandK, places_of
 from learners.compression.rice import RiceEncoding
@@ -43,7 +44,8 @@ KEYS: dict[str, list[dict[str, Any]]] = {
         {"levels": 1, "scale_per": "bucket", "bucket_values": 50},
     ],
     "ternary": [{}, {"packing": "base3", "scale_per": "packet", "clip_deviations": 1.5}, {"packing": "base3"}],
-    "sign": [{}, {"scale_per": "packet"}],
+    "sign": [{}, {"scale_per": "packet"}, {"scale_per": "packet", "zeros": "kept"}],
+    "onebit": [{}, {"scale_per": "packet"}],
     "topk": [
         {"ratio": 0.1},
         {"ratio": 0.05, "index": "int32"},
@@ -177,7 +179,7 @@ def _read_uniform(encoding: UniformEncoding, attempt: Any, read: Any, real: Any,
 def _read_grouped(encoding: Any, attempt: Any, read: Any, real: Any, n: int) -> None:
     """Signs, levels of a norm, ternary digits."""
     layout = encoding.layout
-    per_code, width = layout.format.values_per_code, layout.format.code_bits
+    header_bits, per_code, width = layout.format.header_bits, layout.format.values_per_code, layout.format.code_bits
     sizes = layout.groups if isinstance(layout.groups, tuple) else [layout.groups] * (n // layout.groups + 1)
     first, i = 0, 0
     for group, size in enumerate(sizes):
@@ -187,8 +189,11 @@ def _read_grouped(encoding: Any, attempt: Any, read: Any, real: Any, n: int) -> 
         for j in range(size):
 
             def value(first: int = first, j: int = j, size: int = size) -> Any:
-                code, scale = read(first + 32 + j // per_code * width, width), real(first, 32)
-                if isinstance(encoding, SignEncoding):
+                code, scale = read(first + header_bits + j // per_code * width, width), real(first, 32)
+                if isinstance(encoding, OneBitEncoding):
+                    other = real(first + 32, 32)
+                    return scale if code else other
+                if isinstance(encoding, SignEncoding) and width == 1:
                     return -scale if code else scale
                 if per_code > 1:
                     return [0, scale, -scale][code // 3 ** (j % per_code) % 3]
@@ -201,7 +206,7 @@ def _read_grouped(encoding: Any, attempt: Any, read: Any, real: Any, n: int) -> 
 
             attempt(i + j, value)
         i += size
-        first += 32 + width * -(-size // per_code)
+        first += header_bits + width * -(-size // per_code)
 
 
 def _read_rice(

@@ -1,4 +1,4 @@
-"""Signs with a scale: the worked example, bits, the contraction with its exact factor, and the trace under error feedback."""
+"""Signs with a scale, or with two means: the worked example, bits, the contraction with its exact factor, and the trace under error feedback."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from learners.compression.error_feedback import ErrorFeedback
+from learners.compression.onebit import OneBit
 from learners.compression.sign import Sign
 from learners.loopback import LoopbackNode, loopback
 from learners.protocol import Receive
@@ -31,8 +32,51 @@ def test_worked_example() -> None:
     assert payload.num_bits == 40
 
 
+def test_kept_zeros_take_their_part_off_the_error() -> None:
+    """Two zeros, s^2 each: 9.054688 - 2 * 1.03125^2, for two bits a value."""
+    payload = Sign("message", zeros="kept").payload(V, node())
+    s = 1.03125
+    assert payload.data.tolist() == [s, -s, s, 0, -s, s, 0, s]
+    assert float((payload.data - V).square().sum()) == pytest.approx(6.927734, abs=1e-6)
+    assert payload.num_bits == 32 + 2 * 8
+    encoding = Sign("message", zeros="kept").encoding(8, node())
+    data = encoding.encode(encoding.compress(V), (8,))
+    assert data == np.float32(s).tobytes() + bytes([1 | 3 << 2 | 1 << 4, 3 | 1 << 2 | 1 << 6])  # -1 is 11
+
+
+def test_two_means_in_the_worked_example() -> None:
+    """(-1 - 2.5) / 2 and (3 + .5 + 0 + .25 + 0 + 1) / 6, in 64 bits, and a bit a value."""
+    payload, encoding = OneBit("message").payload(V, node()), OneBit("message").encoding(8, node())
+    below, above = -1.75, 4.75 / 6
+    expected = torch.tensor([above, below, above, above, below, above, above, above])
+    torch.testing.assert_close(payload.data, expected, rtol=1e-6, atol=0)
+    assert above == pytest.approx(0.791667, abs=1e-6)
+    assert float((payload.data - V).square().sum()) == pytest.approx(7.677083, abs=1e-6)
+    assert payload.num_bits == 8 + 64
+    means = np.array([below, above], dtype=np.float32).tobytes()
+    assert encoding.encode(encoding.compress(V), (8,)) == means + bytes([0b10010])
+
+
+def test_two_means_have_the_least_error_of_all_pairs() -> None:
+    """||C(p) - p||^2 = ||p||^2 - n_- m_-^2 - n_+ m_+^2, never more than with the pair (-s, s), so a contraction, too."""
+    for v in vectors(1_000):
+        error, total = (float(x.square().sum()) for x in (OneBit("message").payload(v, node()).data - v, v))
+        halves = [half for half in (v[v < 0], v[v >= 0]) if len(half)]
+        least = total - sum(len(half) * float(half.mean()) ** 2 for half in halves)
+        assert error == pytest.approx(least, rel=1e-6, abs=1e-6 * total)
+        assert error <= total - float(v.abs().sum()) ** 2 / len(v) + 1e-6 * total
+
+
+def test_each_tensor_has_two_means_of_its_own() -> None:
+    v = torch.tensor([1.0, -3.0, 2.0, 3.0, 0.25, -0.75, 0.5, -0.25])
+    data = OneBit().payload(v, node_of(shapes=((4,), (1, 4)))).data
+    assert data.tolist() == [2, -3, 2, 2, 0.375, -0.5, 0.375, -0.5]
+
+
 def test_bytes_of_a_model_with_ten_tensors() -> None:
-    assert Sign().encoding(NUM_PARAMS, node_of(shapes=CNN)).num_bits((NUM_PARAMS,)) == 8 * 83_798
+    """10 scales of 4 bytes and 83,757.25 bytes of signs; a second mean a tensor, or twice the signs."""
+    for codec, num_bytes in ((Sign(), 83_798), (OneBit(), 83_838), (Sign(zeros="kept"), 167_555)):
+        assert codec.encoding(NUM_PARAMS, node_of(shapes=CNN)).num_bits((NUM_PARAMS,)) == 8 * num_bytes
 
 
 def test_bytes_of_the_worked_example() -> None:
@@ -55,7 +99,8 @@ def test_error_is_what_the_norms_say() -> None:
 def test_constant_magnitudes_are_exact(v: list[float]) -> None:
     """Also where a sum in single precision overflows."""
     values = torch.tensor(v)
-    assert torch.equal(Sign("message").payload(values, node()).data, values)
+    for codec in (Sign("message"), Sign("message", zeros="kept"), OneBit("message")):
+        assert torch.equal(codec.payload(values, node()).data, values)
 
 
 def test_minus_zero_counts_as_plus() -> None:
@@ -92,5 +137,9 @@ def test_trace_under_error_feedback() -> None:
 def test_bad_keys_are_refused() -> None:
     with pytest.raises(ValueError, match="scale_per = 'row': one of message, tensor, packet"):
         Sign("row")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="zeros = 'minus': one of plus, kept"):
+        Sign(zeros="minus")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="a packet has room for 32 bits, a scale and a value need 33"):
         Sign("packet").payload(V, node(32))
+    with pytest.raises(ValueError, match="a packet has room for 64 bits, a scale and a value need 65"):
+        OneBit("packet").payload(V, node(64))

@@ -94,6 +94,10 @@ class Scenario(Table):
             del values["algorithm"]["downlink_codec"]
         if values["algorithm"].get("uplink") in ("digital", "aircomp"):
             values["algorithm"].pop("rank", None)
+        if values["codec"].get("zeros") == "plus":
+            del values["codec"]["zeros"]
+        if values["algorithm"].get("bias_correction") == "none":
+            del values["algorithm"]["bias_correction"]
         if not self.output.sinr:
             del values["output"]["sinr"]
         return values
