@@ -12,17 +12,23 @@ others. How far the clients came on the mean in a round, D, is what the server t
     yogi         v <- v - (1 - beta2) D^2 sign(v - D^2)
     all three    m <- beta1 m + (1 - beta1) D,           w <- w + server_rate m / (sqrt(v) + tau)
 
-m = 0 at first, v = initial_v (momentum: 0); no correction of the bias, as in the paper (flower corrects, with an exponent that is
-one ahead). Momentum with beta1 = 0 and server_rate = 1 is FedAvg.
+m = 0 at first, v = initial_v (momentum: 0); no correction of the bias, as in the paper. Momentum with beta1 = 0 and server_rate = 1
+is FedAvg. bias_correction = "flower" is the FedAdam of the library of that name, which in its r-th step, r = 1, 2, .., has
+
+    w <- w + server_rate sqrt(1 - beta2^(r+1)) / (1 - beta1^(r+1)) m / (sqrt(v) + tau)
+
+an exponent that is one ahead of Adam's, so that its first steps are smaller; there tau = 1e-9 and initial_v = 0, which are the defaults
+then.
 
 Sends what FedAvg sends, 32 * num_params bits each way with float32, and has all of its keys; the moments stay at the server.
-Ours: in a round of which nothing came back the server keeps the model, and the moments too.
+Ours: in a round of which nothing came back the server keeps the model, and the moments too; it is no step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any, Literal
 
 import torch
@@ -37,13 +43,15 @@ from learners.quantities import LearningRate, Momentum, Positive, PositiveOrZero
 DEFAULT_RATES = {"momentum": 1.0, "adagrad": 0.1, "adam": 0.1, "yogi": 0.1}
 DEFAULT_BETA2 = 0.99
 DEFAULT_TAU = 1e-3
+FLOWER_TAU = 1e-9
 
 
 @dataclass(frozen=True)
 class FedOpt(FedAvg):
     """As `FedAvg`. optimizer: "momentum", "adagrad", "adam" or "yogi". server_rate: 1 with momentum, else 0.1. beta1: of the momentum,
     or of the first moment. beta2: of the second moment of "adam" and "yogi" (0.99). tau: the least that a step is divided by, not
-    with "momentum" (0.001). initial_v: where the second moment starts, not with "momentum" (tau^2)."""
+    with "momentum" (0.001). initial_v: where the second moment starts, not with "momentum" (tau^2). bias_correction: of "adam", "none" or
+    "flower", with which tau is 1e-9 and initial_v 0 where not given."""
 
     optimizer: Literal["momentum", "adagrad", "adam", "yogi"] = "momentum"
     server_rate: LearningRate | None = None
@@ -51,6 +59,7 @@ class FedOpt(FedAvg):
     beta2: Momentum | None = None
     tau: Positive | None = None
     initial_v: PositiveOrZero | None = None
+    bias_correction: Literal["none", "flower"] = "none"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,10 +67,14 @@ class FedOpt(FedAvg):
         if self.server_rate is None:
             object.__setattr__(self, "server_rate", DEFAULT_RATES[self.optimizer])
         check_number("server_rate", self.server_rate)
-        adaptive = self.optimizer != "momentum"
+        check_choice("bias_correction", self.bias_correction, ("none", "flower"))
+        adaptive, corrects = self.optimizer != "momentum", self.bias_correction != "none"
+        if corrects and self.optimizer != "adam":
+            raise ValueError(f'bias_correction = {self.bias_correction!r}: only with optimizer = "adam"')
         self._only_with("beta2", self.optimizer in ("adam", "yogi"), 'optimizer = "adam" or "yogi"', DEFAULT_BETA2)
-        self._only_with("tau", adaptive, "an adaptive optimizer", DEFAULT_TAU)
-        self._only_with("initial_v", adaptive, "an adaptive optimizer", (self.tau or 0.0) ** 2)
+        self._only_with("tau", adaptive, "an adaptive optimizer", FLOWER_TAU if corrects else DEFAULT_TAU)
+        initial_v = 0.0 if corrects else (self.tau or 0.0) ** 2
+        self._only_with("initial_v", adaptive, "an adaptive optimizer", initial_v)
         check_number("tau", self.tau, optional=True)
         check_number("initial_v", self.initial_v, optional=True, zero=True)
         for name in ("beta1", "beta2"):
@@ -77,9 +90,17 @@ class FedOpt(FedAvg):
             w, node.state["v"] = yield Compute(momentum_step, (w, mean, v, self.server_rate, self.beta1))
             return w
         m, v = node.state.get("moments") or (zeros, zeros + (self.initial_v or 0.0))
-        args = (w, mean, m, v, self.server_rate, self.beta1, self.beta2, self.tau, self.optimizer)
+        rate = self.server_rate if self.bias_correction == "none" else self._corrected_rate(node)
+        args = (w, mean, m, v, rate, self.beta1, self.beta2, self.tau, self.optimizer)
         w, *node.state["moments"] = yield Compute(adaptive_step, args)
         return w
+
+    def _corrected_rate(self, node: Node) -> Tensor:
+        """Of the server's next step."""
+        assert self.server_rate is not None
+        assert self.beta2 is not None
+        r = node.state["steps"] = node.state.get("steps", 0) + 1
+        return node.tensor(self.server_rate * sqrt(1 - self.beta2 ** (r + 1)) / (1 - self.beta1 ** (r + 1)))
 
 
 @op(loop=True, flops=lambda w, mean, v, server_rate, beta1: 5 * w.numel())
@@ -95,7 +116,7 @@ def adaptive_step(
     mean: Tensor,
     m: Tensor,
     v: Tensor,
-    server_rate: float,
+    server_rate: float | Tensor,
     beta1: float,
     beta2: float | None,
     tau: float,

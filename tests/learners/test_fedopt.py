@@ -22,12 +22,13 @@ from tests.learners.test_algorithm_steps import Hand, HandNode, learner, vector
         ({"optimizer": "adam", "initial_v": 0.0}, [0.098039, 0.230844, 0.386287]),
         ({"optimizer": "adagrad", "initial_v": 0.0}, [0.009980, 0.023396, 0.039024]),
         ({"optimizer": "yogi"}, [0.098020, 0.230484, 0.385149]),  # from v = tau^2
+        ({"optimizer": "adam", "bias_correction": "flower"}, [0.074246, 0.159899, 0.250665]),
     ],
-    ids=lambda value: value["optimizer"] if isinstance(value, dict) else "",
+    ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else "",
 )
 def test_optimizers_have_the_tabulated_values(keys: dict[str, Any], expected: list[float]) -> None:
-    """D = 0.5 in every round, x = 0 at first; rate 0.1 (momentum: 1), beta1 = 0.9, beta2 = 0.99, tau = 0.001; values worked out
-    outside this code."""
+    """D = 0.5 in every round, x = 0 at first; rate 0.1 (momentum: 1), beta1 = 0.9, beta2 = 0.99, tau = 0.001; flower: tau =
+    1e-9 and the corrected rate. Values worked out outside this code."""
     fedopt, node, w, models = learner(FedOpt, local_steps=1, **keys), HandNode(SERVER), vector(0, 0, 0), []
     for _ in range(3):
         program = fedopt.next_model(node, w, w + 0.5)
@@ -68,6 +69,11 @@ def test_a_round_of_which_nothing_comes_back_changes_no_moment() -> None:
         ({"tau": 0.1}, "tau = 0.1: only with an adaptive optimizer"),
         ({"optimizer": "adam", "beta1": 1.0}, "beta1 = 1.0: less than 1"),
         ({"optimizer": "adam", "tau": 0.0}, "tau = 0.0: a positive finite number"),
+        (
+            {"optimizer": "yogi", "bias_correction": "flower"},
+            "bias_correction = 'flower': only with optimizer = \"adam\"",
+        ),
+        ({"optimizer": "adam", "bias_correction": "adam"}, "bias_correction = 'adam': one of none, flower"),
     ],
 )
 def test_what_fedopt_refuses(keys: dict[str, Any], says: str) -> None:
