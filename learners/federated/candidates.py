@@ -124,21 +124,25 @@ def highest_losses(node: Node, reports: Received, number: int) -> Generator[Read
 # -- client ------------------------------------------------------------------------------------------------------------
 
 
-def report_times(node: Node, k: int, work: Work, expires_s: float | None) -> Generator[Any, Any, None]:
-    """t_UD and t_UL, on their way to the server. `yield from` it."""
+def report_times(
+    node: Node, k: int, work: Work, expires_s: float | None, to: int = SERVER
+) -> Generator[Any, Any, None]:
+    """t_UD and t_UL, on their way to who asks. `yield from` it."""
     upload_s = 0.0
     if work.upload_bits:
-        rate = yield Observe("rate", SERVER)
+        rate = yield Observe("rate", to)
         upload_s = work.upload_bits / rate if rate > 0 else inf
-    yield Send([SERVER], "report", k, Payload((work.seconds, upload_s), 2 * NUMBER_BITS), expires_s=expires_s)
+    yield Send([to], "report", k, Payload((work.seconds, upload_s), 2 * NUMBER_BITS), expires_s=expires_s)
 
 
-def report_loss(node: Node, k: int, x: Value, batch_size: int, expires_s: float | None) -> Generator[Any, Any, None]:
-    """The mean loss at x [num_params] over the device's own samples, on its way to the server. `yield from` it."""
+def report_loss(
+    node: Node, k: int, x: Value, batch_size: int, expires_s: float | None, to: int = SERVER
+) -> Generator[Any, Any, None]:
+    """The mean loss at x [num_params] over the device's own samples, on its way to who asks. `yield from` it."""
     samples = node.all_samples(batch_size)
     args = (node.tensor(0.0), samples.steps, x, node.tensor(node.num_samples))
     value = yield Compute(mean_loss(node.task).scan, args, work=samples.work)
-    yield Send([SERVER], "report", k, Payload(value, NUMBER_BITS), expires_s=expires_s)
+    yield Send([to], "report", k, Payload(value, NUMBER_BITS), expires_s=expires_s)
 
 
 def mean_loss(task: Task) -> Op:

@@ -100,8 +100,9 @@ class FedAvg(ServerSgd):
                 'sends factors of differences in single precision, and models down: codec = "float32", update = "auto"'
             )
             raise ValueError(f"uplink = 'powersgd': {says}")
-        if self.late != "discard":
-            raise ValueError(f'late = {self.late!r}: late factors fit no other round of uplink = "powersgd"; "discard"')
+        if self.late == "use":
+            says = 'late factors fit no other round of uplink = "powersgd"; "discard" or "abort"'
+            raise ValueError(f"late = {self.late!r}: {says}")
         if self.asks:
             raise ValueError(f'selection = {self.selection!r}: only with uplink = "digital"')
 
@@ -190,8 +191,8 @@ class FedAvg(ServerSgd):
 
     def _low_rank_round(self, node: Node, w: Value, k: int, factors: LowRankMean) -> Generator[Any, Any, Value | None]:
         clients = yield from self.invite(node, k, factors.invitation(w), number=2 * k)
-        broadcast, wait_s = self.downlink == "broadcast", self._half_s
-        difference, clients = yield from factors.collect(k, clients, self.shares, broadcast, wait_s)
+        broadcast, wait_s, ends_s = self.downlink == "broadcast", self._half_s, self._ends_s(node)
+        difference, clients = yield from factors.collect(k, clients, self.shares, broadcast, wait_s, ends_s)
         if "selection" in node.state:
             node.state["selection"].answered(clients, k)
         return None if difference is None else (yield Compute(plus, (w, difference)))
@@ -201,14 +202,14 @@ class FedAvg(ServerSgd):
         while True:
             message = yield from self.download(node, last)
             if message.round % 2:
-                yield from factors.go_on(message.round, message.data, self._half_s)
+                yield from factors.go_on(message.round, message.data, self._half_s, self._ends_s(node))
                 continue
-            k, last = message.round // 2, message.data
+            k, last, ends_s = message.round // 2, message.data, self._ends_s(node)
             w, q = factors.opened(last)
             yield Report("model", w)
             trained = yield from self.local_training(node, w, k)
             yield Report("after_local_training", trained)
-            yield from factors.begin(k, (yield Compute(minus, (trained, w))), q, self._half_s)
+            yield from factors.begin(k, (yield Compute(minus, (trained, w))), q, self._half_s, ends_s)
 
     @property
     def _half_s(self) -> float | None:

@@ -16,7 +16,7 @@ the backhaul the model to every edge, and back with one number, 32 * num_params 
 
 The paper's: all clients take part, and it is always the same ones that belong to an edge. Ours: a client belongs to the edge whose
 station serves it when it is invited, and answers that one wherever it is by then (over the backhaul between stations, if need be); K
-clients of each edge, drawn uniformly; deadlines, losses and lossy codecs on the air as in FedAvg, none of them between the
+clients of each edge, drawn uniformly or by another policy of the edge, which asks its own clients where that one asks; deadlines, losses and lossy codecs on the air as in FedAvg, none of them between the
 servers, where numbers travel as float32. n_l counts what was averaged: the samples behind all updates that arrived since the
 cloud's model came, which of updates that all arrive is the paper's. An edge to which none came says so in 32 bits and does not count.
 Where a station serves nobody, its edge round takes no time.
@@ -66,10 +66,6 @@ class HierFavg(FedAvg):
         check_count("edge_rounds", self.edge_rounds)
         if self.uplink != "digital":
             raise ValueError(f'uplink = {self.uplink!r}: over-the-air sums and factors are of one server; "digital"')
-        if self.asks:
-            raise ValueError(
-                f"selection = {self.selection!r}: edge servers do not ask before they choose; another policy"
-            )
 
     def program(self, node: Node) -> Program | Service:
         return Service(self.edge(node)) if node.id in node.edges else super().program(node)

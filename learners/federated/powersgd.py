@@ -17,7 +17,10 @@ Ours: a star, where the paper has an all-reduce; the server orthonormalizes. The
 product, as in the paper, so that the second down-link has to carry nothing but the start of the next round: who missed a round, or
 comes late, takes part with any Q, which decides how good P^ is and not whether Q_i fits it. Factors are used whole or not at
 all; nothing of a message that was lost is forgotten, so the transport has to tell (reliability "arq" or "fountain"). Either exchange has half of the
-deadline, and a Q_i that is delivered after the server's half is discarded, and forgotten by its client; P is the mean over the clients whose P_i arrived, Q and the tensors of one dimension over those whose Q_i did, too.
+deadline, and a Q_i that is delivered after the server's half is discarded, and forgotten by its client. With late = "abort" the round
+ends at an instant, which both messages of the server tell in 64 bits (see `round_end`): half of the deadline before it the P_i are taken
+off the air, and with it the Q_i, whose clients then know that they were lost. P is the mean over the clients whose P_i arrived, Q and
+the tensors of one dimension over those whose Q_i did, too.
 Columns of Q that become 0 keep what they were before.
 
 The server's messages of round k are numbered 2 k (model and Q) and 2 k + 1 (P^), the clients' 2 k (P_i) and 2 k + 1 (Q_i).
@@ -44,8 +47,14 @@ from learners.compression.low_rank import (
     right,
     warm,
 )
+from learners.federated.round_end import left_s, stamped
 from learners.federated.shared_part import in_one_row, parts_of
-from learners.protocol import SERVER, Compute, Node, Outcome, Payload, Receive, Received, Send, Ticket, Value
+from learners.protocol import SERVER, Compute, Node, Observe, Outcome, Payload, Receive, Received, Send, Ticket, Value
+
+
+def closing_s(number: int, ends_s: float, wait_s: float | None) -> float:
+    """When the exchange with this number is over in a round that ends at ends_s."""
+    return ends_s if number % 2 else ends_s - (wait_s or 0.0)
 
 
 class Factors:
@@ -79,18 +88,24 @@ class LowRankMean(Factors):
         shares: Callable[[Node, Received], Tensor],
         broadcast: bool,
         wait_s: float | None,
+        ends_s: float | None = None,
     ) -> Generator[Any, Any, tuple[Value | None, list[int]]]:
-        """P^ Q^T of round k and whose it is; None if it is nobody's. wait_s: for either exchange."""
+        """P^ Q^T of round k and whose it is; None if it is nobody's. wait_s: for either exchange. ends_s: when the second one ends, and
+        the first wait_s before, where clients are told."""
         p_hat = mean = None
         for number in (2 * k, 2 * k + 1):
-            received = yield Receive(clients, "update", number, timeout_s=wait_s)
+            timeout_s = wait_s
+            if ends_s is not None:
+                timeout_s = left_s(closing_s(number, ends_s, wait_s), (yield Observe("time")))
+            received = yield Receive(clients, "update", number, timeout_s=timeout_s)
             clients = received.senders
             if not clients:
                 return None, clients
             mean = yield Compute(average, (received.data, shares(self.node, received)))
             if p_hat is None:
                 p_hat = yield Compute(orthonormal, (mean, *self.of))
-                yield Send(clients, "model", number + 1, self.payload(p_hat), broadcast=broadcast, expires_s=wait_s)
+                payload = self.payload(p_hat) if ends_s is None else stamped(self.payload(p_hat), ends_s)
+                yield Send(clients, "model", number + 1, payload, broadcast, expires_s=wait_s, expires_at_s=ends_s)
         self.start = yield Compute(warm, (mean, self.start, *self.of))
         return (yield Compute(product, (p_hat, mean, *self.of))), clients
 
@@ -110,23 +125,33 @@ class LowRankUpdates(Factors):
         w, q = parts_of(invitation, (invitation.shape[0] - num_values, num_values))
         return w, q
 
-    def begin(self, k: int, difference: Value, q: Value, expires_s: float | None) -> Generator[Any, Any, None]:
-        """Sends P_i of round k, once it is known what became of the last Q_i. q: Q of the round."""
+    def begin(
+        self, k: int, difference: Value, q: Value, wait_s: float | None, ends_s: float | None = None
+    ) -> Generator[Any, Any, None]:
+        """Sends P_i of round k, once it is known what became of the last Q_i. q: Q of the round; wait_s, ends_s: as in
+        `LowRankMean.collect`."""
         error = yield from self.error()
         m = difference if error is None else (yield Compute(plus, (error, difference)))
         self._error, self._round = m, (k, m)  # all of it, as long as no Q_i is delivered
         p = yield Compute(left, (m, q, *self.of))
-        yield Send([SERVER], "update", 2 * k, self.payload(p), expires_s=expires_s)
+        yield self._sending(2 * k, p, wait_s, ends_s)
 
-    def go_on(self, number: int, p_hat: Value, expires_s: float | None) -> Generator[Any, Any, None]:
+    def go_on(
+        self, number: int, p_hat: Value, wait_s: float | None, ends_s: float | None = None
+    ) -> Generator[Any, Any, None]:
         """Sends Q_i, if that is P^ of the round that the client is in."""
         if self._round is None or number != 2 * self._round[0] + 1:
             return
         _, m = self._round
         self._round = None
         q = yield Compute(right, (m, p_hat, *self.of))
-        ticket = yield Send([SERVER], "update", number, self.payload(q), expires_s=expires_s)
+        ticket = yield self._sending(number, q, wait_s, ends_s)
         self._on_its_way = ticket, (m, p_hat, q)
+
+    def _sending(self, number: int, factor: Value, wait_s: float | None, ends_s: float | None) -> Send:
+        if ends_s is None:
+            return Send([SERVER], "update", number, self.payload(factor), expires_s=wait_s)
+        return Send([SERVER], "update", number, self.payload(factor), expires_at_s=closing_s(number, ends_s, wait_s))
 
     def error(self) -> Generator[Any, Any, Value | None]:
         """e after the last round, None for zero; waits until it is known what became of the last Q_i."""

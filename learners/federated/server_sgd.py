@@ -151,7 +151,7 @@ class ServerSgd(LocalSgd):
         """What these clients, of those that were `chosen`, get in round k. `yield from` it."""
         if number is None:
             number = 2 * k + 1 if self.asks else k
-        ends_s = node.state["round_ends_s"] if self.late == "abort" else None
+        ends_s = self._ends_s(node)
         payload = payload if ends_s is None else round_end.stamped(payload, ends_s)
         yield self._download(clients, number, payload, self.deadline_s, ends_s)
 
@@ -166,7 +166,7 @@ class ServerSgd(LocalSgd):
         those are used. `yield from` it."""
         uses_late, timeout_s = self.late == "use", self.deadline_s
         if self.late == "abort":
-            timeout_s = max(0.0, node.state["round_ends_s"] - (yield Observe("time")))
+            timeout_s = round_end.left_s(node.state["round_ends_s"], (yield Observe("time")))
         received: Received = yield Receive(clients, "update", k, timeout_s=timeout_s, late=uses_late)
         if uses_late:
             late = [message for message in received.late if message.sender not in received.senders]
@@ -244,7 +244,7 @@ class ServerSgd(LocalSgd):
                     continue
                 message, node.state["round_ends_s"] = found
             if self.selection == "loss":
-                if held is None or held.round + 1 != message.round:
+                if held is None or (held.round + 1, held.sender) != (message.round, message.sender):
                     continue
                 message = message._replace(data=held.data)
                 break
@@ -263,14 +263,14 @@ class ServerSgd(LocalSgd):
         k = message.round // 2
         if self.selection == "deadline":
             work = node.state.get("work", candidates.Work())
-            yield from candidates.report_times(node, k, work, self.report_deadline_s)
+            yield from candidates.report_times(node, k, work, self.report_deadline_s, message.sender)
             return None
         content = yield from self.opened(node, message)
         if content is None:
             return None
         message = yield from self._whole(content, last)
         x = self.model_in(message.data)
-        yield from candidates.report_loss(node, k, x, self.batch_size, self.report_deadline_s)
+        yield from candidates.report_loss(node, k, x, self.batch_size, self.report_deadline_s, message.sender)
         return message
 
     def opened(self, node: Node, message: Message) -> Generator[Any, Any, Message | None]:
@@ -293,5 +293,9 @@ class ServerSgd(LocalSgd):
         if self.selection == "deadline":
             seconds = (yield Observe("time")) - node.state["began_s"]
             node.state["work"] = candidates.Work(seconds, payload.num_bits)
-        ends_s = node.state["round_ends_s"] if self.late == "abort" else None
+        ends_s = self._ends_s(node)
         return (yield Send([to], "update", k, payload, expires_s=self.deadline_s, expires_at_s=ends_s))
+
+    def _ends_s(self, node: Node) -> float | None:
+        """When the round is over, of which everybody has been told; None where uploads go on."""
+        return node.state["round_ends_s"] if self.late == "abort" else None

@@ -19,8 +19,8 @@ DEADLINE_S = {"fedmrl": 0.14, "fedkd": 0.14}
 NEVER_LATE = ("fedmd", "scaffold", "split_learning")
 """Late scores are of samples of another round, control variates cannot tell of which round a late update is, and of a late lower half of
 a model the upper one is gone."""
-NEVER_ASK = ("hierfavg", "split_learning")
-"""Edge servers, and a server that has a half of each model."""
+NEVER_ASK = ("split_learning",)
+"""A server that has a half of each model."""
 LIMITS = ["stop.rounds=6", "stop.simulated_s=100", "transport.reliability=none"]
 
 

@@ -14,7 +14,7 @@ from learners.compression.float32 import Float32
 from learners.federated.fedavg import FedAvg
 from learners.federated.hierfavg import HierFavg
 from learners.protocol import SERVER
-from tests.contract.recording import record
+from tests.contract.recording import record, value_of
 from tests.contract.worlds import KEYS, calm
 from tests.learners.oracle_runs import Minibatches, Overheard, Quadratics, digits_task, run, zeros
 from wsim.errors import ScenarioError
@@ -177,13 +177,33 @@ def test_edges_may_send_float32_beside_any_codec() -> None:
     assert sum(payload.num_bits == int8 for payload in runs["auto"]) > 2 * 6
 
 
+@pytest.mark.parametrize("selection", ["loss", "deadline"])
+def test_an_edge_asks_its_own_clients(selection: str) -> None:
+    """In each of its rounds an edge asks all of its clients, hears from all, and one trains: by loss the one with the highest."""
+    keys = [f"algorithm.selection={selection}", "algorithm.clients_per_round=1", "algorithm.candidates_per_round=6"]
+    run, recording = record(calm("hierfavg", *keys, "algorithm.deadline_s=5.0", "stop.rounds=2"))
+    assert run.eval_round[-1] == 2
+    reports = [message for message in recording.received if message.kind == "report"]
+    for edge in (6, 7):
+        clients = tuple(sorted(recording.nodes[edge].devices))
+        sends = [line[1:4] for line in recording.traces[edge] if line[:1] == ("send",) and line[2] == "model"]
+        assert sends[::2] == [(clients, "model", 2 * number) for number in range(4)]
+        for number, (chosen, _, invitation) in enumerate(sends[1::2]):
+            assert invitation == 2 * number + 1
+            told = {m.sender: value_of(m.data) for m in reports if m.round == number and m.sender in clients}
+            assert set(told) == set(clients)
+            assert set(chosen) <= set(clients)
+            assert len(chosen) == 1
+            if selection == "loss":
+                assert chosen[0] == max(told, key=lambda client: float(told[client]))
+
+
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
         (["cells=none"], '[algorithm] name = "hierfavg": averages at the base stations of [cells], which is missing'),
         (["algorithm.edge_rounds=0"], "edge_rounds"),
         (["algorithm.uplink=aircomp"], "digital"),
-        (["algorithm.selection=loss", "algorithm.clients_per_round=2"], "edge servers do not ask"),
     ],
 )
 def test_bad_input_is_one_clear_line(keys: list[str], says: str) -> None:

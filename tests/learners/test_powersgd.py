@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,15 +14,17 @@ from torch import Tensor
 from learners.compression import low_rank
 from learners.compression.float32 import Float32
 from learners.federated.powersgd import LowRankMean, LowRankUpdates
+from learners.federated.round_end import INSTANT_BITS
 from learners.loopback import LoopbackNode, loopback
 from learners.protocol import SERVER, Compute, Outcome, Receive, Send
 from tests.contract.recording import record
 from tests.contract.test_estimate import assert_equal_but_for_values
-from tests.contract.worlds import harsh
+from tests.contract.worlds import calm, harsh
+from tests.learners.odd_vectors import vectors
 from tests.learners.test_fedavg_differences import OPTIMA, Bowls
 from tests.learners.test_fedavg_differences import run as federated
 from tests.learners.test_quantization import CNN, NUM_PARAMS
-from wsim.engine import simulate
+from wsim.engine import Run, simulate
 from wsim.errors import ScenarioError
 
 M1 = torch.tensor([[1.0, 2, 3], [4, 5, 6]], dtype=torch.float64)
@@ -137,6 +140,7 @@ def test_what_was_applied_and_the_errors_add_up_to_all_differences() -> None:
 def test_floats_of_a_model_with_ten_tensors(rank: int, num_floats: int) -> None:
     count = sum(int(np.prod(shape)) for shape in (*low_rank.left_shapes(CNN, rank), *low_rank.right_shapes(CNN, rank)))
     assert count == num_floats
+    assert NUM_PARAMS / count == pytest.approx({1: 152.6, 2: 86.8, 4: 46.6, 8: 24.2}[rank], abs=0.05)
 
 
 @pytest.mark.parametrize(("rank", "num_bytes"), [(1, 17_564), (4, 57_560)])
@@ -157,6 +161,31 @@ def test_a_matrix_of_low_rank_comes_out_exactly(dtype: torch.dtype) -> None:
         error = float(torch.linalg.vector_norm(found - m) / torch.linalg.vector_norm(m))
         assert (error < 100 * torch.finfo(dtype).eps) == (rank >= 2)
         assert error <= 1, "a projector"
+
+
+def test_a_thousand_matrices_never_grow() -> None:
+    """P^ P^T is a projector, whatever Q: ||M - P^ P^T M||^2 = ||M||^2 - ||P^T M||^2, of odd matrices too; nothing is left of one
+    with no more than two rows or columns. (It is no more than that: a Q in the null space of M keeps nothing.)"""
+    rank, rng, kept = 2, np.random.default_rng(12), []
+    for v in vectors(1_000):
+        n = int(rng.choice([i for i in range(1, len(v) + 1) if len(v) % i == 0]))
+        shapes = ((n, len(v) // n),)
+        q = torch.from_numpy(rng.standard_normal(low_rank.num_start(shapes, rank)))
+        p_hat = low_rank.orthonormal(low_rank.left(v, q, shapes, rank), shapes, rank)
+        factor = low_rank.right(v, p_hat, shapes, rank)
+        rest = float(low_rank.residual(v, p_hat, factor, shapes, rank).square().sum())
+        total, projected = float(v.square().sum()), float(factor.square().sum())
+        assert rest <= total * (1 + 1e-12)
+        assert rest == pytest.approx(total - projected, abs=1e-12 * total)
+        if min(shapes[0]) <= rank:
+            assert rest <= 1e-20 * total
+        elif total:
+            kept.append(projected / total)
+    assert len(kept) > 100
+    assert 0 < min(kept) < max(kept) <= 1 + 1e-12
+    zero_of = torch.tensor([0.0, 0.0, 1.0]).double()
+    p_hat = low_rank.orthonormal(low_rank.left(M1.flatten() * (torch.arange(6) % 3 < 2), zero_of, SHAPE, 1), SHAPE, 1)
+    assert not p_hat.any()
 
 
 @pytest.mark.parametrize(
@@ -220,6 +249,80 @@ def test_the_window_changes_no_bit_of_rounds_with_factors() -> None:
     loaded = harsh("fedavg", *RUNS, "transport.max_attempts=2", "stop.rounds=3")
     one, all_at_once = (record(loaded, window=window)[1].models() for window in (1, 4096))
     assert all(torch.equal(a, b) for a, b in zip(one, all_at_once, strict=True))
+
+
+SLOW_AIR = ["mac.kind=fdma", "channel.bandwidth_hz=20e3"]
+
+
+@dataclass(frozen=True)
+class Closing:
+    """When a message, of a client where it is an update, was sent and when it was off the air, and whether it was through; over_s: when
+    its exchange was over."""
+
+    kind: str
+    number: int
+    sent_s: float
+    off_s: float
+    over_s: float
+    delivered: bool
+
+
+def closings(late: str, deadline_s: float, *keys: str) -> tuple[Any, list[Closing]]:
+    keys = (*RUNS, *SLOW_AIR, f"algorithm.deadline_s={deadline_s}", f"algorithm.late={late}", *keys)
+    run = Run(calm("fedavg", *keys), "null", None, None, None, None)
+    begins: dict[int, float] = {}
+    sent: dict[tuple[int, str, int], float] = {}
+    found: list[Closing] = []
+    close, send = run.transport.delivery.close, run.transport.send
+
+    def watched_close(flight: Any, delivered: bool) -> None:
+        kind, number = flight.kind, flight.round
+        first = kind == "update" and number % 2 == 0
+        over_s = begins[number // 2] + deadline_s * (0.5 if first else 1.0)
+        found.append(Closing(kind, number, sent[flight.sender, kind, number], run.clock.now_s, over_s, delivered))
+        close(flight, delivered)
+
+    def watched_send(sender: int, audiences: Any, request: Send, degree: int) -> Any:
+        begins.setdefault(request.round // 2, run.clock.now_s)
+        sent[sender, request.kind, request.round] = run.clock.now_s
+        return send(sender, audiences, request, degree)
+
+    run.transport.delivery.close, run.transport.send = watched_close, watched_send  # type: ignore[method-assign]
+    run.go()
+    return run.record(), found
+
+
+@pytest.mark.parametrize(
+    ("exchange", "deadline_s", "keys"),
+    [(0, 0.62, ()), (1, 0.3, ("algorithm.downlink=broadcast", "model.hidden=[4]", "algorithm.rank=4"))],
+    ids=["P", "Q"],
+)
+def test_no_factor_is_on_the_air_when_its_exchange_is_over(exchange: int, deadline_s: float, keys: Any) -> None:
+    """P_i until half of the deadline, Q_i and P^ until all of it; without "abort" some are longer. What is delivered is used, also
+    where only its acknowledgment was cut. A Q_i that lasts until the end has more of it than the half that "discard" gives it."""
+    (aborted, cut), (discarded, uncut) = (closings(late, deadline_s, *keys) for late in ("abort", "discard"))
+    assert all(one.off_s <= max(one.over_s, one.sent_s) + 2e-9 for one in cut)
+    under_way = [one for one in cut if one.kind == "update" and one.sent_s < one.over_s - 2e-9 and not one.delivered]
+    assert under_way
+    assert {one.number % 2 for one in under_way} == {exchange}
+    assert all(one.off_s == pytest.approx(one.over_s, abs=2e-9) for one in under_way)
+    assert any(one.off_s > one.over_s + 0.001 for one in uncut)
+    assert aborted.messages_lost["deadline"] > 0
+    assert aborted.messages_delivered_unused == 0
+    assert discarded.messages_delivered_unused > 0
+
+
+def test_aborted_rounds_with_factors_are_bit_equal_whatever_executes_them() -> None:
+    """And who is on time learns the same, for 64 bits more with either message of the server."""
+    keys = [*RUNS, *SLOW_AIR, "algorithm.late=abort", "algorithm.deadline_s=0.55", "stop.rounds=3"]
+    run, estimate = (simulate(calm("fedavg", *keys), executor) for executor in ("batched", "null"))
+    assert_equal_but_for_values(run, estimate)
+    in_time = ["algorithm.deadline_s=5.0", "stop.rounds=3"]
+    discard, abort = (
+        simulate(calm("fedavg", *RUNS, *in_time, f"algorithm.late={late}")) for late in ("discard", "abort")
+    )
+    assert abort.payload_bits - discard.payload_bits == 3 * 6 * 2 * INSTANT_BITS
+    assert abort.accuracy[-1] == discard.accuracy[-1]
 
 
 @pytest.mark.parametrize(
