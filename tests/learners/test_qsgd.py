@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from learners.compression.groups import Groups, spread, sums
 from learners.compression.qsgd import Qsgd, variance_bound
 from learners.compression.ternary import Ternary, clipped
 from tests.learners.codec_cases import node
@@ -142,13 +143,40 @@ def test_clipping_at_standard_deviations() -> None:
     assert torch.equal(clipped(V, 1.0, 3), parts)
 
 
-def copies_of(codec: Any, length: int = 8) -> Any:
-    """The encoding of copies of a vector of this length, each with a scale of its own."""
-    encoding = codec.encoding(length, node())
+def copies_of(codec: Any, groups: Groups = 8) -> Any:
+    """The encoding of copies of a vector of this length, or of vectors of these lengths, each with a scale of its own."""
+    encoding = codec.encoding(8, node())
     return type(encoding)(
-        type(encoding.layout)(encoding.layout.format, length),
+        type(encoding.layout)(encoding.layout.format, groups),
         *(getattr(encoding, name) for name in list(encoding.__dataclass_fields__)[1:]),
     )
+
+
+class Rounding:
+    """A thousand odd vectors behind each other, and the two levels up and down that each value is rounded to, up with probability
+    f. tau: what they have been divided by [num_values]."""
+
+    def __init__(self, codec: Any) -> None:
+        found = [v.float() for v in vectors(1_000, outlier=1e6)]  # levels are found in single precision
+        self.v, self.groups = torch.cat(found), tuple(len(v) for v in found)
+        self.encoding, shape = copies_of(codec, self.groups), self.v.shape
+        ends = [torch.full(shape, u) for u in (0.0, 1 - 2.0**-24)]
+        self.up, self.down = (self.decoded(u).double() for u in ends)
+        bounds = [
+            1 + variance_bound(codec.levels, d) if getattr(codec, "contractive", False) else 1 for d in self.groups
+        ]
+        self.tau = spread(torch.tensor(bounds), self.groups, len(self.v))
+        self.step = (self.up - self.down).abs()
+        from_down = (self.v.double() / self.tau - self.down).abs()
+        self.f = (from_down / self.step.where(self.step > 0, 1)).clamp(0, 1)
+        self.variance = self.step**2 * self.f * (1 - self.f)
+
+    def decoded(self, noise: Tensor) -> Tensor:
+        return self.encoding.decompress(self.encoding.compress(self.v, noise), self.v.shape)
+
+    def of_vectors(self, values: Tensor) -> Tensor:
+        """Sums [num_vectors]."""
+        return sums(values, self.groups)
 
 
 @pytest.mark.parametrize(
@@ -169,19 +197,49 @@ def test_unbiased_with_the_exact_variance(codec: Any) -> None:
     assert abs(float(errors.square().sum(1).mean()) - variance(codec)) <= 4 * float(spread / NUM_DRAWS) ** 0.5 + 1e-5
 
 
+@pytest.mark.parametrize("codec", [Qsgd(4, "l2", "message"), Qsgd(7, "max", "message"), TERNARY], ids=str)
+def test_a_thousand_vectors_are_unbiased_with_their_exact_variances(codec: Any) -> None:
+    """z_i: the mean error of vector i along itself, in standard errors. None of a thousand is beyond 5 and their sum is within 4; so
+    is the mean of all squared errors, each over the square of its vector's norm, whose variance is step^4 f (1 - f) (1 - 2 f)^2."""
+    case, num_draws, rng = Rounding(codec), 10, np.random.default_rng(11)
+    v = case.v.double()
+    norms = case.of_vectors(v.square())
+    weight = v / spread(norms, case.groups, len(v)).where(v != 0, 1).sqrt()
+    bias, square = torch.zeros(2, len(norms), dtype=torch.float64)
+    for _ in range(num_draws):
+        error = case.decoded(torch.from_numpy(rng.random(len(v), dtype=np.float32))).double() - v
+        bias += case.of_vectors(error * weight) / num_draws
+        square += case.of_vectors(error.square()) / norms.where(norms > 0, 1) / num_draws
+    spreads = (case.of_vectors(case.variance * weight.square()) / num_draws).sqrt()
+    random = spreads > 1e-6 * norms.sqrt()
+    z = bias[random] / spreads[random]
+    assert len(z) > 900
+    assert float(z.abs().max()) < 5
+    assert abs(float(z.sum())) <= 4 * len(z) ** 0.5
+    assert (bias[~random].abs() <= 1e-5 * norms[~random].sqrt()).all(), "what is a level comes through"
+    scaled = case.variance / spread(norms.where(norms > 0, 1), case.groups, len(v))
+    of_squares = (
+        scaled * (1 - 2 * case.f).square() * case.step.square() / spread(norms, case.groups, len(v)).where(v != 0, 1)
+    )
+    assert abs(float(square.sum() - scaled.sum())) <= 4 * float(of_squares.sum() / num_draws) ** 0.5
+    assert (case.of_vectors(case.variance) <= norms * bound_of(codec, case.groups) * (1 + 1e-5)).all()
+
+
+def bound_of(codec: Any, groups: Any) -> Tensor:
+    """Of the variance over ||v||^2; of ternary values, s ||v||_1 - ||v||^2 with s ||v||_1 <= sqrt(d) ||v||^2."""
+    return torch.tensor([variance_bound(getattr(codec, "levels", 1), d) for d in groups], dtype=torch.float64)
+
+
 @pytest.mark.parametrize("norm", ["l2", "max"])
 @pytest.mark.parametrize("s", [1, 4, 127])
 def test_divided_by_tau_it_is_a_contraction_in_the_mean(s: int, norm: Any) -> None:
-    """E ||C(v) / tau - v||^2 = Var / tau^2 + (1 - 1/tau)^2 ||v||^2 <= (1 - 1/tau) ||v||^2, exactly, for odd vectors too."""
-    codec = Qsgd(s, norm, "message", contractive=True)
-    for v in vectors(60, outlier=1e6):
-        v = v.float().double()  # levels are found in single precision
-        up, down = decoded(codec, v, 0.0).double(), decoded(codec, v, 1 - 2.0**-24).double()
-        tau, step = 1 + variance_bound(s, len(v)), (up - down).abs()
-        f = ((v / tau - down).abs() / step.where(step > 0, 1)).clamp(0, 1)
-        mean = f * up + (1 - f) * down
-        error = float((step**2 * f * (1 - f) + (mean - v).square()).sum())
-        assert error <= (1 - 1 / tau) * float(v.square().sum()) * (1 + 1e-5) + 1e-30
+    """E ||C(v) / tau - v||^2 = Var / tau^2 + (1 - 1/tau)^2 ||v||^2 <= (1 - 1/tau) ||v||^2, exactly, for a thousand odd vectors."""
+    case = Rounding(Qsgd(s, norm, "message", contractive=True))
+    v = case.v.double()
+    mean = case.f * case.up + (1 - case.f) * case.down
+    error = case.of_vectors(case.variance + (mean - v).square())
+    tau = 1 + bound_of(Qsgd(s), case.groups)
+    assert (error <= (1 - 1 / tau) * case.of_vectors(v.square()) * (1 + 1e-5) + 1e-30).all()
 
 
 @pytest.mark.parametrize("codec", [Qsgd(1, "l2", "message"), Qsgd(127, "l2", "message"), TERNARY], ids=str)

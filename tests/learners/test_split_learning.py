@@ -42,6 +42,13 @@ def small_lenet() -> Task:
     return Task(data, LeNet(data.input_shape, data.num_classes, [12, 9], (3, 4)), "float64")
 
 
+def test_bits_of_a_batch_at_the_cut_of_the_specification() -> None:
+    """ResNet-18 behind its first block, images of 64 x 64: 64 * 16 * 16 = 16,384 floats a sample, 16 MiB a batch of 256, and labels of 3
+    bits for seven classes."""
+    h, labels = torch.zeros(256 * 64 * 16 * 16), torch.zeros(256, dtype=torch.int64)
+    assert split_message.payload(h, labels, 7, Float32(), None).num_bits == 8 * (16 * 2**20 + 256 * 3 // 8)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("variant", ["splitfed_v1", "vanilla"])
 def test_one_client_is_sgd_on_its_batches(executor: Any, variant: str) -> None:
     world, task = Minibatches(1), digits_task()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import comb, log2
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,14 @@ def test_worked_example(k: int, places: list[int], error: float, bound: float) -
 )
 def test_bits_of_the_worked_example(keys: dict[str, Any], num_bits: int) -> None:
     assert TopK(2 / 8, **keys).payload(V, NODE).num_bits == num_bits
+
+
+def test_no_places_take_fewer_bits_than_their_number_of_ways() -> None:
+    """32 k + log2 binom(d, k) = 68.81 bits for 2 of 8."""
+    limit = 2 * 32 + log2(comb(8, 2))
+    assert limit == pytest.approx(68.81, abs=0.005)
+    for index in ("int32", "packed", "bitmap"):
+        assert TopK(2 / 8, index).payload(V, NODE).num_bits >= limit  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("index", "num_bytes"), [("int32", 53_600), ("packed", 43_550), ("bitmap", 110_558)])
