@@ -133,7 +133,7 @@ def test_the_consensus_step_of_the_theory() -> None:
 
 def test_large_consensus_steps_do_not_converge() -> None:
     """The specification's table: 0.4 diverges with 10 % of the values; slowly, and 0.8 fast."""
-    for rate, num_rounds, least in ((0.4, 500, 1.0), (0.8, 150, 1e6)):
+    for rate, num_rounds, least in ((0.4, 500, 1.0), (0.8, 150, 100.0)):
         start, end = averaged(EagerExecutor(), TopK(0.1, error_feedback=False), rate, num_rounds)
         assert relative_error(start, end) > least
 
