@@ -10,6 +10,8 @@ paper leaves the end open), then of each of them omega(places since the last one
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from learners.compression.bits import from_bits, to_bits
@@ -17,6 +19,17 @@ from learners.compression.bits import from_bits, to_bits
 
 def omega_lengths(numbers: np.ndarray) -> np.ndarray:
     """Bits of the code of each number (1 and more)."""
+    table = _table()
+    return table[numbers] if numbers.max(initial=0) < len(table) else _lengths(numbers)
+
+
+@cache
+def _table() -> np.ndarray:
+    """Lengths of the codes of numbers of 16 bits, beginning with the 0 that has none."""
+    return _lengths(np.arange(1 << 16))
+
+
+def _lengths(numbers: np.ndarray) -> np.ndarray:
     lengths = np.ones(len(numbers), dtype=np.int64)
     numbers = np.asarray(numbers, dtype=np.int64)
     while (numbers > 1).any():
@@ -43,10 +56,12 @@ def count_bits(num_values: int) -> int:
 
 def stream_length(z: np.ndarray) -> int:
     """Bits of a group of signed levels [num_values]."""
-    places = np.flatnonzero(z)
-    gaps = np.diff(places, prepend=-1)
-    codes = omega_lengths(gaps).sum() + omega_lengths(np.abs(z[places])).sum()
-    return count_bits(len(z)) + int(codes) + len(places)
+    return count_bits(len(z)) + int(code_lengths(z, np.flatnonzero(z)).sum())
+
+
+def code_lengths(z: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Bits of each of the levels at these places, which are those that are not zero, with its gap and its sign."""
+    return omega_lengths(np.diff(places, prepend=-1)) + 1 + omega_lengths(np.abs(z[places]))
 
 
 def write(z: np.ndarray) -> np.ndarray:

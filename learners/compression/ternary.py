@@ -27,7 +27,7 @@ from learners.compression.bits import float32_bits, float32_from
 from learners.compression.codec import Tensors, VectorCodec, refuse_non_finite
 from learners.compression.groups import Groups, means, sizes_of, spread
 from learners.compression.layout import Format, Grouped, ScalePer, check_scale_per
-from learners.compression.qsgd import levels
+from learners.compression.qsgd_levels import levels
 from learners.deferred import op
 from learners.fields import check_choice, check_number
 from learners.protocol import Node, Payload, Value

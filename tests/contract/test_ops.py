@@ -298,6 +298,11 @@ def levels_args(rng: np.random.Generator, task: Task, *keys: Any) -> Args:
     return vector(rng, task), torch.from_numpy(rng.random(task.num_params, dtype=np.float32)), *keys
 
 
+def given_norms_args(rng: np.random.Generator, task: Task, num_levels: int) -> Args:
+    norms = torch.from_numpy(rng.uniform(1.0, 2.0, task.num_params).astype(np.float32))
+    return *levels_args(rng, task), norms, norms / 3, num_levels
+
+
 def keep_drawn_args(rng: np.random.Generator, task: Task) -> Args:
     places = rng.choice(task.num_params, task.num_params // 20, replace=False)
     return vector(rng, task), torch.from_numpy(np.sort(places)), 20.0, 32
@@ -485,6 +490,7 @@ MODULE_OPS: dict[Op, Job] = {
         2,
     ),
     qsgd.round_to_levels: lambda rng, task: levels_args(rng, task, 7, "l2", True, 361),
+    qsgd.round_to_given_norms: lambda rng, task: given_norms_args(rng, task, 64),
     qsgd.round_and_show_levels: lambda rng, task: levels_args(rng, task, 127, "max", False, task.num_params),
     randk.keep_drawn: keep_drawn_args,
     sign.keep_signs: lambda rng, task: (vector(rng, task), 1452),

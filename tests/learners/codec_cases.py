@@ -14,7 +14,8 @@ from learners import registry
 from learners.compression.bfloat16 import BFloat16
 from learners.compression.layout import Grouped
 from learners.compression.onebit import OneBitEncoding
-from learners.compression.qsgd import QsgdEncoding, variance_bound
+from learners.compression.qsgd_elias import PacketEncoding
+from learners.compression.qsgd_levels import QsgdEncoding, variance_bound
 from learners.compression.randk import RandK, places_of
 from learners.compression.rice import RiceEncoding
 from learners.compression.sign import SignEncoding
@@ -42,6 +43,8 @@ KEYS: dict[str, list[dict[str, Any]]] = {
         {},
         {"levels": 4, "norm": "max", "scale_per": "packet", "contractive": True},
         {"levels": 1, "scale_per": "bucket", "bucket_values": 50},
+        {"levels": 4, "scale_per": "packet", "code": "elias"},
+        {"levels": 16, "norm": "max", "scale_per": "packet", "code": "elias", "contractive": True},
     ],
     "ternary": [{}, {"packing": "base3", "scale_per": "packet", "clip_deviations": 1.5}, {"packing": "base3"}],
     "sign": [{}, {"scale_per": "packet"}, {"scale_per": "packet", "zeros": "kept"}],
@@ -142,6 +145,8 @@ def read_what_arrived(codec: Any, encoding: Any, data: bytes, arrived: np.ndarra
             except LostError:
                 continue
             found[place], values[place] = True, value
+    elif isinstance(encoding, PacketEncoding):
+        _read_streams(encoding, found, values, read, real, n, 8 * len(data))
     elif isinstance(encoding, RiceEncoding):
         _read_rice(encoding, found, values, read, real, n, 8 * len(data))
     elif isinstance(codec, (TopK, RandK)):
@@ -207,6 +212,40 @@ def _read_grouped(encoding: Any, attempt: Any, read: Any, real: Any, n: int) -> 
             attempt(i + j, value)
         i += size
         first += header_bits + width * -(-size // per_code)
+
+
+def _read_streams(
+    encoding: PacketEncoding, found: np.ndarray, values: np.ndarray, read: Any, real: Any, n: int, num_bits: int
+) -> None:
+    """Packet by packet, each as a whole: its norm, first place, number of values, number of levels, then those."""
+    place_bits, count_bits = (n - 1).bit_length(), n.bit_length()
+
+    def omega(at: int) -> tuple[int, int]:
+        number = 1
+        while read(at, 1):
+            digits = [read(at + i, 1) for i in range(number + 1)]
+            at, number = at + number + 1, int("".join(map(str, digits)), 2)
+        return number, at + 1
+
+    for packet in range(0, num_bits, encoding.packet_bits):
+        try:
+            scale, first = real(packet, 32), read(packet + 32, place_bits)
+            size = read(packet + 32 + place_bits, count_bits)
+            at = packet + 32 + place_bits + count_bits
+            levels, place = np.zeros(size, dtype=np.float32), -1
+            left, at = read(at, size.bit_length()), at + size.bit_length()
+            for _ in range(left):
+                gap, at = omega(at)
+                negative, at = read(at, 1), at + 1
+                level, at = omega(at)
+                place += gap
+                levels[place] = -level if negative else level
+        except LostError:
+            continue
+        assert at <= packet + encoding.packet_bits, "a stream stays in its packet"
+        if encoding.contractive:
+            scale = scale / np.float32(1 + variance_bound(encoding.levels, size))
+        found[first : first + size], values[first : first + size] = True, levels / np.float32(encoding.levels) * scale
 
 
 def _read_rice(

@@ -79,6 +79,10 @@ def test_values_keep_their_shape_and_precision(codec: Any) -> None:
 def test_what_a_message_leaves_is_what_its_surviving_bytes_say(codec: Any, packet_bits: int, first_bit: int) -> None:
     """first_bit: something else of 32 bits comes first, as the age of a model does."""
     n, sender = 100, node(packet_bits)
+    if packet_bits == 80 and getattr(codec, "code", "") == "elias":
+        with pytest.raises(ValueError, match="a packet has room for 80 bits, a stream of one value needs 1"):
+            codec.payload(VALUES, sender)
+        return
     values, encoding = VALUES[:n], codec.encoding(100, sender)
     data = bytes(first_bit // 8) + encoding.encode(encoding.compress(values, noise(n)), (n,))
     payload = codec.payload(values, sender)

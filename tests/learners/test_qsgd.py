@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from learners.compression.groups import Groups, spread, sums
-from learners.compression.qsgd import Qsgd, variance_bound
+from learners.compression.qsgd import Qsgd
+from learners.compression.qsgd_levels import variance_bound
 from learners.compression.ternary import Ternary, clipped
 from tests.learners.codec_cases import node
 from tests.learners.odd_vectors import vectors

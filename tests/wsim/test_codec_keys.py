@@ -78,8 +78,8 @@ RING = QUICKSTART.with_name("dpsgd_ring.toml")
         ),
         (
             QUICKSTART,
-            ["codec.name=qsgd", "codec.code=elias", "codec.scale_per=packet"],
-            '[codec] code = "elias": how many values fit into a packet is not known; scale_per = ',
+            ["codec.name=qsgd", "codec.code=elias", "codec.scale_per=packet", "transport.mtu_bytes=56"],
+            '[codec] scale_per = "packet": a packet has room for 96 bits, a stream of one value needs 112',
         ),
         (
             QUICKSTART,
