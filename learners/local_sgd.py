@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from learners.compression.codec import Codec
 from learners.fields import check_choice, check_count, check_local_work, check_number
-from learners.local_step import Correction, Finish, Rule, displacement_step, gradient_step, local_step
+from learners.local_step import Correction, Finish, OptimizerName, Rule, displacement_step, gradient_step, local_step
 from learners.protocol import Batches, Compute, Node, Value
 from learners.quantities import (
     Count,
@@ -38,7 +38,9 @@ PLAIN = Rule()
 class LocalSgd:
     """learning_rate: of every step. batch_size: samples a minibatch.
     local_steps, local_epochs: exactly one, a number of minibatches or of passes over the device's own samples.
-    momentum, nesterov, weight_decay: as in torch.optim.SGD; the buffer is the device's own and never travels.
+    local_optimizer: "sgd", or "adam" with the moments of torch.optim.Adam, where the learner can use it.
+    momentum, nesterov: of "sgd", as in torch.optim.SGD. weight_decay: as there. Momentum and moments are the device's own and never
+    travel.
     learning_rate_schedule: "constant", "step" or "cosine", see `learners.schedules`. warmup_rounds: of a linear rise before it.
     decay_rounds: of "step" from one drop to the next, of "cosine" until the final rate (the rounds of the run, where it has a
     number of them). decay_factor: of "step" at each drop (0.1). final_learning_rate: of "cosine" (0).
@@ -62,6 +64,7 @@ class LocalSgd:
     final_learning_rate: LearningRateOrZero | None = None
     augmentation: Literal["none", "crop_flip"] = "none"
     crop_padding: Pixels | None = None
+    local_optimizer: OptimizerName = "sgd"
 
     default_local_steps: ClassVar[int | None] = None
     """Where neither local_steps nor local_epochs is given; None: one of them has to be."""
@@ -72,6 +75,9 @@ class LocalSgd:
     """Local training applies the momentum; else the algorithm itself does, once a round."""
     takes_momentum: ClassVar[bool] = True
     """Has a use for momentum; else it is refused."""
+    only_trains: ClassVar[bool] = False
+    """Does nothing with gradients but train locally, so that Adam and models with running statistics (which travel with the model
+    and are averaged as it is) may take the place of plain SGD."""
     heterogeneous: ClassVar[bool] = False
     """Works where devices have different architectures."""
     sends: ClassVar[bool] = True
@@ -92,6 +98,11 @@ class LocalSgd:
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov = True: needs momentum above 0")
         check_number("weight_decay", self.weight_decay, zero=True)
+        check_choice("local_optimizer", self.local_optimizer, ("sgd", "adam"))
+        if self.local_optimizer == "adam" and not self.only_trains:
+            raise ValueError('local_optimizer = "adam": this method works on the gradients of plain SGD; "sgd"')
+        if self.local_optimizer == "adam" and self.momentum:
+            raise ValueError(f'momentum = {self.momentum!r}: of local_optimizer = "sgd" only, Adam has its own; 0')
         self._check_schedule()
         self._check_augmentation()
 
@@ -140,7 +151,7 @@ class LocalSgd:
     @cached_property
     def rule(self) -> Rule:
         momentum, nesterov = (self.momentum, self.nesterov) if self.trains_with_momentum else (0.0, False)
-        return Rule(momentum, nesterov, self.weight_decay, self.crop_padding)
+        return Rule(momentum, nesterov, self.weight_decay, self.crop_padding, self.local_optimizer)
 
     def batches(self, node: Node) -> Batches:
         """The minibatches of one local training."""
@@ -179,15 +190,17 @@ class LocalSgd:
         either, see `learners.local_step`
         """
         task, rule, rate = node.task, self.rule, self.rate(node, k)
-        if rule == PLAIN and objective is None and correction is None:
+        if rule == PLAIN and objective is None and correction is None and task.plain:
             return (yield Compute(task.sgd_step.scan, (x, batches.steps, rate), work=batches.work))
         step = local_step(task, objective or task.objective, rule, correction).scan
-        if not rule.momentum:
+        state = rule.start(task)
+        if not state:
             return (yield Compute(step, (x, batches.steps, rate, *args), work=batches.work))
-        v = node.state.get("momentum", task.zero_parameters) if self.keeps_momentum else task.zero_parameters
-        x, v = yield Compute(step, ((x, v), batches.steps, rate, *args), work=batches.work)
         if self.keeps_momentum:
-            node.state["momentum"] = v
+            state = node.state.get("optimizer", state)
+        x, *state = yield Compute(step, ((x, *state), batches.steps, rate, *args), work=batches.work)
+        if self.keeps_momentum:
+            node.state["optimizer"] = tuple(state)
         return x
 
     def adapt(

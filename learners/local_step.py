@@ -5,24 +5,31 @@
     x <- x - lr v                    or, with Nesterov's momentum,  x <- x - lr (g + momentum v)
 
 with v = 0 at the start: what torch.optim.SGD does (Sutskever et al., "On the importance of initialization and momentum in
-deep learning", ICML 2013, up to where the rate enters). Plain steps on the cross-entropy are `Task.sgd_step`.
+deep learning", ICML 2013, up to where the rate enters). Plain steps on the cross-entropy are `Task.sgd_step`. With optimizer =
+"adam" (Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, Algorithm 1), as torch.optim.Adam does it:
 
-Charged are the multiplications of matrices and convolutions, as for the plain step: the elementwise work on x and v and
-the augmentation of the images are left out.
+    m <- .9 m + .1 g,   v <- .999 v + .001 g^2,   t <- t + 1
+    x <- x - lr (m / (1 - .9^t)) / (sqrt(v / (1 - .999^t)) + 1e-8)
+
+Running statistics of a model (its first `num_buffers` tensors) are no parameters: they have gradient 0 and no weight decay, and
+a step sets them to what the model makes of its minibatch in training mode.
+
+Charged are the multiplications of matrices and convolutions, as for the plain step, and what an objective says of itself
+(`extra_flops`): the elementwise work on x and v and the augmentation of the images are left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from learners import augmentation
 from learners.deferred import Op
-from learners.models.flat import flatten, unflatten
+from learners.models.flat import flatten, num_params, unflatten
 from learners.task import Objective, Task
 
 Finish = Callable[..., Any]
@@ -34,6 +41,11 @@ Correction = Callable[..., Tensor]
 """(x, *args) -> what is added to the gradient at x. Both: [num_params]; a function of a module, so that it names the op."""
 
 
+OptimizerName = Literal["sgd", "adam"]
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+"""Of Adam."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """How a step follows from a gradient, the same for all devices. crop_padding: None without augmentation."""
@@ -42,19 +54,31 @@ class Rule:
     nesterov: bool = False
     weight_decay: float = 0.0
     crop_padding: int | None = None
+    optimizer: OptimizerName = "sgd"
+
+    def start(self, task: Task) -> tuple[Tensor, ...]:
+        """What is carried beside x, at the start: nothing, (v,), or Adam's (m, v, t)."""
+        zeros = task.zero_parameters
+        if self.optimizer == "adam":
+            return zeros, zeros, zeros.new_zeros(())
+        return (zeros,) if self.momentum else ()
 
 
 def local_step(task: Task, objective: Objective, rule: Rule, correction: Correction | None = None) -> Op:
     """(carry, *steps, learning_rate, *args) -> carry, the same op for equal arguments.
 
-    carry: x [num_params], or (x, v) with momentum. steps: one step of `Batches.steps`, indices [B], weights [B], and with
+    carry: x [num_params], or (x, *state) where the rule has one, see `Rule.start`. steps: one step of `Batches.steps`, indices [B], weights [B], and with
     augmentation offsets [B, 2] and flips [B]. learning_rate: a number or a tensor []. args: the objective's own, or those of the
     correction, where there is one.
     """
     name = f"{(correction or objective).__name__}_step"
+    extra = getattr(objective, "extra_flops", None)
+    flops = None if extra is None else lambda carry, indices, *_: extra(task.model, indices.shape[0])
     return task.op(
         (objective, rule, correction),
-        lambda: Op(stepping(task, objective, rule, correction), name=name, loop=task.model.has_convolution),
+        lambda: Op(
+            stepping(task, objective, rule, correction), name=name, loop=task.model.has_convolution, flops=flops
+        ),
     )
 
 
@@ -102,41 +126,78 @@ def drawn_samples(task: Task, padding: int | None, indices: Tensor, *drawn: Tens
 
 
 def gradient_of(task: Task, objective: Objective, rule: Rule) -> Callable[..., Tensor]:
-    """(x [num_params], one of `Batches.steps`, the objective's arguments) -> g [num_params]."""
-    model, padding = task.model, rule.crop_padding
+    """(x [num_params], one of `Batches.steps`, the objective's arguments) -> g [num_params], of a model without running
+    statistics."""
+    gradient = _gradient_and_buffers(task, objective, rule)
+    return lambda x, steps, args: gradient(x, steps, args)[0]
 
-    def gradient(x: Tensor, steps: tuple[Tensor, ...], args: tuple[Any, ...]) -> Tensor:
+
+def _gradient_and_buffers(
+    task: Task, objective: Objective, rule: Rule
+) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
+    """As `gradient_of`, and the running statistics after the minibatch, where the model has some."""
+    model: Any = task.model
+    padding = rule.crop_padding
+    num_buffers, first = task.num_buffers, num_params(task.model.shapes[: task.num_buffers])
+
+    def gradient(x: Tensor, steps: tuple[Tensor, ...], args: tuple[Any, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         indices, weights, *drawn = steps
         inputs, labels = drawn_samples(task, padding, indices, *drawn)
 
-        def loss(parameters: tuple[Tensor, ...]) -> Tensor:
-            return objective(model, parameters, inputs, labels, weights, *args)
+        def loss(parameters: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+            seen = model.training(weights) if num_buffers else model
+            value = objective(seen, parameters, inputs, labels, weights, *args)
+            return value, tuple(seen.buffers) if num_buffers else ()
 
-        g = flatten(torch.func.grad(loss)(unflatten(x, model.shapes)))
-        return g + rule.weight_decay * x if rule.weight_decay else g
+        parts, buffers = torch.func.grad(loss, has_aux=True)(unflatten(x, model.shapes))
+        g = flatten(parts)
+        if rule.weight_decay:
+            g = g + rule.weight_decay * (torch.cat([torch.zeros_like(x[:first]), x[first:]]) if first else x)
+        return g, buffers
 
     return gradient
 
 
+def _with_buffers(x: Tensor, buffers: tuple[Tensor, ...]) -> Tensor:
+    """x [num_params] with these running statistics."""
+    if not buffers:
+        return x
+    new = flatten(buffers)
+    return torch.cat([new, x[len(new) :]])
+
+
 def stepping(task: Task, objective: Objective, rule: Rule, correction: Correction | None = None) -> Callable[..., Any]:
     """What `local_step` computes, as a function for ops of their own."""
-    uncorrected = gradient_of(task, objective, rule)
+    gradient = _gradient_and_buffers(task, objective, rule)
     num_steps = 2 if rule.crop_padding is None else 4
+    update = _adam if rule.optimizer == "adam" else _sgd
 
-    def corrected(x: Tensor, steps: tuple[Tensor, ...], args: tuple[Any, ...]) -> Tensor:
-        return uncorrected(x, steps, ()) + correction(x, *args)  # type: ignore[misc]
-
-    gradient = uncorrected if correction is None else corrected
-
-    def step(x: Tensor, *rest: Any) -> Tensor:
+    def step(carry: Any, *rest: Any) -> Any:
+        x, *state = carry if isinstance(carry, tuple) else (carry,)
         learning_rate, *args = rest[num_steps:]
-        return x - learning_rate * gradient(x, rest[:num_steps], tuple(args))
+        if correction is None:
+            g, buffers = gradient(x, rest[:num_steps], tuple(args))
+        else:
+            g, buffers = gradient(x, rest[:num_steps], ())
+            g = g + correction(x, *args)
+        x, *state = update(rule, g, learning_rate, x, *state)
+        x = _with_buffers(x, buffers)
+        return (x, *state) if state else x
 
-    def momentum_step(carry: tuple[Tensor, Tensor], *rest: Any) -> tuple[Tensor, Tensor]:
-        x, v = carry
-        learning_rate, *args = rest[num_steps:]
-        g = gradient(x, rest[:num_steps], tuple(args))
-        v = rule.momentum * v + g
-        return x - learning_rate * (g + rule.momentum * v if rule.nesterov else v), v
+    return step
 
-    return momentum_step if rule.momentum else step
+
+def _sgd(rule: Rule, g: Tensor, learning_rate: float | Tensor, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+    if not rule.momentum:
+        return (x - learning_rate * g,)
+    v = rule.momentum * state[0] + g
+    return x - learning_rate * (g + rule.momentum * v if rule.nesterov else v), v
+
+
+def _adam(
+    rule: Rule, g: Tensor, learning_rate: float | Tensor, x: Tensor, m: Tensor, v: Tensor, t: Tensor
+) -> tuple[Tensor, ...]:
+    first, second = BETAS
+    m, v, t = first * m + (1 - first) * g, second * v + (1 - second) * g * g, t + 1
+    size = m / (1 - first**t)
+    return x - learning_rate * size / ((v / (1 - second**t)).sqrt() + EPSILON), m, v, t

@@ -65,7 +65,7 @@ class Measured(NamedTuple):
 @dataclass
 class LoopbackNode:
     """A plain `learners.protocol.Node`. peers_of: of a round, where that is not its neighbors. stream: its `learners.batching.BatchStream`, None for a server.
-    codec_rng: of `uniform`, None for one of its own id. packet_payload_bits: the bench has no packets, this is the simulator's
+    class_counts: of all devices, by id. codec_rng: of `uniform`, None for one of its own id. packet_payload_bits: the bench has no packets, this is the simulator's
     default."""
 
     id: int
@@ -83,6 +83,7 @@ class LoopbackNode:
     edges: tuple[int, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
     mixing_row: Mapping[int, float] = field(default_factory=dict)
+    class_counts: Sequence[np.ndarray] = ()
     peers_of: Callable[[int], tuple[tuple[int, ...], tuple[int, ...]]] | None = None
 
     @property
@@ -91,6 +92,9 @@ class LoopbackNode:
 
     def peers(self, round: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return (self.neighbors, self.neighbors) if self.peers_of is None else self.peers_of(round)
+
+    def class_counts_of(self, device: int) -> np.ndarray:
+        return self.class_counts[device]
 
     def batches(self, batch_size: int, **how: Any) -> Batches:
         return self.stream.draw(batch_size, **how)

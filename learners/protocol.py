@@ -307,6 +307,9 @@ class Node(Protocol):
     edges: tuple[
         int, ...
     ]  # ids of the edge servers, above those of all devices; none where the learner does not use them
+    class_counts_of: Callable[
+        [int], np.ndarray
+    ]  # of a device, int [num_classes]: its training samples of each class, agreed on when the network is set up
     mixing_row: Mapping[int, float]  # weights by neighbor where the scenario names a matrix, else nothing
 
     @property
@@ -370,7 +373,9 @@ class Learner(Protocol):
     depends_on_timing (False), which of its messages meet is a matter of how long work and messages take, so that a bench on which
     they take no time shows another run; sends (True), it sends messages at all; pools_samples (False), all training samples are at the
     server, or at device 0 without one; uses_public_samples (False), it needs
-    [data] public_fraction, the number of which `check_public(num_public)` may refuse by ValueError; reports (()), the names of what it reports beside "model": an inference head,
+    [data] public_fraction, the number of which `check_public(num_public)` may refuse by ValueError; `check_parts(class_counts)` may refuse by ValueError what the devices
+    train on (int [num_devices, num_classes]); objectives (("cross_entropy",)), those of [task] that it can minimize, the
+    first where the scenario does not say; only_trains (False), models with running statistics may be trained; reports (()), the names of what it reports beside "model": an inference head,
     "after_local_training", or "HEAD/after_local_training"; own_metrics (()), the names of those reports that bring a metric along
     because their value is no flat model; measures ({}), by name the components of what the devices measure of the algorithm: their
     names, or one word, such as "layer", where the model says how many there are: "layer 0", "layer 1", ...; note, a line for the user about what its results mean.

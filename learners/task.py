@@ -77,6 +77,9 @@ class Task:
         sample
     objective: what is minimized, see `Objective`; score: (logits [n, num_classes], labels [n]) -> (correct [n] bool,
         losses [n]), what `metric` says of a model's answers
+    num_buffers: how many of the model's first tensors are running statistics. plain: sgd_step and gradient are all there is to a plain
+        step; not where there are running statistics, or an objective that charges more than torch counts: `learners.local_step`
+    has_head: the model classifies; else it gives representations only, and sgd_step, gradient and metric cannot be used
     public_samples: int64 [num_public], training samples that every node has, in random order; none unless [data] sets some aside
     with x and g [num_params] and samples in the data set's shape, as stored or prepared (see `Samples`); samples: its
     tensors, None to make them. Charged are the multiplications of matrices and convolutions, forward and backward; the
@@ -103,6 +106,7 @@ class Task:
         self.score = score
         self.dtype = DTYPES[dtype]
         self.num_params = num_params(model.shapes)
+        self.num_buffers: int = getattr(model, "num_buffers", 0)
         self.num_classes = dataset.num_classes
         self.train_labels = dataset.train_labels
         self.public_samples = public_samples
@@ -110,6 +114,7 @@ class Task:
         self.test_inputs = self.samples.test_inputs
         self.test_labels = self.samples.test_labels
         self.zero_parameters = torch.zeros(self.num_params, dtype=self.dtype)
+        self.plain = not self.num_buffers and not hasattr(objective, "extra_flops")
         self._ops: dict[Any, Op] = {}
         prepared = self.samples.prepared
 
@@ -130,6 +135,7 @@ class Task:
 
         self.gradient = Op(gradient, name="gradient", loop=model.has_convolution)
         self.sgd_step = Op(sgd_step, name="sgd_step", loop=model.has_convolution)
+        self.has_head = hasattr(model, "head")
         self.metric = Op(metric, name="metric", loop=model.has_convolution)
 
     def with_model(self, model: Model) -> Task:

@@ -291,6 +291,7 @@ class Run:
                 learning.noise,
                 learning.uniform,
                 {} if self.mixing is None or id == SERVER else self.mixing.row(id, self.topology.peers(id, 0)[1]),
+                learning.class_counts_of,
                 edges,
                 partial(self.cells.served, id) if self.cells is not None and id in edges else None,
             )

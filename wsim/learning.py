@@ -13,18 +13,26 @@ import numpy as np
 from learners import executors, tensors
 from learners.batching import BatchStream
 from learners.data.holdout import hold_out, set_aside
+from learners.models.encoder import Headless
 from learners.own_task import OwnTask
 from learners.protocol import SERVER
 from learners.scoring import Examples, Scorer
-from learners.task import NO_SAMPLES, Task
+from learners.semantic.coding_rate import DISTORTION, CodingRateReduction
+from learners.task import NO_SAMPLES, Task, cross_entropy
 from wsim.catalog import find, names_of
 from wsim.errors import DataError, ScenarioError
 from wsim.scenario import Scenario
 from wsim.scenario.keys import keys_of, own_keys
 from wsim.scenario.learning import Model, Variant
+from wsim.scenario.objectives import CODING_RATE, CROSS_ENTROPY, objective_of
 from wsim.streams import Streams
 
 EXECUTORS = ("batched", "eager", "null")
+
+OBJECTIVES: dict[str, Callable[[Scenario], Any]] = {
+    CROSS_ENTROPY: lambda scenario: cross_entropy,
+    CODING_RATE: lambda scenario: CodingRateReduction(scenario.task.distortion or DISTORTION),
+}
 
 
 class Learning:
@@ -55,9 +63,12 @@ class Learning:
             self.parts, self.own_tests = _held_out(scenario, dealt, labels, streams)
         except ValueError as error:
             raise DataError(f"{scenario.scenario.name} [data]: {error}") from None
+        self.class_counts = _class_counts(self.parts, labels, getattr(dataset, "num_classes", 0))
         if task is None:
-            model = _model(scenario.model, dataset, scenario)
-            self.task: Any = Task(dataset, model, scenario.dtype, public_samples=public)
+            named = learner or find("learner", scenario.algorithm.name)
+            objective = OBJECTIVES[objective_of(scenario, named)](scenario)
+            model = _model(scenario.model, dataset, scenario, objective)
+            self.task: Any = Task(dataset, model, scenario.dtype, objective=objective, public_samples=public)
             self._tasks = _tasks_of_devices(scenario, self.task)
         else:
             self.task = _own_task(scenario, task)
@@ -77,7 +88,8 @@ class Learning:
         if self.learner.uses_server and scenario.server is None:
             raise ScenarioError(f"{scenario.scenario.name}: {scenario.algorithm.name} needs a [server]")
         self._check_models(scenario)
-        self._check_public(scenario, len(public))
+        self._check(scenario, "check_public", len(public))
+        self._check(scenario, "check_parts", self.class_counts)
         self.name: str = scenario.algorithm.name  # of the learner, its class's where it was handed in
         note = getattr(learner, "note", None)
         self.notes = [note] if note else []
@@ -132,6 +144,11 @@ class Learning:
 
         return initial
 
+    def class_counts_of(self, device: int) -> np.ndarray:
+        """int [num_classes]: how many training samples of each class a device holds."""
+        counts: np.ndarray = self.class_counts[device]
+        return counts
+
     def samples_of(self, id: int) -> BatchStream | None:
         """A node's training samples; in an estimate nothing is drawn of them. None where it holds none."""
         return self._batch_streams.get(id)
@@ -156,6 +173,11 @@ class Learning:
             raise ScenarioError(
                 f"{source} [model] variants: {scenario.algorithm.name} needs one architecture at all nodes"
             )
+        if any(getattr(task, "num_buffers", 0) for task in tasks) and not getattr(self.learner, "only_trains", False):
+            raise ScenarioError(
+                f"{source} [model] {scenario.model.name} normalizes over batches, and {scenario.algorithm.name} has no use for running "
+                "statistics; a model without them, such as one with group normalization"
+            )
         check = getattr(self.learner, "check_models", None)
         if check is not None and all(hasattr(task, "model") for task in tasks):
             try:
@@ -163,12 +185,12 @@ class Learning:
             except ValueError as error:
                 raise ScenarioError(f"{source} [model]: {error}") from None
 
-    def _check_public(self, scenario: Scenario, num_public: int) -> None:
-        """Whether the learner can work with so many public samples."""
-        check = getattr(self.learner, "check_public", None)
+    def _check(self, scenario: Scenario, name: str, about: Any) -> None:
+        """What the learner's own check of this name, if it has one, refuses of the scenario's [algorithm]."""
+        check = getattr(self.learner, name, None)
         if check is not None:
             try:
-                check(num_public)
+                check(about)
             except ValueError as error:
                 raise ScenarioError(f"{scenario.scenario.name} [algorithm] {error}") from None
 
@@ -236,7 +258,7 @@ def _tasks_of_devices(scenario: Scenario, task: Task) -> list[Task]:
     for variant in variants:
         key = _architecture(variant)
         if key not in made:
-            made[key] = task.with_model(_model(variant, task.dataset, scenario))
+            made[key] = task.with_model(_model(variant, task.dataset, scenario, task.objective))
     return [made[_architecture(variants[i % len(variants)])] for i in range(scenario.num_devices)]
 
 
@@ -244,9 +266,10 @@ def _architecture(table: Model | Variant) -> str:
     return f"{table.name} {sorted(table.own.items())}"
 
 
-def _model(table: Model | Variant, dataset: Any, scenario: Scenario) -> Any:
+def _model(table: Model | Variant, dataset: Any, scenario: Scenario, objective: Any) -> Any:
     try:
-        return find("model", table.name)(dataset.input_shape, dataset.num_classes, **table.own)
+        model = find("model", table.name)(dataset.input_shape, dataset.num_classes, **table.own)
+        return Headless(model) if isinstance(objective, CodingRateReduction) else model
     except ValueError as error:
         raise DataError(f"{scenario.scenario.name} [model]: {error}") from None
 
@@ -284,6 +307,13 @@ def _parts(scenario: Scenario, labels: np.ndarray, streams: Streams) -> list[np.
         labels, scenario.num_devices, streams("partition"), **own_keys("partition", partition, scenario.data)
     )
     return parts
+
+
+def _class_counts(parts: Sequence[np.ndarray], labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """int [num_devices, num_classes]; without classes where the labels of a task are no numbers of classes."""
+    if labels.dtype.kind not in "iu" or not num_classes:
+        return np.zeros((len(parts), 0), dtype=np.int64)
+    return np.stack([np.bincount(labels[part], minlength=num_classes) for part in parts])
 
 
 def _subset(parts: Sequence[np.ndarray], size: int, rng: np.random.Generator) -> np.ndarray:

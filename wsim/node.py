@@ -41,6 +41,7 @@ class SimNode:
         noise: Callable[[int, int, int], Any],
         uniform: Callable[[int, int], Any],
         mixing_row: Mapping[int, float],
+        class_counts_of: Callable[[int], np.ndarray],
         edges: tuple[int, ...] = (),
         served: Callable[[], tuple[int, ...]] | None = None,
     ) -> None:
@@ -58,6 +59,7 @@ class SimNode:
         self.task = task
         self.packet_payload_bits = packet_payload_bits
         self.mixing_row = mixing_row
+        self.class_counts_of = class_counts_of
         self.edges = edges
         self._served = served
         self._neighbors_of = neighbors_of

@@ -34,6 +34,7 @@ class Codec(Protocol):
     differences_only: what it leaves out counts as zero, so that it may be applied to changes of a model only
     error_feedback: what a message leaves out is to be added to the next one (`error_feedback.ErrorFeedback`)
 
+    lossless: what is decoded is what was sent, to float32's precision
     value_dependent: the length of its messages depends on values (an entropy code), which are computed there and then; an estimate
         assumes a length
 

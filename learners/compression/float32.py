@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ BITS_PER_VALUE = 32
 @dataclass(frozen=True)
 class Float32:
     """The identity."""
+
+    lossless: ClassVar[bool] = True
 
     def encoding(self, num_values: int, node: Node) -> Self:
         return self

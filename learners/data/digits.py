@@ -7,6 +7,7 @@ handwritten digits", UCI Machine Learning Repository, 1998 (doi 10.24432/C50P49)
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,15 +32,20 @@ def _images() -> tuple[np.ndarray, np.ndarray]:
     return rows[:, :-1].reshape(-1, 1, 8, 8) / 16.0, rows[:, -1].astype(np.int64)
 
 
-def _shape(test_fraction: float) -> DataShape:
+def _shape(test_fraction: float, centered: bool = False) -> DataShape:
     return split_shape(CLASS_SIZES, (1, 8, 8), test_fraction)
 
 
 @described_by(_shape)
-def digits(rng: np.random.Generator, test_fraction: Fraction = 0.2) -> Dataset:
+def digits(rng: np.random.Generator, test_fraction: Fraction = 0.2, centered: bool = False) -> Dataset:
     """1,797 handwritten digits of 8 x 8 pixels, 10 classes, part of scikit-learn.
 
-    Samples have the shape (1, 8, 8) and lie in [0, 1]. test_fraction: held out of every class for the test.
+    Samples have the shape (1, 8, 8) and lie in [0, 1]. test_fraction: held out of every class for the test. centered: less the mean
+    of each pixel over the training samples.
     """
     images, labels = _images()
-    return split("digits", images, labels, 10, test_fraction, rng)
+    dataset = split("digits", images, labels, 10, test_fraction, rng)
+    if not centered:
+        return dataset
+    mean = dataset.train_inputs.mean(0)
+    return replace(dataset, train_inputs=dataset.train_inputs - mean, test_inputs=dataset.test_inputs - mean)

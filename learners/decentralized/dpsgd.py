@@ -41,6 +41,8 @@ class Dpsgd(NeighborSgd):
     form: Literal["cta", "atc", "mix_first"] | None = None
 
     leaves_out_rounds: ClassVar[bool] = True
+    only_trains: ClassVar[bool] = True
+    objectives: ClassVar[tuple[str, ...]] = ("cross_entropy", "coding_rate_reduction")
 
     def __post_init__(self) -> None:
         super().__post_init__()

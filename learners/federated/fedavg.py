@@ -62,6 +62,8 @@ class FedAvg(ServerSgd):
     aircomp_guard_s: SecondsOrZero = 0.1
 
     sends_what_is_trained: ClassVar[bool] = True
+    only_trains: ClassVar[bool] = True
+    objectives: ClassVar[tuple[str, ...]] = ("cross_entropy", "coding_rate_reduction")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -60,6 +60,10 @@ class FedOpt(FedAvg):
     tau: Positive | None = None
     initial_v: PositiveOrZero | None = None
     bias_correction: Literal["none", "flower"] = "none"
+
+    only_trains: ClassVar[bool] = (
+        False  # the server steps along the mean change, of which running statistics are no part
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

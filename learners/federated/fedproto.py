@@ -55,6 +55,7 @@ class FedProto(ServerSgd):
     inference_classes: Literal["all", "own"] = "all"
 
     heterogeneous: ClassVar[bool] = True
+    only_trains: ClassVar[bool] = True
     reports: ClassVar[tuple[str, ...]] = ("head", "after_local_training", "head/after_local_training")
     own_metrics: ClassVar[tuple[str, ...]] = ("model", "after_local_training")
     download_kind: ClassVar[str] = "prototypes"

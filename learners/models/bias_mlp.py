@@ -2,8 +2,8 @@
 
     h_0 = x,   h_l = max(0, W_l h_(l-1) + b_l),   e = W_L h_(L-1) + b_L,   z = e / |e|
 
-The networks that distributed maximal coding rate reduction is checked with here, 64-h-..-h-32. Their start is ours: He normal in the
-hidden layers, Glorot normal in the last one and in the head, biases zero (see `flat.initial_layers`).
+The networks that distributed maximal coding rate reduction is checked with here, 64-h-..-h-32. They start as linear layers do in torch
+(`flat.uniform_layers`): its check values name no start, but are met with this one, and not with He's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from learners.models.batch_norm import Normalization
 from learners.models.encoder import Encoder
-from learners.models.flat import Shapes, initial_layers
+from learners.models.flat import Shapes, uniform_layers
 from learners.quantities import Width
 
 
@@ -54,4 +54,4 @@ class BiasMlp(Encoder):
         return F.linear(h, next(layers), next(layers))
 
     def initial(self, rng: np.random.Generator) -> np.ndarray:
-        return np.concatenate([initial_layers(rng, self.shapes[:-2]), initial_layers(rng, self.shapes[-2:])])
+        return uniform_layers(rng, self.shapes)

@@ -32,6 +32,7 @@ class Encoder(LinearHead):
 
     unit_norm: ClassVar[bool] = True
     num_buffers: int = 0
+    num_classes: int
     feature_dim: int
 
     def encode(self, layers: Iterator[Tensor], norm: Normalization, inputs: Tensor) -> Tensor:
@@ -58,6 +59,7 @@ class TrainMode:
     def __init__(self, encoder: Encoder, weights: Tensor) -> None:
         self._encoder = encoder
         self._weights = weights
+        self.num_classes, self.feature_dim = encoder.num_classes, encoder.feature_dim
         self.buffers: tuple[Tensor, ...] = ()
 
     def representation(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:

@@ -86,3 +86,13 @@ def initial_layers(rng: np.random.Generator, shapes: Shapes) -> np.ndarray:
         for i, shape in enumerate(shapes)
     ]
     return np.concatenate([layer.ravel() for layer in layers])
+
+
+def uniform_layers(rng: np.random.Generator, shapes: Shapes) -> np.ndarray:
+    """Flat start of alternating weights and biases, all of a layer uniform in +- 1 / sqrt(fan_in), the default of torch.nn.Linear
+    and its convolutions. Returns float64 [num_params]."""
+    layers = []
+    for weight, bias in zip(shapes[::2], shapes[1::2], strict=True):
+        bound = prod(weight[1:]) ** -0.5
+        layers += [rng.uniform(-bound, bound, weight), rng.uniform(-bound, bound, bias)]
+    return np.concatenate([layer.ravel() for layer in layers])

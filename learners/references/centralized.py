@@ -27,6 +27,8 @@ class Centralized(LocalSgd):
     value_dependent: ClassVar[bool] = False
     heterogeneous: ClassVar[bool] = True
     keeps_momentum: ClassVar[bool] = True
+    only_trains: ClassVar[bool] = True
+    objectives: ClassVar[tuple[str, ...]] = ("cross_entropy", "coding_rate_reduction")
     sends: ClassVar[bool] = False
     pools_samples: ClassVar[bool] = True
     note: ClassVar[str] = (

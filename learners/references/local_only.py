@@ -26,6 +26,8 @@ class LocalOnly(LocalSgd):
     reports: ClassVar[tuple[str, ...]] = ("after_local_training",)
     heterogeneous: ClassVar[bool] = True
     keeps_momentum: ClassVar[bool] = True
+    only_trains: ClassVar[bool] = True
+    objectives: ClassVar[tuple[str, ...]] = ("cross_entropy", "coding_rate_reduction")
     sends: ClassVar[bool] = False
 
     def program(self, node: Node) -> Program | tuple[()]:

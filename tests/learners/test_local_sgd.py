@@ -13,9 +13,11 @@ from learners.batching import BatchStream
 from learners.compression.float32 import Float32
 from learners.data.dataset import Dataset
 from learners.decentralized.dpsgd import Dpsgd
+from learners.decentralized.qg_dsgdm import QgDsgdm
 from learners.deferred import Op
 from learners.executors import BatchedExecutor
 from learners.federated.fedavg import FedAvg
+from learners.federated.fedopt import FedOpt
 from learners.local_sgd import LocalSgd
 from learners.local_step import Rule, local_step
 from learners.loopback import LoopbackNode
@@ -30,6 +32,7 @@ RULES = {
     "nesterov": {"momentum": 0.8, "nesterov": True},
     "weight decay": {"weight_decay": 0.01},
     "all": {"momentum": 0.7, "nesterov": True, "weight_decay": 0.02},
+    "adam": {"local_optimizer": "adam", "weight_decay": 0.02},
 }
 
 
@@ -74,19 +77,20 @@ def trained(learner: LocalSgd, node: Node, num_rounds: int, executor: Any = None
 
 
 class Twin:
-    """The same minibatches through a torch module and torch.optim.SGD."""
+    """The same minibatches through a torch module and torch.optim.SGD, or torch.optim.Adam."""
 
     def __init__(self, node: LoopbackNode, model: str, **options: Any) -> None:
         self.module = module_of(model)
         nn.utils.vector_to_parameters(node.initial_parameters.clone(), self.module.parameters())
         self.inputs, self.labels = torch.tensor(node.task.dataset.train_inputs), torch.tensor(node.task.train_labels)
         self.stream = node_of(node.task).stream
+        self.optimizer_class = torch.optim.Adam if options.pop("local_optimizer", "sgd") == "adam" else torch.optim.SGD
         self.options = options
         self.restart()
 
     def restart(self) -> None:
         """A new optimizer: the momentum buffer is zero again."""
-        self.optimizer = torch.optim.SGD(self.module.parameters(), **self.options)
+        self.optimizer = self.optimizer_class(self.module.parameters(), **self.options)
 
     def train(self, rate: float, crop_padding: int | None = None, **how: Any) -> Tensor:
         self.optimizer.param_groups[0]["lr"] = rate
@@ -109,17 +113,18 @@ class Twin:
 @pytest.mark.parametrize("work", [{"local_steps": 4}, {"local_epochs": 2}])
 @pytest.mark.parametrize("model", ["mlp", "lenet"])
 @pytest.mark.parametrize("rule", RULES)
-def test_steps_equal_torch_sgd(rule: str, model: str, work: dict[str, int], executor: Any) -> None:
+def test_steps_equal_those_of_torch(rule: str, model: str, work: dict[str, int], executor: Any) -> None:
     """The momentum of FedAvg's clients starts from zero in every round, that of D-PSGD's devices goes on."""
     node = node_of(task_of(model))
     how = {key.removeprefix("local_"): value for key, value in work.items()}
     for cls, keeps in ((FedAvg, False), (Dpsgd, True)):
         node = node_of(task_of(model))
-        learner: Any = cls(node.task, Float32(), 3, 0.1, 8, **work, **RULES[rule])
+        rate, tolerance = (0.01, 1e-9) if rule == "adam" else (0.1, 1e-12)  # it divides by roots of almost nothing
+        learner: Any = cls(node.task, Float32(), 3, rate, 8, **work, **RULES[rule])
         models = trained(learner, node, 3, executor and executor())
-        twin = Twin(node, model, lr=0.1, **RULES[rule])
+        twin = Twin(node, model, lr=rate, **RULES[rule])
         for x in models:
-            assert float((x - twin.train(0.1, **how)).abs().max()) < 1e-12
+            assert float((x - twin.train(rate, **how)).abs().max()) < tolerance
             if not keeps:
                 twin.restart()
         assert float((models[-1] - node.initial_parameters).abs().max()) > 0.01
@@ -207,6 +212,8 @@ def draw(node: LoopbackNode) -> Any:
         ({"learning_rate_schedule": "cosine", "num_rounds": None}, "decay_rounds = None: the cosine schedule needs"),
         ({"learning_rate_schedule": "cosine", "warmup_rounds": 5}, "warmup_rounds = 5: fewer than the 5 rounds"),
         ({"crop_padding": 4}, "crop_padding = 4: only with augmentation by crop_flip"),
+        ({"local_optimizer": "lamb"}, "local_optimizer = 'lamb': one of sgd, adam"),
+        ({"local_optimizer": "adam", "momentum": 0.5}, 'momentum = 0.5: of local_optimizer = "sgd" only'),
         ({"augmentation": "mixup"}, "augmentation = 'mixup': one of none, crop_flip"),
     ],
 )
@@ -214,6 +221,14 @@ def test_a_bad_field_is_named(options: dict[str, Any], message: str) -> None:
     keys: Any = {"task": None, "codec": Float32(), "num_rounds": 5, "local_steps": 1} | options
     with pytest.raises(ValueError, match=message):
         FedAvg(**keys)
+
+
+def test_adam_is_refused_by_methods_that_work_on_gradients() -> None:
+    for cls in (QgDsgdm, FedOpt):
+        with pytest.raises(
+            ValueError, match='local_optimizer = "adam": this method works on the gradients of plain SGD'
+        ):
+            cls(None, Float32(), 5, local_steps=1, local_optimizer="adam")  # type: ignore[arg-type]
 
 
 def test_augmentation_needs_images() -> None:

@@ -21,7 +21,7 @@ from wsim.scenario import Loaded, load_text
 from wsim.transport import Transport
 
 NODE_NAMES = (  # of learners.protocol.Node: all that an algorithm may ask of its node
-    "all_samples", "batches", "devices", "edges", "id", "initial_parameters", "mixing_row", "neighbors", "num_devices", "num_samples", "peers", "rng",
+    "all_samples", "batches", "class_counts_of", "devices", "edges", "id", "initial_parameters", "mixing_row", "neighbors", "num_devices", "num_samples", "peers", "rng",
     "samples_of", "state", "packet_payload_bits", "task", "tensor", "uniform",
 )  # fmt: skip
 

@@ -14,13 +14,14 @@ from wsim.scenario.items import graph_of, made, named, path_loss_of
 from wsim.scenario.losses import broadcasts, loses_for_good
 from wsim.scenario.messages import problem, shown
 from wsim.scenario.mobility import mobility_arguments, read_traces
+from wsim.scenario.objectives import CODING_RATE, objective_of, objectives_of
 from wsim.scenario.root import Scenario
 
 
 def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str]) -> None:
     """Raise a ScenarioError for the first combination that cannot be run.
 
-    learner: the learner's class; only `uses_server`, `synchronous`, `heterogeneous`, `directed`, `fixed_graph`,
+    learner: the learner's class; only `objectives`, `uses_server`, `synchronous`, `heterogeneous`, `directed`, `fixed_graph`,
         `takes_matrix`, `negative_weights`, `uses_public_samples` and `sends` are used.
     texts: referenced files by name.
     """
@@ -35,6 +36,7 @@ def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str
     _graph(scenario, learner, source, texts)
     mixing.check(scenario, learner, source, texts)
     _codec(scenario, source)
+    _task(scenario, learner, source)
     _algorithm(scenario, learner, source)
     evaluation.check(scenario, learner, source)
 
@@ -280,6 +282,16 @@ def _codec(scenario: Scenario, source: str) -> None:
     if scenario.algorithm.hyperparameters.get("uplink") == "powersgd" and reliability in ("none", "nack"):
         says = 'algorithm.uplink = "powersgd" has to learn what became of its factors; "arq" or "fountain" tell'
         raise problem(source, ("transport", "reliability"), says, value=reliability)
+
+
+def _task(scenario: Scenario, learner: Any, source: str) -> None:
+    known, chosen = objectives_of(learner), objective_of(scenario, learner)
+    if chosen not in known:
+        says = f"{scenario.algorithm.name} minimizes {' or '.join(shown(name) for name in known)}"
+        raise problem(source, ("task", "objective"), says, value=chosen)
+    if scenario.task.distortion is not None and chosen != CODING_RATE:
+        says = f"is of objective = {shown(CODING_RATE)}, and this one is {shown(chosen)}; leave it out"
+        raise problem(source, ("task", "distortion"), says, value=scenario.task.distortion)
 
 
 def _algorithm(scenario: Scenario, learner: Any, source: str) -> None:

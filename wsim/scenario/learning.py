@@ -42,6 +42,13 @@ class Model(ItemTable):
     variants: tuple[Variant, ...] = ()  # dealt to the devices in turn: device i has number i modulo their count
 
 
+class Task(Table):
+    """What training minimizes."""
+
+    objective: Literal["cross_entropy", "coding_rate_reduction"] | None = None  # not given: the learner's first
+    distortion: q.Positive | None = None  # eps of the coding rates (0.5)
+
+
 class Codec(ItemTable):
     """What a payload becomes on the air."""
 

@@ -18,6 +18,7 @@ from wsim.scenario.learning import (
     Output,
     Seeds,
     Stop,
+    Task,
     Topology,
 )
 from wsim.scenario.radio import Channel, Mac, Phy, Transport
@@ -35,6 +36,7 @@ class Scenario(Table):
     dtype: Literal["float32", "float64"] = "float32"
     area: Area
     data: Data = Data()
+    task: Annotated[Task, Field(exclude_if=lambda value: value == Task())] = Task()
     model: Model = Model()
     codec: Codec = Codec()
     topology: Topology  # where there is a [server]: a star, if nothing else is said
@@ -79,6 +81,8 @@ class Scenario(Table):
         for model in (values["model"], *values["model"]["variants"]):
             if model["name"] == "resnet20" and model.get("norm") == "group":
                 del model["norm"]
+        if not values["data"].get("centered", True):
+            del values["data"]["centered"]
         if values["mac"].get("interference") == "none":
             del values["mac"]["interference"]
         if not values["mac"].get("capture", True):
@@ -88,6 +92,8 @@ class Scenario(Table):
         for key in ("candidates_per_round", "report_deadline_s"):
             if values["algorithm"].get(key, 0) is None:
                 del values["algorithm"][key]
+        if values["algorithm"].get("local_optimizer") == "sgd":
+            del values["algorithm"]["local_optimizer"]
         if values["algorithm"].get("late") == "discard":
             del values["algorithm"]["late"]
         if values["algorithm"].get("downlink_codec") == "auto":

@@ -1,0 +1,1 @@
+"""Semantic distributed learning: second moments of representations travel, models never do."""

@@ -1,0 +1,134 @@
+"""Semantic distributed learning by class second moments (MCR2 consensus), Algorithm I: for i.i.d. data.
+
+Tian, Ben Issaid and Bennis, "Semantic-based distributed learning for diverse and discriminative representations" (arXiv
+2604.18237), as its public code runs it; the paper's own text was not available. Every device trains an encoder of its own, whose
+architectures may differ, so that its features have a large coding rate reduction (`coding_rate`), and the classes' second moments
+V_i^k agree with the neighbors'. In round t, at device i with neighbors j:
+
+    V_i^k <- second moments of the features of all own samples, in evaluation mode       (`moments`)
+    send V_i, wait for V_j
+    Y_i^k <- Y_i^k + alpha sum_j (V_i^k - V_j^k)                                            Y_i = 0 at first
+    x_i   <- local training on  -R + Rc + sum_k [ <Y_i^k, V_B^k> + rho/2 sum_j |V_B^k - (V_i^k + V_j^k)/2|^2 ]       (`consensus`)
+
+Sends, per round: K matrices to all neighbors at once, with float32 4 K d^2 bytes ("full") or 2 K d (d + 1) ("triangle"), whatever
+the size of the encoder.
+
+The code's: what is exchanged, the loss and its constants (rho 5, alpha 0.1, distortion 0.5, batches of 1000, one pass a round, Adam at 0.01
+with weight decay 1e-5), the order of the steps. A share leaves at the beginning of a round here, so that the last round sends none
+that nobody uses. Ours: everything about messages that do not arrive, the packed triangle, codecs.
+Lost or late messages: the last V_j is used again, number by number where a message arrives in part; a neighbor of which a class has never
+come whole takes no part in that class, at this end only (the other end does not know). The dual variables of all devices add up to zero
+while every message of a round arrives, with any codec: a device takes its own V as it has sent it. Received matrices are made second moments again
+(`moments.projected`) with projection = "psd_trace1" unless they came whole and unrounded.
+Second moments do not tell z from -z: devices share subspaces, not directions, so compare their features by nearest subspace or
+|cosine|. alpha = rho / 2, the exact dual step, diverges with few local steps a round. With unequal class shares the consensus on V alone
+is only approximately the global objective: Algorithm II (`semantic_mcr2_clusters`) is for devices without some classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from learners.decentralized.neighbor_sgd import Heard, NeighborSgd, Sent
+from learners.fields import check_choice, check_count, check_number
+from learners.local_step import OptimizerName
+from learners.protocol import Batches, Compute, Node, Program, Receive, Received, Value
+from learners.quantities import Count, LearningRate, PositiveOrZero
+from learners.semantic.consensus import PenalizedRate, dual_and_anchor
+from learners.semantic.moment_links import MomentLinks, classes_held
+from learners.semantic.moments import MatrixForm
+
+Projection = Literal["psd_trace1", "none"]
+
+
+@dataclass(frozen=True)
+class SemanticMcr2(NeighborSgd):
+    """Local training as in `LocalSgd`, with Adam by default; one pass a round if neither local_steps nor local_epochs is given.
+    penalty: rho. dual_step: alpha. matrix: "triangle" or "full", which numbers of a matrix travel. projection: "psd_trace1" or
+    "none", see above. least_class_samples: of a class that a device holds; fewer are refused."""
+
+    penalty: PositiveOrZero = 5.0
+    dual_step: PositiveOrZero = 0.1
+    matrix: MatrixForm = "triangle"
+    projection: Projection = "psd_trace1"
+    least_class_samples: Count = 2
+    learning_rate: LearningRate = 0.01
+    batch_size: Count = 1000
+    weight_decay: PositiveOrZero = 1e-5
+    local_optimizer: OptimizerName = "adam"
+
+    objectives: ClassVar[tuple[str, ...]] = ("coding_rate_reduction",)
+    heterogeneous: ClassVar[bool] = True
+    only_trains: ClassVar[bool] = True
+    takes_matrix: ClassVar[None] = None
+    reports: ClassVar[tuple[str, ...]] = ()
+    default_local_steps: ClassVar[int | None] = None
+
+    def __post_init__(self) -> None:
+        if self.local_steps is None and self.local_epochs is None:
+            object.__setattr__(self, "local_epochs", 1)
+        super().__post_init__()
+        check_number("penalty", self.penalty, zero=True)
+        check_number("dual_step", self.dual_step, zero=True)
+        check_choice("matrix", self.matrix, ("triangle", "full"))
+        check_choice("projection", self.projection, ("psd_trace1", "none"))
+        check_count("least_class_samples", self.least_class_samples)
+        if self.mixing_weights != "metropolis":
+            raise ValueError(
+                f"mixing_weights = {self.mixing_weights!r}: neighbors are not averaged here; leave this out"
+            )
+
+    def check_parts(self, class_counts: np.ndarray) -> None:
+        """Raise ValueError unless every class that a device holds has enough samples. class_counts: int [num_devices, num_classes]."""
+        for device, counts in enumerate(class_counts):
+            held = counts[counts > 0]
+            if len(held) and held.min() < self.least_class_samples:
+                k = int(np.flatnonzero(counts == held.min())[0])
+                raise ValueError(
+                    f"least_class_samples = {self.least_class_samples}: device {device} holds {held.min()} sample(s) of class {k}, "
+                    "too few for a second moment; deal more samples, or lower this"
+                )
+            if self.batch_size < len(held):
+                raise ValueError(
+                    f"batch_size = {self.batch_size}: device {device} holds {len(held)} classes, and a batch needs samples of "
+                    f"each; {20 * len(held)} make some 20 a class"
+                )
+
+    def program(self, node: Node) -> Program:
+        x, k = node.initial_parameters, 0  # x: [num_params]
+        links = MomentLinks(node, self.codec, self.matrix, self.projection == "psd_trace1", self.size(node))
+        classes = classes_held(node.class_counts_of(node.id))
+        y: Value = links.zeros  # [num_classes, d, d]
+        objective = PenalizedRate(node.task.objective, self.penalty)  # type: ignore[arg-type]  # see `objectives`
+        while self.goes_on(k):
+            payload = yield from links.payload((yield from links.sums(x)), classes)
+            sent = yield from self.publish_payload(node, k, payload, "moments")
+            v, held = yield from links.own(payload, classes)
+            heard = yield from self.gather_moments(node, sent, links)
+            neighbors, known = yield from links.tables(sent.heard)
+            y, *anchor = yield Compute(dual_and_anchor, (y, v, held, self.dual_step, neighbors, known))
+            x = yield from self.train(node, x, k, self.batches(node), objective, y, *anchor)
+            k = yield from self.close(node, x, heard)
+
+    def size(self, node: Node) -> int:
+        """Samples a minibatch: not many more than the device has (rounded up to eights, so that devices share their ops)."""
+        return min(self.batch_size, -(-node.num_samples // 8) * 8)
+
+    def batches(self, node: Node) -> Batches:
+        return node.batches(
+            self.size(node), steps=self.local_steps, epochs=self.local_epochs, crop_padding=self.crop_padding
+        )
+
+    def gather_moments(self, node: Node, sent: Sent, links: MomentLinks) -> Generator[Any, Any, Heard]:
+        """What the neighbors sent in this round; what of an earlier one has come late is kept, too."""
+        received = Received(())
+        if sent.heard:
+            number = sent.k * self.exchanges
+            received = yield Receive(sent.heard, sent.kind, number, timeout_s=self.deadline_s, late=True)
+        for message in (*received.late, *received.messages):
+            yield from links.receive(message, classes_held(node.class_counts_of(message.sender)))
+        return Heard(sent, received, node.tensor([]))
