@@ -7,21 +7,16 @@ stands elsewhere) crosses the backhaul, and so do messages between servers. Noth
 
 bits: of packets with their headers, as on the air; a rate is that of each station's own wire, in each direction, on which messages
 follow each other; without one the wires are as wide as need be. The time is added behind that on the air, also of what goes
-down. Counted are the bits of what arrives, once of a broadcast.
+down. Counted are of what goes up the packets that arrived at its station; of what goes down all of it, once for each station that had
+it on the air, as soon as the fate of its first receiver there is decided: what the air loses has been on the wire.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from wsim.clock import NS_PER_S, Clock
 from wsim.ledger import Ledger
-
-if TYPE_CHECKING:
-    from wsim.transport.flight import Flight
 
 
 class Backhaul:
@@ -35,15 +30,17 @@ class Backhaul:
         self._rate_bps = rate_bps
         self._free_at_ns: dict[tuple[int, bool], int] = {}  # by station, and whether up
 
-    def delay_ns(self, flight: Flight, origin: int, target: int, part: np.ndarray | None) -> int:
-        """How long a flight takes, of which these packets (None: all) are at node `origin` now, until it is at node `target`."""
-        now_ns = self._clock.now_ns
-        if flight.crossed_ns < 0 or not flight.broadcast:
-            flight.crossed_ns = self._cross(origin, target, now_ns, self._bits(flight, part))
-        return max(flight.crossed_ns - now_ns, 0) + self._latency_ns
+    def delay_ns(self, origin: int, target: int, bits: int) -> int:
+        """How long a message of so many bits, at node `origin` now, takes until it is at node `target`."""
+        return self.cross(origin, target, bits) - self._clock.now_ns + self._latency_ns
 
-    def _cross(self, origin: int, target: int, now_ns: int, bits: int) -> int:
-        """When the last bit has left."""
+    def delay_behind_ns(self, crossed_ns: int) -> int:
+        """The same of a message whose last bit leaves, or left, at this instant."""
+        return max(crossed_ns - self._clock.now_ns, 0) + self._latency_ns
+
+    def cross(self, origin: int, target: int, bits: int) -> int:
+        """When the last bit of a message has left that begins now, or as soon as the wire is free."""
+        now_ns = self._clock.now_ns
         self._ledger.backhaul_bits += bits
         if self._rate_bps is None:
             return now_ns
@@ -51,8 +48,3 @@ class Backhaul:
         begin_ns = max(now_ns, self._free_at_ns.get(wire, 0))
         self._free_at_ns[wire] = begin_ns + math.ceil(bits * NS_PER_S / self._rate_bps)
         return self._free_at_ns[wire]
-
-    @staticmethod
-    def _bits(flight: Flight, part: np.ndarray | None) -> int:
-        parts = flight.segmentation
-        return parts.coded_bits if part is None else int(parts.packet_bits()[part].sum())

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learners.protocol import SERVER, Receive, Send, Sleep
+from learners.compression.float32 import Float32
+from learners.protocol import SERVER, Observe, Payload, Receive, Send, Sleep
 from tests.wsim.builders import (
     BANDWIDTH_HZ,
     FEEDBACK_BITS,
+    ROOM_BITS,
     arrivals,
     bits,
     cell,
@@ -117,6 +119,70 @@ def test_a_station_sends_one_message_after_the_other_over_its_wire() -> None:
     assert [time for time, _, _ in log] == pytest.approx(expected, abs=4e-9)
     assert run.ledger.backhaul_bits == 2 * coded_bits(PAYLOAD)
     assert ledger_closes(run)
+
+
+WIRED = 'interference = "none", backhaul_latency_s = 0.5, backhaul_rate_bps = 1e6'
+
+
+@pytest.mark.parametrize(
+    ("places_m", "crossings", "lost"),
+    [
+        ([100.0, 900.0, 1300.0], 1, 1),  # of the two behind the wire the far one is lost
+        ([300.0, 900.0, 1100.0], 1, 1),  # that before the wire
+        ([100.0, 1300.0, 1350.0], 1, 2),  # both behind it: the station had it on the air all the same
+        ([100.0, 200.0, -100.0], 0, 1),  # nobody is behind the wire
+        ([900.0, 1900.0, 1910.0], 2, 0),  # behind two wires, one of them with two devices
+    ],
+)
+def test_a_broadcast_takes_each_wire_once_whatever_the_air_loses_of_it(
+    places_m: list[float], crossings: int, lost: int
+) -> None:
+    """A fixed rate that reaches just beyond 100 m, where the SNR is 10 dB. The server stands at the first of three stations."""
+    times: list[float] = []
+
+    def hears(node: Any) -> Any:
+        if (yield Receive(None, "m", count=1, timeout_s=100.0)).messages:
+            times.append((yield Observe("time")))
+
+    rate = f"mac.broadcast_rate_bps={0.99 * rate_bps(10.0)!r}"
+    loaded = cells([*TWO, (2000.0, 0.0)], [(x, 0.0) for x in places_m], rate, keys=WIRED)
+    programs = dict.fromkeys(range(3), hears) | {SERVER: sends((0, 1, 2), PAYLOAD, broadcast=True)}
+    ledger = (run := play(loaded, programs)).ledger
+    assert (ledger.sent, ledger.delivered) == (3, 3 - lost)
+    assert {cause: number for cause, number in ledger.lost.items() if number} == ({"outage": lost} if lost else {})
+    assert run.transport.in_flight == 0
+    assert ledger.backhaul_bits == crossings * coded_bits(PAYLOAD)
+    air_s, wire_s = coded_bits(PAYLOAD) / (0.99 * rate_bps(10.0)), 0.5 + coded_bits(PAYLOAD) / 1e6
+    near = [x for x in places_m if min(abs(x), abs(x - 1000.0), abs(x - 2000.0)) <= 100.0]
+    assert sorted(times) == pytest.approx(sorted(air_s + (wire_s if x > 500.0 else 0.0) for x in near), abs=4e-9)
+
+
+def test_a_wire_has_all_of_a_downlink_and_of_an_uplink_what_arrived() -> None:
+    """A device behind the wire and the server send each other 30 packets of float32, some of which the air loses in each direction;
+    then the same where a message that lost a packet is lost."""
+    values = 30 * ROOM_BITS // 32
+    payload = Payload(None, 32 * values, Float32(), values)
+    forced = "channel.forced_loss.rate=0.3"
+    for partial, uplink_arrives in (("use", True), ("drop", False)):
+        lost: dict[int, int] = {}  # packets, by who missed them
+
+        def answers(node: Any, lost: dict[int, int] = lost) -> Any:
+            yield Send(0 if node.id == SERVER else SERVER, "m", 0, payload)
+            got = yield Receive(None, "m", count=1, timeout_s=100.0)
+            for message in got.messages:
+                lost[node.id] = 30 - int(message.mask.sum()) // (ROOM_BITS // 32)
+
+        keys = [forced, "transport.reliability=none", f"transport.partial={partial}"]
+        run = play(cells(TWO, [(900.0, 0.0)], *keys, keys=WIRED), dict.fromkeys((SERVER, 0), answers), executor="eager")
+        assert ledger_closes(run)
+        assert run.ledger.packets_lost > 5
+        assert run.ledger.delivered == (2 if uplink_arrives else 0)
+        up = 0
+        if uplink_arrives:
+            assert sum(lost.values()) == run.ledger.packets_lost
+            assert lost[0] != lost[SERVER]
+            up = coded_bits(32 * values) - lost[SERVER] * 8 * 1500
+        assert run.ledger.backhaul_bits == coded_bits(32 * values) + up
 
 
 def test_one_cell_is_the_cell_of_a_scenario_without_cells() -> None:

@@ -45,11 +45,7 @@ class Delivery:
         if flight.heard is not None:
             flight.heard(flight.receivers[i])
         else:
-            latency_ns = self._latency_ns
-            if self._cells is not None and self._backhaul is not None:
-                origin, target = self._cells.off_the_air(flight)
-                if origin != target:
-                    latency_ns += self._backhaul.delay_ns(flight, origin, target, part)
+            latency_ns = self._latency_ns + self._backhaul_ns(flight, part)
             if latency_ns:
                 self._clock.after(latency_ns, self._late_arrival, (flight, i, part))
                 self.num_in_latency += 1
@@ -61,9 +57,30 @@ class Delivery:
         """A flight between servers, never on the air: all of it arrives, by an event of its own also where that takes no time."""
         assert self._backhaul is not None
         for i, receiver in enumerate(flight.receivers):
-            delay_ns = self._backhaul.delay_ns(flight, flight.sender, receiver, None)
+            delay_ns = self._backhaul.delay_ns(flight.sender, receiver, flight.segmentation.coded_bits)
             self._clock.after(delay_ns, self._late_arrival, (flight, i, None))
             self.num_in_latency += 1
+
+    def _backhaul_ns(self, flight: Flight, part: np.ndarray | None) -> int:
+        """How long a flight takes besides its way on the air."""
+        if self._cells is None or self._backhaul is None:
+            return 0
+        if flight.sender >= self._cells.first_station:
+            self._cross_down(flight)
+            return 0 if flight.crossed_ns < 0 else self._backhaul.delay_behind_ns(flight.crossed_ns)
+        origin, target = self._cells.off_the_air(flight)
+        parts = flight.segmentation
+        bits = parts.coded_bits if part is None else int(parts.packet_bits()[part].sum())
+        return 0 if origin == target else self._backhaul.delay_ns(origin, target, bits)
+
+    def _cross_down(self, flight: Flight) -> None:
+        """What a station has had on the air has come to it, once and as a whole, whoever gets it there."""
+        if self._cells is None or self._backhaul is None or flight.sender < self._cells.first_station:
+            return
+        if flight.crossed_ns < 0 and flight.attempts:
+            origin, target = self._cells.off_the_air(flight)
+            if origin != target:
+                flight.crossed_ns = self._backhaul.cross(origin, target, flight.segmentation.coded_bits)
 
     def arrive_whole(self, flight: Flight) -> bool:
         """Everybody who is pending has all of it; the flight is over. Returns whether nobody had gone."""
@@ -93,6 +110,7 @@ class Delivery:
         """Receiver i will not get the message."""
         flight.pending[i] = False
         if flight.heard is None:
+            self._cross_down(flight)
             self._count_lost(flight, i, cause)
 
     def _count_lost(self, flight: Flight, i: int, cause: str) -> None:

@@ -60,7 +60,7 @@ class Flight:
         # of a broadcast of the server, where there are several base stations
         self.station = -1  # the one that it goes by
         self.gone: dict[int, int] = {}  # receivers that were handed over: packets that were through by then
-        self.crossed_ns = -1  # when it has gone over the backhaul, which a broadcast does once
+        self.crossed_ns = -1  # when it has gone down over the backhaul, which it does once
 
     @property
     def packets(self) -> np.ndarray:
