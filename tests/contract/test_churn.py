@@ -47,12 +47,19 @@ def ends(loaded: Loaded) -> RunRecord:
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_learner_ends_whoever_comes_and_goes(learner: str, pattern: str) -> None:
     mac = "tdma" if says(learner, "uses_server", False) else "shared"
-    for make, *changes in ((calm,), (calm, f"mac.kind={mac}", "algorithm.local_steps=1"), (harsh,)):
-        limit = "stop.simulated_s=1000"
-        record = ends(make(learner, limit, *changes, *PATTERNS[pattern]))
+    worlds = ((calm,), (calm, f"mac.kind={mac}", "algorithm.local_steps=1"), (harsh,))
+    for number, (make, *changes) in enumerate(worlds):
+        loaded = make(learner, "stop.simulated_s=1000", *changes, *PATTERNS[pattern])
+        record = ends(loaded)
         assert record.radio_s[: record.num_devices, OFF].any() or record.stop_reason != "rounds"
-        again = ends(make(learner, limit, *changes, *PATTERNS[pattern]))
-        assert again.event_digest == record.event_digest
+        if repeats(number, pattern):
+            assert ends(loaded).event_digest == record.event_digest
+
+
+def repeats(world: int, pattern: str) -> bool:
+    """Whether the run is made twice, to see the same events: under every pattern in one of three worlds, in every world under
+    two patterns or more."""
+    return list(PATTERNS).index(pattern) % 3 == world
 
 
 RADIO = 'topology={kind="radio", neighbor_mean_snr_db=20.0, update_every_s=0.05}'
@@ -70,11 +77,12 @@ def test_learner_ends_among_neighbors_in_radio_range(learner: str, pattern: str,
     limits = ["mac.kind=shared", "stop.simulated_s=200", topology]
     if has_key(learner, "deadline_s"):
         limits.append("algorithm.deadline_s=0.05")
-    for make, *changes in ((calm, "stop.rounds=20"), (harsh,)):
-        record = ends(make(learner, *limits, *changes, *PATTERNS[pattern]))
+    for number, (make, *changes) in enumerate(((calm, "stop.rounds=20"), (harsh,))):
+        loaded = make(learner, *limits, *changes, *PATTERNS[pattern])
+        record = ends(loaded)
         assert record.on_air_bits > 0 or topology is RADIO
-        again = ends(make(learner, *limits, *changes, *PATTERNS[pattern]))
-        assert again.event_digest == record.event_digest
+        if repeats(number, pattern):
+            assert ends(loaded).event_digest == record.event_digest
 
 
 @pytest.mark.parametrize("seed", range(12))
