@@ -100,26 +100,26 @@ class FedKd(SharedPartSgd):
                 yield from self.send_download(node, [client for client in clients if client in holders], k, change)
             if behind:
                 whole = self.codec.payload(theta, node)
-                whole = whole._replace(data=(whole.data, False), codec=None)
+                whole = whole._replace(data=(whole.data, None), codec=None)
                 yield from self.send_download(node, behind, k, whole)
             updates = yield from self.collect(node, clients, k)
             holders = {message.sender for message in updates.messages if message.round == k}
             if updates.messages:
                 differences = [values for values, _ in updates.data]
                 mean = yield Compute(average, (differences, self.shares(node, updates)))
-                estimates = any(ranks is None for _, ranks in updates.data)
+                estimates = any(form.ranks is None for _, form in updates.data)
                 change = yield from self._compressed(node, mean, k, estimates)
                 theta = yield Compute(plus, (theta, change.data[0]))
-                change = change._replace(data=(change.data[0], True))
             yield Report("student", theta)
             yield Report("model", None)
 
     def _compressed(self, node: Node, difference: Value, k: int, estimates: bool) -> Generator[Any, Any, Payload]:
-        """A change of the student as a message, and the ranks of its matrices; in an estimate the largest, and None."""
+        """A change of the student as a message: its values, and the format that has the ranks of its matrices."""
         shapes = self.task.model.shapes
         received, ranks = yield Compute(truncated_svd.truncated, (difference, node.tensor(self.energy(k)), shapes))
         found = None if estimates else tuple((yield Read(ranks)).tolist())
-        return Payload((received, found), truncated_svd.num_bits(shapes, found))
+        form = truncated_svd.Message(shapes, found)
+        return Payload((received, form), form.num_bits)
 
     # -- client -------------------------------------------------------------------------------------------------------
 
@@ -150,8 +150,8 @@ class FedKd(SharedPartSgd):
         if self.compression == "none":
             return (yield from self.received_part(node, theta))
         message = yield from self.download(node)
-        values, is_change = message.data
-        return message.round, (yield Compute(plus, (theta, values))) if is_change else values
+        values, form = message.data  # None: the whole student, no change
+        return message.round, values if form is None else (yield Compute(plus, (theta, values)))
 
 
 class Distilled(Pair):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.contract.learning import LEARNING, assert_books_close, assert_half_is_learned
-from tests.contract.worlds import LEARNERS, calm, harsh, has_key, says
+from tests.contract.worlds import LEARNERS, VARIANTS, calm, harsh, has_key, says
 from wsim.engine import simulate
 from wsim.record import RADIO_STATES, RunRecord
 from wsim.scenario import Loaded
@@ -44,7 +44,7 @@ def ends(loaded: Loaded) -> RunRecord:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", [*LEARNERS, *VARIANTS])
 def test_learner_ends_whoever_comes_and_goes(learner: str, pattern: str) -> None:
     mac = "tdma" if says(learner, "uses_server", False) else "shared"
     worlds = ((calm,), (calm, f"mac.kind={mac}", "algorithm.local_steps=1"), (harsh,))

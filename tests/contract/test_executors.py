@@ -12,7 +12,7 @@ from learners.loopback import LoopbackNode, loopback
 from learners.protocol import SERVER
 from tests.contract.equality import assert_equal_records
 from tests.contract.recording import Recording, record, tensors_of
-from tests.contract.worlds import LEARNERS, SENDERS, calm, harsh, has_key, says
+from tests.contract.worlds import LEARNERS, VARIANTS, calm, harsh, has_key, says
 from wsim.engine import Run
 from wsim.scenario import Loaded
 
@@ -67,7 +67,7 @@ def run_loopback(loaded: Loaded) -> Recording:
     return recording
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", [*LEARNERS, *VARIANTS])
 def test_loopback_eager_and_batched_give_equal_traces_and_values(learner: str) -> None:
     loaded = comparable(learner)
     bench = run_loopback(loaded)
@@ -86,13 +86,15 @@ def test_loopback_eager_and_batched_give_equal_traces_and_values(learner: str) -
             assert_values_agree(recording, bench)
     rounds = loaded.scenario.stop.rounds or 0
     assert sum(line == ("report", "model") for line in bench.traces[0]) >= rounds
-    assert any(line[0] == "received" for lines in bench.traces.values() for line in lines) or learner not in SENDERS
+    assert any(line[0] == "received" for lines in bench.traces.values() for line in lines) or not says(
+        learner, "sends", True
+    )
     start = bench.models()[0]
     learned = [model for model in bench.models() if model.shape == start.shape]
     assert max(float((model - start).abs().max()) for model in learned) > 0.01, "nothing was learned"
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", [*LEARNERS, *VARIANTS])
 def test_eager_and_batched_agree_where_models_arrive_in_part(learner: str) -> None:
     """Masks, deadlines, fading: paths that the bench cannot take. No float16 here: rounding is discontinuous. Messages that only
     count as a whole are lost instead."""
@@ -103,7 +105,7 @@ def test_eager_and_batched_agree_where_models_arrive_in_part(learner: str) -> No
     eager, batched = (recording for _, recording in runs.values())
     assert eager.traces == batched.traces
     assert runs["eager"][0].event_digest == runs["batched"][0].event_digest
-    if learner in SENDERS:
+    if says(learner, "sends", True):
         in_part = any(message.mask is not None for message in eager.received)
         assert in_part == says(learner, "uses_parts", True)
         assert in_part or sum(runs["eager"][0].messages_lost.values()) > 0
@@ -130,7 +132,7 @@ def reports_by_node(recording: Recording) -> dict[int, list[tuple[str, list[torc
     return reports
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", [*LEARNERS, *VARIANTS])
 def test_result_and_models_are_bit_equal_whatever_the_window(learner: str) -> None:
     loaded = harsh(learner)
     runs, models = [], []

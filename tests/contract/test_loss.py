@@ -10,7 +10,7 @@ import torch
 
 from learners.compression.float32 import Float32
 from learners.decentralized import class_sums
-from learners.federated import class_flags, split_message
+from learners.federated import class_flags, split_message, truncated_svd
 from learners.federated.class_flags import FlaggedFragments
 from learners.federated.header import Headed
 from learners.federated.prototype_message import PrototypeFragments, framed
@@ -18,7 +18,7 @@ from learners.federated.split_message import SampleFragments
 from learners.protocol import Payload
 from tests.contract.learning import LEARNING, assert_books_close, assert_half_is_learned
 from tests.contract.recording import record, value_of
-from tests.contract.worlds import SENDERS, calm, has_key, says
+from tests.contract.worlds import SENDERS, VARIANTS, calm, has_key, says
 from wsim.scenario import Loaded
 
 AGE_BITS = 32  # a count of steps beside a model
@@ -49,6 +49,7 @@ def lossy(learner: str, partial: str, codec: str) -> Loaded:
 
 
 PAIRS = [(learner, codec) for learner in SENDERS for codec in ("float16", "float32")]
+PAIRS += [(variant, "float32") for variant in VARIANTS]
 NOT_ROUNDED = ("sgp", "float16")  # the sums that make up for losses
 
 
@@ -106,6 +107,9 @@ def encoded_bits(payload: Payload, codec: Any) -> int:
         values, bits = payload.data
         return 8 * (len(np.packbits(bits)) + len(encoded(value_of(values), codec)))
     parts = payload.data if isinstance(payload.data, tuple) else (payload.data,)
+    if isinstance(parts[-1], truncated_svd.Message):
+        return 8 * len(parts[-1].encode(value_of(parts[0])))
+    parts = tuple(part for part in parts if part is not None)
     tensors = [value_of(part) for part in parts]
     if tensors[0].ndim == 2:  # class sums, with counts behind them
         return 8 * len(class_sums.framed(encoded(tensors[0], codec), tensors[1].numpy()))

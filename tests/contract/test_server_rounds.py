@@ -6,15 +6,15 @@ import pytest
 
 from tests.contract.learning import assert_books_close
 from tests.contract.recording import record
-from tests.contract.worlds import LEARNERS, harsh, has_key, says
+from tests.contract.worlds import LEARNERS, VARIANTS, harsh, has_key, says
 
-WITH_ROUNDS = [name for name in LEARNERS if has_key(name, "late")]
+WITH_ROUNDS = [name for name in (*LEARNERS, *VARIANTS) if has_key(name, "late")]
 WORLDS = {
     "asks under a deadline, aborts": ["algorithm.selection=deadline", "algorithm.late=abort"],
     "asks for losses": ["algorithm.selection=loss", "algorithm.late=abort", "algorithm.clients_per_round=2"],
     "by age, uses late ones": ["algorithm.selection=age", "algorithm.late=use", "algorithm.clients_per_round=4"],
 }
-DEADLINE_S = {"fedmrl": 0.14, "fedkd": 0.14}
+DEADLINE_S = {"fedmrl": 0.14, "fedkd": 0.14, "fedkd svd": 0.14}
 """Of those that train two models; else 0.06: some make it, some do not."""
 NEVER_LATE = ("fedmd", "scaffold", "split_learning")
 """Late scores are of samples of another round, control variates cannot tell of which round a late update is, and of a late lower half of

@@ -79,6 +79,38 @@ def test_it_pays_below_the_rank_of_the_specification() -> None:
     assert bits[1] < bits[2] == bits[3] == 32 * 400_000 + 16
 
 
+@pytest.mark.parametrize("energy", [0.3, 0.97, 1.0])
+def test_a_message_has_the_bits_and_values_of_its_bytes(energy: float) -> None:
+    """Factors in single precision: each entry of U diag(s) V is off by at most a few 2^-24 of the largest singular value, 15."""
+    x = torch.tensor(update())
+    received, ranks = truncated_svd.truncated(x, torch.tensor(energy, dtype=F64), SHAPES)
+    form = truncated_svd.Message(SHAPES, tuple(ranks.tolist()))
+    data = form.encode(received)
+    assert 8 * len(data) == form.num_bits == truncated_svd.num_bits(SHAPES, ranks.tolist())
+    found, found_ranks = truncated_svd.Message.decode(data, SHAPES)
+    assert found_ranks == form.ranks
+    assert float((found - received).abs().max()) < 15 * 8 * 2**-24
+    assert torch.equal(found[108:120], received[108:120].float()), "a vector as it is"
+    if energy < 1:
+        assert int.from_bytes(data[:2], "little") == ranks[0] < 9
+        np.testing.assert_allclose(
+            np.frombuffer(data[2 + 4 * 12 * int(ranks[0]) :][:4], "<f4")[0],
+            np.linalg.svd(update()[:108].reshape(12, 9), compute_uv=False)[0],
+            rtol=1e-6,
+        )
+
+
+def test_bytes_that_are_no_message_are_refused() -> None:
+    form = truncated_svd.Message(((3, 4), (3,)), (1,))
+    data = form.encode(torch.ones(15))
+    with pytest.raises(ValueError, match="48 bytes: 2 behind the last number"):
+        form.decode(data + b"\0\0", form.shapes)
+    with pytest.raises(ValueError, match="42 bytes: the message ends before its numbers do"):
+        form.decode(data[:-4], form.shapes)
+    with pytest.raises(ValueError, match="ranks = None: an estimate has no bytes"):
+        truncated_svd.Message(form.shapes, None).encode(torch.ones(15))
+
+
 # -- losses and runs --------------------------------------------------------------------------------------------------
 
 HIDDEN = ([6], [5, 8], [6])
@@ -178,7 +210,11 @@ def test_a_batch_of_padding_leaves_everything_as_it_is() -> None:
 
 
 def message(sender: int, k: int, task: Task) -> Message:
-    return Message(sender, "update", k, (torch.full((task.num_params,), 0.5, dtype=F64), (1, 1)))
+    return Message(sender, "update", k, (torch.full((task.num_params,), 0.5, dtype=F64), ranks_one(task)))
+
+
+def ranks_one(task: Task) -> truncated_svd.Message:
+    return truncated_svd.Message(task.model.shapes, (1, 1))
 
 
 def test_who_may_not_have_the_last_student_gets_all_of_it() -> None:
@@ -193,8 +229,8 @@ def test_who_may_not_have_the_last_student_gets_all_of_it() -> None:
     assert (change.to, full.to) == ([0, 2], [1])
     assert full.payload.num_bits == whole
     assert change.payload.num_bits == truncated_svd.num_bits(task.model.shapes, [1, 1])
-    assert change.payload.data[1]
-    assert not full.payload.data[1]
+    assert change.payload.data[1].ranks == (1, 1)
+    assert full.payload.data[1] is None
     assert torch.allclose(full.payload.data[0], node.initial_parameters + change.payload.data[0], rtol=0, atol=1e-14)
     server.answer(missing=(0, 1, 2))
     assert [sent.to for sent in server.sent[3:]] == [[0, 1, 2]]
@@ -241,7 +277,7 @@ def test_a_late_update_does_not_tell_that_its_client_has_the_last_student() -> N
     task = small_task(2)
     server = Hand(learner(FedKd, task, 3, deadline_s=1.0, late="use").program(node_of(task, id=SERVER)))
     server.answer(message(0, 0, task), message(2, 0, task), missing=(1,))
-    late = message(1, 0, task)._replace(data=(torch.full((task.num_params,), 1.5, dtype=F64), (1, 1)))
+    late = message(1, 0, task)._replace(data=(torch.full((task.num_params,), 1.5, dtype=F64), ranks_one(task)))
     server.answer(message(0, 1, task), missing=(1, 2), late=(late,))
     change, full = server.sent[3:]
     assert (change.to, full.to) == ([0], [1, 2])
