@@ -17,6 +17,7 @@ import numpy as np
 from channels.path_loss.ranges import OutsideModelError
 from channels.units import db_to_linear, w_to_dbm
 from learners.protocol import SERVER
+from learners.representation.names import COMPONENTS
 from wsim.accounts import Processors, Radios
 from wsim.backhaul import Backhaul
 from wsim.battery import Batteries
@@ -198,14 +199,21 @@ class Run:
         self._watch_the_air()
         reports = getattr(self.learning.learner, "reports", ())
         self.evaluator = Evaluator(
-            plan(scenario, reports),
+            plan(
+                scenario,
+                reports,
+                getattr(self.learning.learner, "own_metrics", ()),
+                getattr(self.learning.task, "has_head", True),
+            ),
             reports,
             world.num_devices,
             world.server_index,
             self.learning,
             self._round_done,
         )
-        self.measures = Measures(getattr(self.learning.learner, "measures", {}), world.num_devices, self.learning)
+        listed = getattr(self.learning.learner, "measures", {})
+        numbers = {name: COMPONENTS[name] for name in self.evaluator.plan.metrics if name in COMPONENTS}
+        self.measures = Measures(listed, world.num_devices, self.learning, numbers)
         senses = Senses(self)
         self.driver = Driver(
             self.clock,

@@ -6,8 +6,8 @@ what has not changed since the last evaluation is not evaluated again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,10 +15,27 @@ import numpy as np
 from learners.protocol import Report
 from wsim.errors import ScenarioError, SimulationError
 from wsim.node import SimNode
+from wsim.scenario.evaluation import OWN_DATA
 from wsim.series import Plan, Series, over_devices
 
-Question = tuple[Any, Any, int | str]
-"""(value, metric, samples: "global_test", "train", or the device whose own test samples are meant)."""
+Samples = str | tuple[str, int]
+"""All of "global_test" or "train", or one device's of "own_test" or "own_classes"."""
+
+Question = tuple[Any, Any, Samples]
+"""(value, metric, samples)."""
+
+
+class Represented(Protocol):
+    """What is measured of representations, see `learners.representation.evaluation.Measured`."""
+
+    @property
+    def accuracies(self) -> Mapping[tuple[str, str], np.ndarray]: ...
+
+    @property
+    def numbers(self) -> Mapping[str, np.ndarray]: ...
+
+    @property
+    def diverged(self) -> frozenset[int]: ...
 
 
 class Scoring(Protocol):
@@ -27,14 +44,21 @@ class Scoring(Protocol):
     estimates: bool
 
     @property
-    def own_tests(self) -> Sequence[np.ndarray]:
-        """By device, indices of the samples that it tests on."""
+    def own_samples(self) -> Mapping[str, Sequence[np.ndarray]]:
+        """By data and device, indices of the samples that it is tested on."""
+
+    @property
+    def pools_samples(self) -> bool:
+        """Whether one place trains on the samples of all, and its model is everybody's."""
 
     def score(self, questions: Sequence[Question]) -> np.ndarray:
         """[len(questions), 3] accuracy, loss, and 1 where one of them is not finite though the metric gives it."""
 
     def consensus(self, values: Sequence[Any]) -> tuple[Any, float]:
         """The mean of flat models, and their root mean square distance to it."""
+
+    def represent(self, values: Mapping[int, Any]) -> Represented:
+        """What the metrics are of flat models by device. ValueError where they are no such models."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +76,8 @@ class Scores:
 
     accuracy, loss: of the headline; single: [num_series, 2] accuracy and loss of the one model of a series; by_device:
     [num_series, 2, num_devices]; disagreement: [num_series]; diverged: devices, "server", "mean_model": whose accuracy or loss
-    is not finite, of any report and data
+    is not finite, of any report and data, or whose features are not; numbers: those of representations by metric, [num_components,
+    num_devices]
     """
 
     accuracy: float
@@ -61,6 +86,7 @@ class Scores:
     by_device: np.ndarray
     disagreement: np.ndarray
     diverged: frozenset[int | str] = frozenset()
+    numbers: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Evaluator:
@@ -81,8 +107,14 @@ class Evaluator:
         self._server_index = server_index
         self._scoring = scoring
         self._on_round = on_round
-        self._held: dict[str, dict[int, Held]] = {series.report: {} for series in plan.series}  # by node index
-        self._known: dict[tuple[int, int, int | str], tuple[Question, np.ndarray]] = {}  # of the last evaluation
+        self._held: dict[str, dict[int, Held]] = {}  # by node index
+        for report in (
+            *(series.report for series in plan.series if not series.is_metric),
+            plan.averaged,
+            plan.represented,
+        ):
+            self._held.setdefault(report, {})
+        self._known: dict[tuple[int, int, Samples], tuple[Question, np.ndarray]] = {}  # of the last evaluation
         self._consensus: tuple[list[Any], Any, float] = [], None, np.nan  # of the last one: models, mean, distance
         shape = (len(plan.series), 2, num_devices)
         self._nothing = Scores(
@@ -155,6 +187,8 @@ class Evaluator:
 
     def ever_held(self, series: Series) -> bool:
         """Whether anybody has reported what the series is of."""
+        if series.is_metric:
+            return bool(self._represented())
         held = self._held[series.report]
         return self._server_index in held if series.subject == "server" else any(i != self._server_index for i in held)
 
@@ -191,28 +225,53 @@ class Evaluator:
         disagreement = self._nothing.disagreement.copy()
         if self.plan.disagreement:
             for number, series in enumerate(self.plan.series):
-                if series.subject == "device" and series.report == self.plan.headline.report:
+                if series.subject == "device" and series.report == self.plan.disagreeing:
                     disagreement[number] = self._mean_model()[1]
+        numbers: Mapping[str, np.ndarray] = {}
+        if self.plan.metrics:
+            measured = self._measured()
+            for number, series in enumerate(self.plan.series):
+                if (found := measured.accuracies.get((series.report, series.data))) is not None:
+                    by_device[number, 0] = found
+            diverged |= measured.diverged
+            numbers = measured.numbers
         accuracy, loss = self._headline(single, by_device)
-        return Scores(accuracy, loss, single, by_device, disagreement, frozenset(diverged))
+        return Scores(accuracy, loss, single, by_device, disagreement, frozenset(diverged), numbers)
+
+    def _measured(self) -> Represented:
+        try:
+            return self._scoring.represent(self._represented())
+        except ValueError as error:
+            raise ScenarioError(f"[evaluation] {error}") from None
+
+    def _represented(self) -> dict[int, Any]:
+        """Models by device that counts: its own, or the one that is everybody's."""
+        report = self.plan.represented
+        if not self._scoring.pools_samples:
+            return {device: kept.value for device, kept in self._models(report).items()}
+        one = next(iter(self._held[report].values()), None)
+        return {} if one is None else {i: one.value for i in range(self._num_devices) if self.counts(i)}
 
     def _questions(self, series: Series) -> dict[int | None, Question]:
         """By device that counts; None: of the one model on common samples."""
+        data = series.data
+        if series.is_metric:
+            return {}
         if series.subject == "device":
             models = self._models(series.report)
-            if series.data != "own_test":
-                return {device: (kept.value, kept.metric, series.data) for device, kept in models.items()}
-            tests = self._scoring.own_tests
-            return {device: (kept.value, kept.metric, device) for device, kept in models.items() if len(tests[device])}
+            if data not in OWN_DATA:
+                return {device: (kept.value, kept.metric, data) for device, kept in models.items()}
+            tests = self._scoring.own_samples[data]
+            return {i: (kept.value, kept.metric, (data, i)) for i, kept in models.items() if len(tests[i])}
         held = self._held[series.report]
         one = held.get(self._server_index) if series.subject == "server" else self._mean_model()[0]
         if one is None:
             return {}
-        if series.data != "own_test":
-            return {None: (one.value, one.metric, series.data)}
-        tests = self._scoring.own_tests
+        if data not in OWN_DATA:
+            return {None: (one.value, one.metric, data)}
+        tests = self._scoring.own_samples[data]
         devices = (device for device, rows in enumerate(tests) if len(rows) and self.counts(device))
-        return {device: (one.value, one.metric, device) for device in devices}
+        return {device: (one.value, one.metric, (data, device)) for device in devices}
 
     def _models(self, report: str) -> dict[int, Held]:
         """What the devices that count hold."""
@@ -220,8 +279,9 @@ class Evaluator:
         return {device: kept for device, kept in held if device != self._server_index and self.counts(device)}
 
     def _mean_model(self) -> tuple[Held | None, float]:
-        """The mean of the models that the devices that count hold of the headline's report, and how far they are from it."""
-        held = list(self._models(self.plan.headline.report).values())
+        """The mean of the models that the devices that count hold, of the headline's report where that is one, and how far they are from
+        it."""
+        held = list(self._models(self.plan.averaged).values())
         if not held:
             return None, np.nan
         if any(kept.own_metric or kept.metric is not held[0].metric or len(kept.value.shape) != 1 for kept in held):

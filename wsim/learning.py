@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from learners.data.holdout import hold_out, set_aside
 from learners.models.encoder import Headless
 from learners.own_task import OwnTask
 from learners.protocol import SERVER
+from learners.representation.evaluation import Measured, Representations, Tests
 from learners.scoring import Examples, Scorer
 from learners.semantic.coding_rate import DISTORTION, CodingRateReduction
 from learners.task import NO_SAMPLES, Task, cross_entropy
 from wsim.catalog import find, names_of
 from wsim.errors import DataError, ScenarioError
 from wsim.scenario import Scenario
+from wsim.scenario.evaluation import metrics_of
 from wsim.scenario.keys import keys_of, own_keys
 from wsim.scenario.learning import Model, Variant
 from wsim.scenario.objectives import CODING_RATE, CROSS_ENTROPY, objective_of
@@ -110,7 +112,15 @@ class Learning:
             rows = _subset(self.parts, len(samples.test_labels), streams("train_subset"))
             self._common["train"] = Examples(samples.train_inputs[rows], samples.train_labels[rows])
             self.train_subset = rows
-        self._own_tests = [Examples(samples.train_inputs, samples.train_labels, rows) for rows in self.own_tests]
+        self.own_samples = {"own_test": self.own_tests}
+        self._own = {
+            "own_test": [Examples(samples.train_inputs, samples.train_labels, rows) for rows in self.own_tests]
+        }
+        if "own_classes" in scenario.evaluation.data:
+            held = self.own_samples["own_classes"] = self._of_own_classes(scenario)
+            self._own["own_classes"] = [Examples(samples.test_inputs, samples.test_labels, rows) for rows in held]
+        self.pools_samples = bool(getattr(self.learner, "pools_samples", False))
+        self._representations = self._represented(scenario)
         self._same_initial = scenario.model.same_initial_weights
         self._initial: dict[tuple[int, ...], Any] = {}
         self._codec_streams: dict[int, np.random.Generator] = {}
@@ -159,7 +169,7 @@ class Learning:
 
     def _streams_of_samples(self, has_server: bool) -> dict[int, BatchStream]:
         """By node id. Where the learner pools all samples in one place, that is the server, or device 0 without one."""
-        if not getattr(self.learner, "pools_samples", False):
+        if not self.pools_samples:
             return {i: self._batch_stream(part, i) for i, part in enumerate(self.parts)}
         everything = np.sort(np.concatenate(self.parts))
         place, index = (SERVER, len(self.parts)) if has_server else (0, 0)
@@ -221,16 +231,50 @@ class Learning:
             stream = self._codec_streams[index] = self._streams("codec", index)
         return tensors.uniform(stream, num_values)
 
-    def score(self, questions: Sequence[tuple[Any, Any, int | str]]) -> np.ndarray:
-        """[len(questions), 3] accuracy, loss and whether one of them is not finite, as `Scorer.score`, of (value, metric, samples: "global_test", "train", or the device whose own
-        test is meant)."""
-        common, tests = self._common, self._own_tests
+    def score(self, questions: Sequence[tuple[Any, Any, str | tuple[str, int]]]) -> np.ndarray:
+        """[len(questions), 3] accuracy, loss and whether one of them is not finite, as `Scorer.score`, of (value, metric, samples:
+        "global_test", "train", or of a device ("own_test", device), ("own_classes", device))."""
+        common, own = self._common, self._own
         return self._scorer.score(
             [
-                (value, metric, common[samples] if isinstance(samples, str) else tests[samples])
+                (value, metric, common[samples] if isinstance(samples, str) else own[samples[0]][samples[1]])
                 for value, metric, samples in questions
             ]
         )
+
+    def represent(self, values: Mapping[int, Any]) -> Measured:
+        """What the metrics are of flat models by device. ValueError where these are not flat models of [model]."""
+        assert self._representations is not None
+        return self._representations.measure(values)
+
+    def _of_own_classes(self, scenario: Scenario) -> list[np.ndarray]:
+        """By device, indices of the common test samples of the classes that it trains on."""
+        test_labels = self.task.samples.test_labels.numpy()
+        if test_labels.ndim != 1:
+            raise ScenarioError(f'{scenario.scenario.name} [evaluation] data = "own_classes": the task has no classes')
+        labels = np.asarray(self.task.train_labels)
+        return [np.flatnonzero(np.isin(test_labels, np.unique(labels[part]))) for part in self.parts]
+
+    def _represented(self, scenario: Scenario) -> Representations | None:
+        """What measures representations, where [evaluation] asks for it or the task has nothing else to be judged by."""
+        evaluation = scenario.evaluation
+        metrics = metrics_of(evaluation, getattr(self.task, "has_head", True))
+        if not metrics:
+            return None
+        samples = self.task.samples
+        train = samples.train_inputs, samples.train_labels
+        tests: dict[str, Tests] = {
+            data: Tests(one.inputs, one.labels) for data, one in self._common.items() if data in evaluation.data
+        }
+        if "own_test" in evaluation.data:
+            tests["own_test"] = Tests(*train, self.own_tests, overlap=False)
+        if "own_classes" in evaluation.data:
+            tests["own_classes"] = Tests(samples.test_inputs, samples.test_labels, self.own_samples["own_classes"])
+        tasks = [self.task] * len(self.parts) if self.pools_samples else self._tasks
+        try:
+            return Representations(metrics, evaluation.subspace_dim, tasks, self.parts, tests, self.executor)
+        except ValueError as error:
+            raise ScenarioError(f"{scenario.scenario.name} [evaluation] {error}") from None
 
     def numbers(self, values: Sequence[Any]) -> np.ndarray:
         """float64 [len(values), n] of vectors of one length."""

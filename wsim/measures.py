@@ -4,12 +4,13 @@ evaluation is recorded. Costs no simulated time and is no event."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 
 from learners.protocol import Measure
-from wsim.errors import SimulationError
+from wsim.errors import ScenarioError, SimulationError
 from wsim.node import SimNode
 
 Components = tuple[str, ...] | str
@@ -25,10 +26,20 @@ class Numbers(Protocol):
 
 
 class Measures:
-    """listed: of the learner's class, by name the components' names, or the one word that they are numbered with."""
+    """listed: of the learner's class, by name the components' names, or the one word that they are numbered with. added: the same of
+    numbers that others have found, and that stand beside them in the record."""
 
-    def __init__(self, listed: Mapping[str, Components], num_devices: int, learning: Numbers) -> None:
+    def __init__(
+        self,
+        listed: Mapping[str, Components],
+        num_devices: int,
+        learning: Numbers,
+        added: Mapping[str, Components] = MappingProxyType({}),
+    ) -> None:
+        if both := sorted(listed.keys() & added.keys()):
+            raise ScenarioError(f'[evaluation] metrics = "{both[0]}": the learner measures one of this name')
         self._listed = listed
+        self._added = added
         self._num_devices = num_devices
         self._learning = learning
         self._held: dict[str, dict[int, Any]] = {name: {} for name in listed}  # by device
@@ -74,14 +85,14 @@ class Measures:
         return found
 
     def columns(self, evaluations: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
-        """The fields of a `RunRecord`; evaluations: what `evaluate` has found, one after the other."""
+        """The fields of a `RunRecord`; evaluations: what `evaluate` and others have found, one after the other."""
         names: list[str] = []
         components: list[str] = []
         rows: list[np.ndarray] = []
-        for name, listed in self._listed.items():
-            if not any(name in found for found in evaluations):
+        for name, listed in {**self._listed, **self._added}.items():
+            size = max((len(found[name]) for found in evaluations if name in found), default=0)
+            if not size:
                 continue
-            size = self._sizes[name]
             words = [f"{listed} {i}" for i in range(size)] if isinstance(listed, str) else list(listed)
             nothing = np.full((size, self._num_devices), np.nan)
             names += [name] * size

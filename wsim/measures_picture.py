@@ -28,7 +28,8 @@ def plot_measures(record: RunRecord, path: str | Path, force: bool = True) -> No
     if not record.measure_name:
         raise ResultError(
             f"{record.name}: holds no measures; {record.learner} gives none, or nobody measured anything, or it is an estimate "
-            '(weights are measured by drt_diffusion; staleness by fedbuff, fedasync, and in rounds with late = "use")'
+            '(weights are measured by drt_diffusion; staleness by fedbuff, fedasync, and in rounds with late = "use"; representations '
+            "by [evaluation] metrics)"
         )
     write_figure(lambda: draw_measures(record), path, force)
 

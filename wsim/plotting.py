@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from learners.representation.names import ACCURACIES
 from wsim.atomic import check_target, write_atomically
 from wsim.errors import ResultError
 from wsim.record import ENERGY_USES, RunRecord
 from wsim.report import joules, num_rounds, server_energy_j, timeline_shares
+from wsim.scenario.evaluation import OWN_DATA
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,9 +157,16 @@ def _draw_accuracy(axes: Any, record: RunRecord) -> None:
             axis.plot(at_target / factor, record.targets, "o", color=INK, markersize=4.5, zorder=3, label="target met")
         axis.set_xlabel(f"{label} [{scaled_unit}]")
         axis.set_xlim(0, 1.02 * float(values[-1]) / factor or 1)
-    axes[0].set_ylabel("own test accuracy" if record.series_data[0] == "own_test" else "test accuracy")
+    axes[0].set_ylabel(_accuracy(record))
     num_entries = len(axes[0].get_legend_handles_labels()[1])
     axes[0].legend(loc="lower right", fontsize=11 if num_entries < 5 else 9, **TIGHT)
+
+
+def _accuracy(record: RunRecord) -> str:
+    """What the headline is."""
+    if record.series_report[0] in ACCURACIES:
+        return record.series_report[0].replace("_", " ")
+    return "own test accuracy" if record.series_data[0] in OWN_DATA else "test accuracy"
 
 
 def _accuracy_curves(record: RunRecord) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
@@ -193,7 +202,7 @@ def _accuracy_curves(record: RunRecord) -> dict[str, tuple[np.ndarray, dict[str,
 
 
 def _curve_name(record: RunRecord, subject: str) -> str:
-    if subject == "device" or (subject == "server" and record.series_data[0] == "own_test"):
+    if subject == "device" or (subject == "server" and record.series_data[0] in OWN_DATA):
         level = record.levels[0]
         whose = "devices" if subject == "device" else "server's model"
         return f"{level} over {whose}" if level == "mean" and subject == "device" else f"{level}, {whose}"

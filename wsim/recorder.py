@@ -63,7 +63,8 @@ class Recorder:
             self._scores.pop()
             self._measured.pop()
         self._scores.append(self._run.evaluator.evaluate())
-        self._measured.append(self._run.measures.evaluate(self._run.evaluator.counts))
+        measured = self._run.measures.evaluate(self._run.evaluator.counts)
+        self._measured.append({**measured, **self._scores[-1].numbers})
         presence, num_devices = self._run.presence, self._run.world.num_devices
         on_air = self._run.ledger.on_air_bits + round(self._run.media.drained_bits(self._run.clock.now_ns))
         self._rows.append(

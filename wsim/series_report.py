@@ -9,6 +9,7 @@ from rich.table import Table
 
 from wsim.generalization import generalization_gaps
 from wsim.record import RunRecord
+from wsim.scenario.evaluation import OWN_DATA
 
 SUBJECTS = {"device": "devices", "server": "server", "mean_model": "mean model (genie)"}
 USUAL_LEVELS = ["mean", "worst", "p10", "std"]
@@ -69,7 +70,7 @@ def series_name(report: str, subject: str, data: str) -> str:
 def headline_name(record: RunRecord) -> str:
     """ "p10, devices · own test"."""
     subject, data = record.series_subject[0], record.series_data[0]
-    level = f"{record.levels[0]}, " if subject == "device" or data == "own_test" else ""
+    level = f"{record.levels[0]}, " if subject == "device" or data in OWN_DATA else ""
     return level + series_name(record.series_report[0], subject, data)
 
 

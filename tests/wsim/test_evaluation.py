@@ -588,7 +588,7 @@ VARIANTS = 'model.variants=[{name="mlp", hidden=[8]}, {name="mlp", hidden=[4]}]'
         (['evaluation.subjects=["divice"]'], r'accepted are "device", "server", "mean_model" \(device\?\)'),
         (['evaluation.data=["own_test"]'], r'data\.0 = "own_test": needs \[data\] local_test_fraction, such as 0.2'),
         (['evaluation.data=["train", "global_test"]'], r'data\.0 = "train": the first is the headline, .* name "global_test" before it'),
-        (['evaluation.data=["trian"]'], r'accepted are "global_test", "own_test", "train" \(train\?\)'),
+        (['evaluation.data=["trian"]'], r'accepted are "global_test", "own_test", "own_classes", "train" \(train\?\)'),
         (['evaluation.targets={accuracy=[0.5], data="train"}'], r'data = "train": is not measured; \[evaluation\] data = '),
         (['evaluation.over_devices=["std"]'], r"over_devices = .*: holds no accuracy; at least one of"),
         (
@@ -605,7 +605,6 @@ VARIANTS = 'model.variants=[{name="mlp", hidden=[8]}, {name="mlp", hidden=[4]}]'
         (['evaluation.targets={accuracy=[0.5], data="own_test"}'], r'\[evaluation\] data = \["global_test"\]'),
         (['evaluation.targets={accuracy=[0.5], over_devices="best"}'], r"\[evaluation\] over_devices = "),
         (["evaluation.targets={cross_subspace_accuracy=[0.8]}"], r"\[evaluation.targets\] cross_subspace_accuracy .*unknown key, known"),
-        (['evaluation.metrics=["consensus_gap"]'], r"unknown key metrics in \[evaluation\], known: by_group, charge_time"),
         (["data.local_test_fraction=1.0"], r"local_test_fraction = 1: fractions are between 0 and 1"),
     ],
 )  # fmt: skip

@@ -12,20 +12,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from learners.representation.names import ACCURACIES, DEFAULT_ACCURACY, Metric
 from wsim.scenario import quantities as q
 from wsim.scenario.messages import nearest, problem, shown
-from wsim.scenario.table import Table
+from wsim.scenario.table import Table, left_out
 
 if TYPE_CHECKING:
     from wsim.scenario.root import Scenario
 
 Subject = Literal["device", "server", "mean_model"]
-TestData = Literal["global_test", "own_test", "train"]
+TestData = Literal["global_test", "own_test", "own_classes", "train"]
 Level = Literal["mean", "worst", "p10", "median", "best"]
 OverDevices = Literal["mean", "worst", "p10", "median", "best", "std", "disagreement"]
 
 METHOD_DEFAULT = "method_default"
 AFTER_LOCAL_TRAINING = "after_local_training"
+OWN_DATA = ("own_test", "own_classes")
+"""Data of which every device has some of its own."""
 
 
 class Targets(Table):
@@ -45,15 +48,21 @@ class Evaluation(Table):
     subjects: "device": each device's model; "server": the server's; "mean_model": the average of the devices' models, which
         only a genie knows. Not given: the server's, where there is one, and the devices'
     data: "global_test": the common test set; "own_test": of each device, its part of data.local_test_fraction;
+        "own_classes": of each device, the samples of the common test set of the classes that it trains on;
         "train": a fixed random subset of the devices' training samples, as many as the common test set has, the same for all.
         With "global_test", results have the generalization gap: train minus test accuracy
     over_devices: "mean", "worst" and "best" device, "median", "p10" (a tenth of the devices is worse), "std";
         "disagreement": root mean square distance of the devices' models to their mean
     counted_devices: of those that come, go and fail: "alive", all that have not failed, with the models that they hold, also
         while they are away; "present", those that are there; "all", also who has failed, with the model that it had
+    metrics: what is measured of the devices' representations beside the accuracy of their models, by a genie: accuracies of nearest
+        subspaces, nearest neighbors and linear probes, each of which may be the headline (`inference`), and numbers, which are
+        recorded as measures. See docs/pages/results.md. A task without a head has no other accuracies: own_subspace_accuracy, if
+        nothing is named
+    subspace_dim: dimensions of a class's subspace; not given: those of the representation over the number of classes, at most 30
     by_group: also in tables and pictures for each group of devices
     model_time, inference: which of the models that the learner reports is the headline: "after_local_training" instead of
-        what the method calls its model; another inference head, by its name
+        what the method calls its model; another inference head, or an accuracy among the metrics, by its name
     other_reports: measure the other inference heads beside it, as one does by default; false saves their time
     """
 
@@ -70,6 +79,8 @@ class Evaluation(Table):
     model_time: str = METHOD_DEFAULT
     inference: str = METHOD_DEFAULT
     other_reports: Annotated[bool, Field(exclude_if=lambda value: bool(value))] = True
+    metrics: Annotated[tuple[Metric, ...], Field(exclude_if=lambda value: not value)] = ()
+    subspace_dim: Annotated[q.Count | None, Field(exclude_if=left_out)] = None
     targets: Targets = Targets()
 
 
@@ -87,6 +98,19 @@ def subjects_of(scenario: Scenario) -> tuple[str, ...]:
     return ("server", "device") if scenario.server and report_name(scenario.evaluation) == "model" else ("device",)
 
 
+def metrics_of(evaluation: Evaluation, has_head: bool) -> tuple[str, ...]:
+    """Those that are measured. has_head: whether models can be tested without them."""
+    if has_head or any(name in ACCURACIES for name in evaluation.metrics):
+        return evaluation.metrics
+    return (DEFAULT_ACCURACY, *evaluation.metrics)
+
+
+def flat_report(reports: Sequence[str], own_metrics: Sequence[str]) -> str | None:
+    """The report that representations are of: "model", or, where that is no flat model, the learner's first that is one."""
+    names = ("model", *reports)
+    return next((name for name in names if name not in own_metrics and AFTER_LOCAL_TRAINING not in name), None)
+
+
 def check(scenario: Scenario, learner: Any, source: str) -> None:
     """Raise a ScenarioError for the first key that does not go with another.
 
@@ -100,15 +124,16 @@ def check(scenario: Scenario, learner: Any, source: str) -> None:
         raise problem(source, ("evaluation", "charge_time"), says, value=True)
     _lists(scenario, source)
     check_report(scenario, getattr(learner, "reports", ()), source)
+    _metrics(scenario, learner, source)
     _flat_models(scenario, learner, source)
     _targets(scenario, source)
 
 
 def _lists(scenario: Scenario, source: str) -> None:
     evaluation = scenario.evaluation
-    for key in ("subjects", "data", "over_devices"):
+    for key in ("subjects", "data", "over_devices", "metrics"):
         values: Sequence[str] | None = getattr(evaluation, key)
-        if values is not None and not values:
+        if values is not None and not values and key != "metrics":
             raise problem(source, ("evaluation", key), "is empty; name what to measure, or leave it out", value=values)
         for number, value in enumerate(values or ()):
             if value in (values or ())[:number]:
@@ -141,14 +166,38 @@ def check_report(scenario: Scenario, reports: Sequence[str], source: str) -> Non
     """The chosen model has to be among those that the learner reports, "model" and what its class lists."""
     evaluation, chosen = scenario.evaluation, report_name(scenario.evaluation)
     reports = ["model", *(name for name in reports if name != "model")]
-    if chosen in reports:
+    if chosen in (*reports, *evaluation.metrics) and (chosen in reports or chosen in ACCURACIES):
         return
+    if chosen in ACCURACIES:
+        says = f"is not among metrics = {shown(evaluation.metrics)}; add it there"
+        raise problem(source, ("evaluation", "inference"), says, value=chosen)
     key = "inference" if evaluation.inference != METHOD_DEFAULT else "model_time"
     value = getattr(evaluation, key)
-    known = [METHOD_DEFAULT, *reports[1:]]
+    known = [METHOD_DEFAULT, *reports[1:], *ACCURACIES]
     says = f"{scenario.algorithm.name} reports {', '.join(shown(name) for name in reports)}, not {shown(chosen)}"
     says += f"; {shown(METHOD_DEFAULT)}, or leave it out{nearest(value, known)}"
     raise problem(source, ("evaluation", key), says, value=value)
+
+
+def _metrics(scenario: Scenario, learner: Any, source: str) -> None:
+    """Representations are of devices' flat models."""
+    evaluation, reports, own = scenario.evaluation, getattr(learner, "reports", ()), getattr(learner, "own_metrics", ())
+    if not evaluation.metrics:
+        return
+    path = ("evaluation", "metrics")
+    if flat_report(reports, own) is None:
+        says = "are of models that are vectors of all parameters of [model], and "
+        says += f"{scenario.algorithm.name} reports none; leave them out"
+        raise problem(source, path, says, value=evaluation.metrics)
+    check_subjects(scenario, evaluation.metrics, source)
+
+
+def check_subjects(scenario: Scenario, metrics: Sequence[str], source: str) -> None:
+    """Accuracies among the metrics are of devices."""
+    subjects = scenario.evaluation.subjects
+    if subjects is not None and "device" not in subjects and any(name in ACCURACIES for name in metrics):
+        says = f'lacks "device", whose representations {shown(next(name for name in metrics if name in ACCURACIES))} is of; add it'
+        raise problem(source, ("evaluation", "subjects"), says, value=subjects)
 
 
 def _flat_models(scenario: Scenario, learner: Any, source: str) -> None:
@@ -173,7 +222,7 @@ def _targets(scenario: Scenario, source: str) -> None:
             path = ("evaluation", "targets", "accuracy", number + 1)
             raise problem(source, path, "targets have to increase", value=high)
     for key, listed in (
-        ("subject", subjects_of(scenario)),
+        ("subject", ("device",) if report_name(evaluation) in ACCURACIES else subjects_of(scenario)),
         ("data", evaluation.data),
         ("over_devices", evaluation.over_devices),
     ):

@@ -14,6 +14,7 @@ from wsim.generalization import generalization_gaps
 from wsim.record import RunRecord
 from wsim.report import num_rounds
 from wsim.scenario.arms import split
+from wsim.scenario.evaluation import OWN_DATA
 from wsim.study.plan import run_digest
 from wsim.study.statistics import step_hold
 
@@ -134,5 +135,5 @@ def _disagreement(record: RunRecord) -> np.ndarray:
 
 def _named(report: str, subject: str, data: str, level: str) -> str:
     """ "server, global_test", "device (mean), own_test, head"; data may be "": of whose models alone."""
-    level = f" ({level})" if subject == "device" or data == "own_test" else ""
+    level = f" ({level})" if subject == "device" or data in OWN_DATA else ""
     return ", ".join([f"{subject}{level}", *([data] if data else []), *([] if report == "model" else [report])])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from learners.representation.names import ACCURACIES
 from wsim.plotting import (
     BLUE,
     GRAY,
@@ -31,6 +32,7 @@ from wsim.plotting import (
     scaled,
     write_figure,
 )
+from wsim.scenario.evaluation import OWN_DATA
 from wsim.scenario.messages import shown
 from wsim.scenario.study import Picture
 from wsim.study import names
@@ -219,8 +221,11 @@ def _draw_by_point(axis: Axes, comparison: Comparison, styles: Mapping[str, dict
 
 def _accuracy(comparison: Comparison) -> str:
     """Of what the accuracies are, where it is the same for all."""
-    own = all("own_test" in row.measured.split(", ") for row in comparison.rows)
-    return "own test accuracy" if own and comparison.rows else "test accuracy"
+    words = [set(row.measured.split(", ")) for row in comparison.rows]
+    same = set.intersection(*words) if words else set()
+    if metrics := sorted(same & set(ACCURACIES)):
+        return metrics[0].replace("_", " ")
+    return "own test accuracy" if same & set(OWN_DATA) else "test accuracy"
 
 
 def _evaluated(row: Row) -> bool:

@@ -1,0 +1,1 @@
+"""What devices' representations are worth to themselves and to each other, measured by a genie."""
