@@ -18,6 +18,7 @@ from torch import Tensor
 from learners.compression.affine import Int4Affine, Int8Affine
 from learners.compression.bfloat16 import BFloat16
 from learners.compression.float16 import Float16
+from learners.compression.onebit import OneBit
 from learners.compression.qsgd import Qsgd
 from learners.compression.randk import RandK
 from learners.compression.sign import Sign
@@ -40,6 +41,7 @@ CODECS: dict[str, Any] = {
     "qsgd_4bit_packet": Qsgd(7, scale_per="packet"),
     "ternary": Ternary(),
     "sign": Sign(),
+    "onebit": OneBit(),
     "topk": TopK(0.01),
     "randk": RandK(0.01),
 }

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from learners.compression.bits import float32_bits, float32_from
 from learners.compression.codec import Tensors, VectorCodec, refuse_non_finite
-from learners.compression.groups import Groups, spread, sums
+from learners.compression.groups import Groups, sizes_of, spread, sums
 from learners.compression.layout import Format, Grouped, ScalePer, check_scale_per
 from learners.deferred import op
 from learners.protocol import Node, Payload, Value
@@ -40,9 +40,11 @@ OPERATIONS_PER_VALUE = 3
 
 def two_means(v: Tensor, negative: Tensor, groups: Groups) -> Tensor:
     """(m_-, m_+) float32 [num_groups, 2] of v [num_values]; added up in float64. negative: bool [num_values], v < 0."""
-    halves = []
-    for half in (negative.double(), (~negative).double()):
-        halves.append(sums(v.double() * half, groups) / sums(half, groups).clamp(min=1))  # inf * 0 spoils both
+    below, above = sums(v.clamp(max=0), groups), sums(v.clamp(min=0), groups)
+    spoiled = 0 * (below + above)  # NaN where a value is not finite, else 0
+    num_below = sums(negative, groups)
+    num_above = torch.tensor(sizes_of(groups, v.shape[0]), dtype=torch.float64) - num_below
+    halves = (below / num_below.clamp(min=1) + spoiled, above / num_above.clamp(min=1) + spoiled)
     return torch.stack(halves, 1).float()
 
 
