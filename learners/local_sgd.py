@@ -190,7 +190,9 @@ class LocalSgd:
         either, see `learners.local_step`
         """
         task, rule, rate = node.task, self.rule, self.rate(node, k)
-        if rule == PLAIN and objective is None and correction is None and task.plain:
+        if (
+            rule == PLAIN and objective is None and correction is None and getattr(task, "plain", True)
+        ):  # an OwnTask does not say
             return (yield Compute(task.sgd_step.scan, (x, batches.steps, rate), work=batches.work))
         step = local_step(task, objective or task.objective, rule, correction).scan
         state = rule.start(task)

@@ -138,7 +138,8 @@ def _gradient_and_buffers(
     """As `gradient_of`, and the running statistics after the minibatch, where the model has some."""
     model: Any = task.model
     padding = rule.crop_padding
-    num_buffers, first = task.num_buffers, num_params(task.model.shapes[: task.num_buffers])
+    num_buffers = getattr(model, "num_buffers", 0)
+    first = num_params(model.shapes[:num_buffers])
 
     def gradient(x: Tensor, steps: tuple[Tensor, ...], args: tuple[Any, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         indices, weights, *drawn = steps
