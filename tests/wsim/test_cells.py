@@ -265,6 +265,8 @@ def test_books_close_over_layouts(
     assert spent_ns == pytest.approx([run.clock.now_ns] * run.world.num_nodes)
     assert (run.radios.state_ns >= 0).all()
     assert int(run.ledger.sent_bits_by_node.sum()) == run.ledger.on_air_bits
+    assert (run.ledger.backhaul_bits > 0) == (sites * sectors > 1)
+    assert run.ledger.backhaul_bits <= run.ledger.coded_bits, "no message takes a wire twice"
     assert run.ledger.resource_hz_ns <= run.clock.now_ns * BANDWIDTH_HZ * 2 * run.world.num_stations * (1 + 1e-9)
 
 
