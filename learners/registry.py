@@ -95,6 +95,7 @@ PARTITIONS = {
     "equal_dirichlet": "learners.data.equal_dirichlet:equal_dirichlet",
     "classes_per_device": "learners.data.partitions:classes_per_device",
     "quantity_skew": "learners.data.partitions:quantity_skew",
+    "class_lists": "learners.data.class_lists:class_lists",
 }
 
 REGISTRIES = {

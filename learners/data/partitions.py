@@ -32,15 +32,32 @@ def check_shares(num_train: int, num_classes: int, num_devices: int, *, samples_
         raise ValueError(f"samples_per_device = {samples_per_device}: at least 1")
 
 
-@checked_by(check_shares)
+def _check_iid(
+    num_train: int, num_classes: int, num_devices: int, *, samples_per_device: int | None, stratified: bool
+) -> None:
+    check_shares(num_train, num_classes, num_devices, samples_per_device=samples_per_device)
+    if stratified and samples_per_device is not None:
+        raise ValueError("stratified = True: deals every sample to one device; only without samples_per_device")
+
+
+@checked_by(_check_iid)
 def iid(
-    labels: np.ndarray, num_devices: int, rng: np.random.Generator, *, samples_per_device: Count | None = None
+    labels: np.ndarray,
+    num_devices: int,
+    rng: np.random.Generator,
+    *,
+    samples_per_device: Count | None = None,
+    stratified: bool = False,
 ) -> Parts:
     """Equal shares of a shuffled set, sizes equal up to one sample.
 
     samples_per_device: drawn, possibly shared between devices; without it every sample is dealt to one device.
+    stratified: every class by itself is dealt in equal shares, up to one sample, too.
     """
-    check_shares(*samples_and_classes(labels), num_devices, samples_per_device=samples_per_device)
+    _check_iid(*samples_and_classes(labels), num_devices, samples_per_device=samples_per_device, stratified=stratified)
+    if stratified:
+        shuffled = np.concatenate([rng.permutation(members) for members in _by_class(labels)])
+        return ascending([shuffled[device::num_devices] for device in range(num_devices)])
     if samples_per_device is None:
         return ascending(np.array_split(rng.permutation(len(labels)), num_devices))
     return ascending([_draw(rng, np.arange(len(labels)), samples_per_device) for _ in range(num_devices)])

@@ -5,12 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from learners.data.class_lists import class_lists
 from learners.data.equal_dirichlet import equal_dirichlet
 from learners.data.partitions import classes_per_device, dirichlet, iid, quantity_skew
 
 LABELS = np.random.default_rng(0).permutation(np.arange(1437) % 10)
 KINDS: list[tuple[Any, dict[str, Any]]] = [
     (iid, {}),
+    (iid, {"stratified": True}),
     (dirichlet, {"alpha": 0.05}),
     (dirichlet, {"alpha": 1e6}),
     (classes_per_device, {"classes": 2}),
@@ -19,7 +21,8 @@ KINDS: list[tuple[Any, dict[str, Any]]] = [
     (equal_dirichlet, {"alpha": 0.1}),
     (equal_dirichlet, {"alpha": 1e-4}),
 ]
-DRAWING = [kind for kind in KINDS if kind[0] is not equal_dirichlet and "share_spread" not in kind[1]]
+ONE_WAY = ("share_spread", "stratified")
+DRAWING = [kind for kind in KINDS if kind[0] is not equal_dirichlet and not any(key in kind[1] for key in ONE_WAY)]
 
 
 def class_counts(parts: list[np.ndarray], labels: np.ndarray = LABELS) -> np.ndarray:
@@ -54,6 +57,37 @@ def test_one_generator_state_gives_one_partition(partition: Any, options: dict[s
 def test_iid_sizes_differ_by_one_at_most() -> None:
     sizes = {len(part) for part in iid(LABELS, 100, np.random.default_rng(1))}
     assert sizes == {14, 15}
+
+
+def test_stratified_shares_of_every_class_differ_by_one_at_most() -> None:
+    labels = LABELS[LABELS != 4][:1000]  # a class without samples
+    parts = iid(labels, 7, np.random.default_rng(1), stratified=True)
+    counts = class_counts(parts, labels)
+    assert (np.ptp(counts, axis=0) <= 1).all()
+    assert np.ptp(counts.sum(axis=1)) <= 1
+    plain = class_counts(iid(labels, 7, np.random.default_rng(1)), labels)
+    assert (np.ptp(plain, axis=0) > 1).any()
+
+
+LISTS = ((1, 2, 3), (3, 0), (7, 3))
+
+
+def test_class_lists_deal_a_class_equally_to_its_holders() -> None:
+    parts = class_lists(LABELS, 3, np.random.default_rng(1), classes_of_device=LISTS)
+    counts = class_counts(parts)
+    assert [tuple(np.flatnonzero(row)) for row in counts] == [tuple(sorted(classes)) for classes in LISTS]
+    whole = np.bincount(LABELS)
+    assert sorted(counts[:, 3]) == [whole[3] // 3 + (i >= 3 - whole[3] % 3) for i in range(3)]
+    assert all(counts[:, k].sum() == whole[k] for k in (0, 1, 2, 3, 7))
+    everything = np.concatenate(parts)
+    assert len(np.unique(everything)) == len(everything)  # nobody shares one
+
+
+def test_class_lists_deal_so_many_samples_of_a_class() -> None:
+    parts = class_lists(LABELS, 3, np.random.default_rng(1), classes_of_device=LISTS, samples_per_class=20)
+    assert {int(n) for n in class_counts(parts).ravel()} == {0, 20}
+    everything = np.concatenate(parts)
+    assert len(np.unique(everything)) == len(everything)
 
 
 def test_dirichlet_with_large_alpha_gives_everyone_the_mix_of_the_whole_set() -> None:
@@ -166,6 +200,20 @@ def test_quantity_skew_without_exponent_is_equal() -> None:
         (classes_per_device, {"classes": 3, "share_spread": 1.0}, "share_spread = 1.0"),
         (classes_per_device, {"classes": 3, "share_spread": 0.2, "samples_per_device": 9}, "share_spread = 0.2: only"),
         (quantity_skew, {"exponent": -1.0}, "exponent = -1.0"),
+        (iid, {"stratified": True, "samples_per_device": 9}, "stratified = True: .* only without samples_per_device"),
+        (class_lists, {"classes_of_device": LISTS}, "one list for each of the 10 devices, and there are 3"),
+        (
+            class_lists,
+            {"classes_of_device": LISTS, "num_devices": 3, "samples_per_class": 50},
+            "class 3 has 14. training",
+        ),
+        (class_lists, {"classes_of_device": ((1, 10), (2,)), "num_devices": 2}, "device 0 has class 10; 0 to 9"),
+        (
+            class_lists,
+            {"classes_of_device": ((1,), (2, 2)), "num_devices": 2},
+            "classes_of_device = .* device 1 has a class twice",
+        ),
+        (class_lists, {"classes_of_device": ((1,), ()), "num_devices": 2}, "device 1 has no class; one at least"),
     ],
 )
 def test_a_bad_argument_is_named(partition: Any, options: dict[str, Any], message: str) -> None:

@@ -171,7 +171,8 @@ def test_defaults_are_completed_in_the_resolved_scenario() -> None:
 
 def test_keys_of_other_items_are_left_aside_so_that_one_override_switches() -> None:
     base = ("data={partition='dirichlet', alpha=1}", "model={name='lenet', maps=[2, 3]}")
-    assert loaded(*base, "data.partition=iid").scenario.data.own == {"test_fraction": 0.2, "samples_per_device": None}
+    dealt = {"test_fraction": 0.2, "centered": False, "samples_per_device": None, "stratified": False}
+    assert loaded(*base, "data.partition=iid").scenario.data.own == dealt
     assert loaded(*base, "data.name=gaussian_mixture", "model.name=mlp").scenario.data.own["num_features"] == 32
     assert loaded(*base, "model.name=mlp").scenario.model.own == {"hidden": (64,)}
 
@@ -223,7 +224,7 @@ def test_a_study_may_choose_it_at_other_points(tmp_path: Path) -> None:
         (("data.partition=dirichlet",), "[data] alpha: this key is missing; dirichlet needs a number"),
         (
             ("data.partition=dirichlt",),
-            '[data] partition = "dirichlt": unknown partition (dirichlet?), known: classes_per',
+            '[data] partition = "dirichlt": unknown partition (dirichlet?), known: class_lists',
         ),
         (("data.name=digit",), '[data] name = "digit": unknown data set (digits?), known: cifar10'),
         (("model.hidden=[64, 0]",), "[model] hidden.1 = 0: layer widths are whole numbers, 1 to 100000"),

@@ -104,10 +104,14 @@ def _words(kind: Any) -> str:
         fixed = origin is tuple and parts and parts[-1] is not Ellipsis
         count = f"{len(parts)} " if fixed else ""
         entries = {bare_type(part) for part in parts if part is not Ellipsis}
-        return f"an array of {count}{PLURALS.get(entries.pop(), 'entries') if len(entries) == 1 else 'entries'}"
+        return f"an array of {count}{_plural(entries.pop()) if len(entries) == 1 else 'entries'}"
     if origin in TABLES:
         return "a table"
     return WORDS.get(kind, str(getattr(kind, "__name__", kind)))
+
+
+def _plural(kind: Any) -> str:
+    return "arrays" if (typing.get_origin(kind) or kind) in ARRAYS else PLURALS.get(kind, "entries")
 
 
 def _choices(kind: Any) -> tuple[Any, ...]:

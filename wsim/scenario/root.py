@@ -81,8 +81,9 @@ class Scenario(Table):
         for model in (values["model"], *values["model"]["variants"]):
             if model["name"] == "resnet20" and model.get("norm") == "group":
                 del model["norm"]
-        if not values["data"].get("centered", True):
-            del values["data"]["centered"]
+        for key in ("centered", "stratified"):
+            if not values["data"].get(key, True):
+                del values["data"][key]
         if values["mac"].get("interference") == "none":
             del values["mac"]["interference"]
         if not values["mac"].get("capture", True):
