@@ -43,6 +43,26 @@ def dual_and_anchor(
     return y + alpha * (own - others), (own + others) / 2, number, sizes
 
 
+@op(
+    ragged=("own", "own_known", "neighbors", "known"),
+    flops=lambda y, alpha, own, own_known, neighbors, known: 8 * neighbors.numel(),
+)
+def dual_and_anchor_of_edges(
+    y: Tensor, alpha: float, own: Tensor, own_known: Tensor, neighbors: Tensor, known: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As `dual_and_anchor`, where each neighbor has been sent a V of its own. own: ragged V_i [num_classes, d, d] as neighbor j has it,
+    own_known: ragged [num_classes], of which classes."""
+    active = known * own_known  # [m, num_classes]
+    on = active[:, :, None, None]
+    both = on * (own + neighbors)
+    return (
+        y + alpha * (on * (own - neighbors)).sum(0),
+        both.sum(0) / 2,
+        active.sum(0),
+        both.square().sum((0, -2, -1)) / 4,
+    )
+
+
 @dataclass(frozen=True)
 class PenalizedRate:
     """The objective above, see `learners.task.Objective`, of (Y, T, m, c). penalty: rho."""
