@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from wsim.series import Plan, Series, over_devices
 
 Samples = str | tuple[str, int]
 """All of "global_test" or "train", or one device's of "own_test" or "own_classes"."""
+
+Found = TypeVar("Found")
 
 Question = tuple[Any, Any, Samples]
 """(value, metric, samples)."""
@@ -36,6 +38,19 @@ class Represented(Protocol):
 
     @property
     def diverged(self) -> frozenset[int]: ...
+
+
+class Shown(Protocol):
+    """What is kept of representations, see `learners.representation.evaluation.Shown`."""
+
+    @property
+    def features(self) -> np.ndarray: ...
+
+    @property
+    def labels(self) -> np.ndarray: ...
+
+    @property
+    def devices(self) -> np.ndarray: ...
 
 
 class Scoring(Protocol):
@@ -59,6 +74,9 @@ class Scoring(Protocol):
 
     def represent(self, values: Mapping[int, Any]) -> Represented:
         """What the metrics are of flat models by device. ValueError where they are no such models."""
+
+    def shown(self, values: Mapping[int, Any]) -> Shown:
+        """Features of a few common test samples, as `represent`."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +247,7 @@ class Evaluator:
                     disagreement[number] = self._mean_model()[1]
         numbers: Mapping[str, np.ndarray] = {}
         if self.plan.metrics:
-            measured = self._measured()
+            measured = self._of_models(self._scoring.represent)
             for number, series in enumerate(self.plan.series):
                 if (found := measured.accuracies.get((series.report, series.data))) is not None:
                     by_device[number, 0] = found
@@ -238,9 +256,20 @@ class Evaluator:
         accuracy, loss = self._headline(single, by_device)
         return Scores(accuracy, loss, single, by_device, disagreement, frozenset(diverged), numbers)
 
-    def _measured(self) -> Represented:
+    def similarity(self) -> dict[str, Any]:
+        """The fields of a `RunRecord` that hold features of test samples, where metrics ask for them; none in an estimate."""
+        if self._scoring.estimates or "similarity" not in self.plan.metrics:
+            return {}
+        shown = self._of_models(self._scoring.shown)
+        return {
+            "similarity_features": shown.features,
+            "similarity_label": shown.labels,
+            "similarity_device": shown.devices,
+        }
+
+    def _of_models(self, measure: Callable[[Mapping[int, Any]], Found]) -> Found:
         try:
-            return self._scoring.represent(self._represented())
+            return measure(self._represented())
         except ValueError as error:
             raise ScenarioError(f"[evaluation] {error}") from None
 

@@ -16,7 +16,7 @@ from learners.data.holdout import hold_out, set_aside
 from learners.models.encoder import Headless
 from learners.own_task import OwnTask
 from learners.protocol import SERVER
-from learners.representation.evaluation import Measured, Representations, Tests
+from learners.representation.evaluation import Measured, Representations, Shown, Tests
 from learners.scoring import Examples, Scorer
 from learners.semantic.coding_rate import DISTORTION, CodingRateReduction
 from learners.task import NO_SAMPLES, Task, cross_entropy
@@ -246,6 +246,11 @@ class Learning:
         """What the metrics are of flat models by device. ValueError where these are not flat models of [model]."""
         assert self._representations is not None
         return self._representations.measure(values)
+
+    def shown(self, values: Mapping[int, Any]) -> Shown:
+        """What is kept for the picture of similarities, as `represent`."""
+        assert self._representations is not None
+        return self._representations.shown(values)
 
     def _of_own_classes(self, scenario: Scenario) -> list[np.ndarray]:
         """By device, indices of the common test samples of the classes that it trains on."""

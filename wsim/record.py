@@ -25,6 +25,10 @@ def _no_numbers() -> np.ndarray:
     return np.empty(0)
 
 
+def _no_features() -> np.ndarray:
+    return np.empty((0, 0))
+
+
 def _no_measures() -> np.ndarray:
     return np.empty((0, 0, 0))
 
@@ -147,6 +151,12 @@ class RunRecord:
     measure_name: list[str] = field(default_factory=list)  # [M] see `learners.protocol.Learner`
     measure_component: list[str] = field(default_factory=list)  # [M]
     measure_value: np.ndarray = field(default_factory=_no_measures)  # [M, E, num_devices], NaN where there was none
+
+    # with "similarity" among [evaluation] metrics, else empty: representations of common test samples at the end, of length 1, sorted
+    # by label and then by device
+    similarity_features: np.ndarray = field(default_factory=_no_features)  # [Z, d]
+    similarity_label: np.ndarray = field(default_factory=_no_indices)  # [Z]
+    similarity_device: np.ndarray = field(default_factory=_no_indices)  # [Z] whose model
 
     # with [output] sinr, else empty: the SINR of what was on the air, a step function of time for every transfer and receiver
     sinr_time_s: np.ndarray = field(default_factory=_no_numbers)  # [N] where the step begins

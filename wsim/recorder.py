@@ -220,6 +220,7 @@ class Recorder:
             event_digest=ledger.event_digest,
             **waits.columns(self._run.driver.runners, world.server_index),
             **self._run.measures.columns(self._measured),
+            **evaluator.similarity(),
             **(self._run.sinr.columns() if self._run.sinr is not None else {}),
         )
 

@@ -22,6 +22,7 @@ _AMOUNTS = (  # finite, never negative
         "sustained_evaluations",
     ),
     *("sinr_time_s", "sinr_duration_s", "sinr_transfer", "handover_time_s"),
+    "similarity_label",
     *("wait_s", "wait_count", "wait_deadline_count"),
 )
 _ACCURACIES = (  # finite, or NaN where there is none
@@ -47,7 +48,7 @@ def check_values(record: RunRecord) -> None:
     for name in _ACCURACIES:
         if np.isinf(getattr(record, name)).any():
             raise ValueError(f"{name} is infinite")
-    for name in ("positions_m", "targets", "sinr_db"):
+    for name in ("positions_m", "targets", "sinr_db", "similarity_features"):
         if not np.isfinite(getattr(record, name)).all():
             raise ValueError(f"{name} is not finite")
     num_nodes = len(record.node_names)
@@ -62,6 +63,7 @@ def check_values(record: RunRecord) -> None:
         ("handover_station", num_nodes),
         ("wait_node", num_nodes),
         ("wait_awaited", num_nodes),
+        ("similarity_device", record.num_devices),
     ):
         index = getattr(record, name)
         lowest = ANYONE if name == "wait_awaited" else 0

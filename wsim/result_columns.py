@@ -50,6 +50,8 @@ DIMENSIONS = {
     "series": Dimension("/metrics/series/series", "index of the series: what was evaluated side by side"),
     "level": Dimension("/metrics/series/level", "index of the way in which devices are brought together"),
     "measure": Dimension("/metrics/measures/measure", "index of the component of what the devices measured"),
+    "similarity_sample": Dimension("/similarity/similarity_sample", "index of the device's feature of a test sample"),
+    "similarity_component": Dimension("/similarity/similarity_component", "index of the number in a feature"),
     "target": Dimension("/targets/target", "index of the target"),
     "loss_cause": Dimension("/ledger/loss_cause", "why a message was lost", LOSS_CAUSES),
     "processor_state": Dimension("/timelines/processor_state", "state of the processor", PROCESSOR_STATES),
@@ -69,7 +71,7 @@ DIMENSIONS = {
     "wait": Dimension("/waits/wait", "index of the pair of a node and one for whom it waited"),
 }
 
-ON_REQUEST = ("sinr_step", "handover", "wait", "measure")
+ON_REQUEST = ("sinr_step", "handover", "wait", "measure", "similarity_sample", "similarity_component")
 """Dimensions that are left out, with their columns, where they are empty."""
 
 _EVALUATION = ("evaluation",)
@@ -169,6 +171,15 @@ COLUMNS = (
         "1",
         "what the device had measured last",
     ),
+    Column(
+        "similarity_features",
+        "/similarity/feature",
+        ("similarity_sample", "similarity_component"),
+        "1",
+        "representation of a test sample, of length 1",
+    ),
+    Column("similarity_label", "/similarity/label", ("similarity_sample",), "1", "class of the sample"),
+    Column("similarity_device", "/similarity/device_index", ("similarity_sample",), "1", "device whose model it is"),
     Column("eval_payload_bits", "/metrics/payload_bits", _EVALUATION, "bit", "payload bits so far"),
     Column("eval_coded_bits", "/metrics/coded_bits", _EVALUATION, "bit", "coded bits so far"),
     Column("eval_on_air_bits", "/metrics/on_air_bits", _EVALUATION, "bit", "bits on the air so far"),

@@ -167,6 +167,8 @@ def _plain(column: Column, value: Any) -> Any:
         return json.dumps(value, sort_keys=True)
     if column.field == "group" and np.max(value, initial=0) <= 255:
         return np.asarray(value, dtype=np.uint8)
+    if column.field == "similarity_features":
+        return np.asarray(value, dtype=np.float32)
     kind = _TYPES[column.field]
     if kind is bool:
         return np.uint8(value)
@@ -314,6 +316,8 @@ def _check_shapes(record: RunRecord) -> dict[str, int]:
         "handover": len(record.handover_time_s),
         "wait": len(record.wait_s),
         "measure": len(record.measure_name),
+        "similarity_sample": len(record.similarity_label),
+        "similarity_component": record.similarity_features.shape[-1],
     }
     for column in COLUMNS:
         value = getattr(record, column.field)

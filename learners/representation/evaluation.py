@@ -23,6 +23,7 @@ from learners.representation.features import features
 from learners.representation.judges import Answers, Judges
 from learners.representation.names import ACCURACIES
 from learners.representation.numbers import NUMBERS, Pooled
+from learners.representation.sample import shown_samples
 from learners.representation.training_features import TrainingFeatures
 
 DISTORTION = 0.5
@@ -38,6 +39,15 @@ class Tests:
     labels: Tensor
     rows: Sequence[np.ndarray] | None = None
     overlap: bool = True
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Features float32 [n, d] of test samples, their labels [n] and devices [n], sorted by label and then by device."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    devices: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,8 @@ class Representations:
 
     def measure(self, values: Mapping[int, Value]) -> Measured:
         """values: flat models by device; devices without a training sample are left out."""
+        if not self._accuracies and not self._numbers:
+            return Measured({}, {}, frozenset())
         values = {device: value for device, value in sorted(values.items()) if len(self._parts[device])}
         before, measured = self._last
         if values.keys() == before.keys() and all(value is before[device] for device, value in values.items()):
@@ -102,6 +114,24 @@ class Representations:
         measured = Measured(accuracies, self._measure_numbers(trained), diverged)
         self._last = values, measured
         return measured
+
+    def shown(self, values: Mapping[int, Value]) -> Shown:
+        """Features of a few common test samples, of flat models by device; without those of models that have diverged."""
+        models = self._models(dict(sorted(values.items())))
+        samples = self._tasks[0].samples
+        rows = shown_samples(samples.test_labels.numpy(), self.num_classes, max(1, len(models)))
+        found, devices = [], []
+        for device, x in models.items():
+            z = features(self._tasks[device], x, samples.test_inputs[rows])
+            if z.isfinite().all():
+                found.append(z.to(torch.float32).numpy())
+                devices.append(device)
+        if not found:
+            return Shown(np.empty((0, 0), dtype=np.float32), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+        labels = np.tile(samples.test_labels.numpy()[rows], len(devices))
+        of = np.repeat(np.array(devices), len(rows))
+        order = np.lexsort((of, labels))  # a device's samples of a class stay in their order
+        return Shown(np.concatenate(found)[order], labels[order], of[order])
 
     def _models(self, values: Mapping[int, Value]) -> dict[int, Tensor]:
         """By device [num_params]."""

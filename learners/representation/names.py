@@ -21,7 +21,8 @@ Accuracy = Literal[
     "cross_linear_probe_accuracy",
 ]
 Number = Literal["coding_rate", "class_coding_rate", "consensus_gap", "effective_rank", "between_classes"]
-Metric = Literal[Accuracy, Number]
+Metric = Literal[Accuracy, Number, "similarity"]
+"""similarity: features of common test samples, kept at the end of a run for a picture."""
 
 ACCURACIES: tuple[str, ...] = get_args(Accuracy)
 

@@ -145,9 +145,18 @@ def make_record(
         **_waits(num_nodes),
         measure_name=["deep_relative_trust", "deep_relative_trust", "own_weight", "own_weight"],
         measure_component=["mean", "largest", "layer 0", "layer 1"],
+        **_similarity(rng, num_devices),
         measure_value=_measures(rng, num_evals, num_devices),
     )
     return RunRecord(**(fields | changes))
+
+
+def _similarity(rng: np.random.Generator, num_devices: int) -> dict[str, Any]:
+    """Two test samples of each of three classes."""
+    features = rng.standard_normal((6 * num_devices, 4)).astype(np.float32).astype(np.float64)
+    labels = np.repeat(np.arange(3), 2 * num_devices)
+    devices = np.tile(np.repeat(np.arange(num_devices), 2), 3)
+    return {"similarity_features": features, "similarity_label": labels, "similarity_device": devices}
 
 
 def _measures(rng: np.random.Generator, num_evals: int, num_devices: int) -> np.ndarray:

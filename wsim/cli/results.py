@@ -75,16 +75,25 @@ def plot(
     measures: Annotated[
         bool, typer.Option("--measures", help="Of a result: what its learner measured of itself, such as weights.")
     ] = False,
+    similarity: Annotated[
+        bool,
+        typer.Option(
+            "--similarity",
+            help='Of a result: how alike features are (of a run with "similarity" in evaluation.metrics).',
+        ),
+    ] = False,
     overrides: Overrides = None,
     seed: Seed = None,
     arm: Arm = None,
 ) -> None:
-    """Draw the picture of a result again, its SINR over time, who waited for whom, what its learner measured, or the map of a
-    scenario: positions, links and coverage."""
+    """Draw the picture of a result again, its SINR over time, who waited for whom, what its learner measured, how alike its
+    devices' features are, or the map of a scenario: positions, links and coverage."""
     is_scenario = file.suffix == ".toml" or (not file.suffix and not file.exists())
     if devices and not sinr:
         raise ResultError(f"{file}: --device is for --sinr")
-    asked = [name for name, given in (("--sinr", sinr), ("--waits", waits), ("--measures", measures)) if given]
+    more = {"--waits": (waits, _plot_waits), "--measures": (measures, _plot_measures)}
+    more["--similarity"] = similarity, _plot_similarity
+    asked = [*(["--sinr"] if sinr else []), *(name for name, (given, _) in more.items() if given)]
     if len(asked) > 1:
         raise ResultError(f"{file}: {asked[0]} and {asked[1]} are two pictures; draw one after the other")
     of_maps = {"--map": map or None, "--set": overrides, "--seed": seed, "--arm": arm}
@@ -94,11 +103,11 @@ def plot(
         _refuse(file, "--sinr is of a result, as it is", of_maps)
         _plot_sinr(file, out, devices, at)
         return
-    if waits or measures:
+    if asked:
         if is_scenario:
             raise ResultError(f"{file}: is a scenario; {asked[0]} is of the result (.h5) of a run")
         _refuse(file, f"{asked[0]} is of a result, as it is", {**of_maps, "--at": at})
-        (_plot_waits if waits else _plot_measures)(file, out)
+        more[asked[0]][1](file, out)
         return
     if is_scenario or map:
         _plot_map(file, out, at, overrides, seed, arm)
@@ -137,6 +146,12 @@ def _plot_measures(file: Path, out: Path | None) -> None:
     from wsim.measures_picture import plot_measures
 
     _plot_more(file, out, "measures", plot_measures)
+
+
+def _plot_similarity(file: Path, out: Path | None) -> None:
+    from wsim.similarity_picture import plot_similarity
+
+    _plot_more(file, out, "similarity", plot_similarity)
 
 
 def _plot_more(file: Path, out: Path | None, name: str, plot: Callable[[RunRecord, Path], None]) -> None:
