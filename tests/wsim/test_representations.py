@@ -19,6 +19,7 @@ from learners.references.local_only import LocalOnly
 from learners.representation import features, neighbors, subspaces
 from learners.representation.judges import Answers, Judges
 from learners.representation.names import ACCURACIES, COMPONENTS
+from learners.representation.numbers import Pooled, consensus_gap
 from learners.representation.subspaces import bases
 from learners.representation.training_features import TrainingFeatures
 from learners.task import Task
@@ -265,6 +266,23 @@ def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(cut.measure_value, whole.measure_value, rtol=1e-9)
 
 
+def test_a_gap_is_to_the_holders_of_a_class() -> None:
+    """V of class 0 is e1 e1' at device 0 and e2 e2' at device 1: 1/2 from their mean, twice; class 1 is device 0's alone."""
+    e1, e2 = [1.0, 0.0], [0.0, 1.0]
+    devices = {
+        0: TrainingFeatures(torch.tensor([e1, e2]), torch.tensor([0, 1]), 2),
+        1: TrainingFeatures(torch.tensor([e2]), torch.tensor([0]), 2),
+        4: TrainingFeatures(torch.tensor([e2]), torch.tensor([1]), 2),
+    }
+    pooled = Pooled(list(devices.values()))
+    found = consensus_gap({0: devices[0], 1: devices[1]}, pooled, 0.5)
+    assert found == {0: [0.5, 0.5], 1: [0.5, 0.5]}
+    alone = consensus_gap({0: devices[0]}, pooled, 0.5)[0]
+    assert alone[0] == 0.0
+    assert np.isnan(alone[1])
+    assert consensus_gap(devices, pooled, 0.5)[0] == [0.5, 0.25]
+
+
 # -- in a run -----------------------------------------------------------------------------------------------------------
 
 CROSS = 'evaluation.metrics=["own_subspace_accuracy", "cross_subspace_accuracy", "consensus_gap"]'
@@ -339,8 +357,15 @@ def test_what_has_not_changed_is_not_measured_again(monkeypatch: pytest.MonkeyPa
         made(self, *args)
 
     monkeypatch.setattr(TrainingFeatures, "__init__", counting)
-    simulate(calm("dpsgd", CROSS, "stop.rounds=2"))
+    run, _ = played(calm("dpsgd", CROSS, "stop.rounds=2"))
     assert count == 12  # and not at the end again
+    held = {device: kept.value for device, kept in run.evaluator._held["model"].items()}
+    before = run.learning.represent(held)
+    after = run.learning.represent({**held, 0: run.learning.initial_parameters(0)()})
+    assert count == 13  # of device 0 alone
+    key = "own_subspace_accuracy", "global_test"
+    assert before.accuracies[key][0] != after.accuracies[key][0]
+    np.testing.assert_array_equal(before.accuracies[key][1:], after.accuracies[key][1:])
 
 
 # -- bad input ----------------------------------------------------------------------------------------------------------
@@ -404,6 +429,10 @@ def test_without_a_head_the_own_subspaces_are_the_headline() -> None:
     assert record.accuracy[-1] > 0.5  # of four classes
     assert not any("nobody has reported" in note for note in record.notes)
     assert np.isnan(headless("dpsgd", executor="null").accuracy).all()
+
+
+def test_without_a_head_features_tell_who_has_diverged() -> None:
+    assert any(DIVERGED in note for note in headless("local_only", own=Odd).notes)
 
 
 def test_without_a_head_and_with_a_server_it_is_the_devices() -> None:
