@@ -259,7 +259,7 @@ def test_the_pages_examples_run(tmp_path: Path) -> None:
         results.write(make_record(seed=seed), tmp_path / "outputs" / f"quickstart-s{seed}.h5")
     page = (ROOT / "docs" / "pages" / "results.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     for block in blocks:
         script = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{block}"
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
