@@ -47,6 +47,7 @@ class BlockRate:
     rescale: bool
 
     __name__ = "block_rate"
+    loop = True  # see `local_step`
 
     def __call__(
         self,

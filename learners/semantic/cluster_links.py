@@ -143,12 +143,12 @@ class ClusterLinks:
             received = yield from self._receive((owner,), number, self._patience_s(turn - since, exchanges=0))
         self.missed_turns += len(received.missing)
 
-    def of_others(self) -> Sums:
-        """W [num_classes, d, d] and c [num_classes] of the other members of all own clusters."""
+    def of_others(self, turn: int) -> Sums:
+        """W [num_classes, d, d] and c [num_classes] of the other members of the cluster whose turn it is."""
         tables: list[Value] = []
         known: list[Value] = []
         counts: list[Tensor] = []
-        for mate in self._mates:
+        for mate in self._turns.others[turn]:
             v, flags = yield from self._statistics.tables((mate,))
             tables += v
             known += flags

@@ -141,6 +141,11 @@ class Turns:
     def owners(self) -> tuple[int, ...]:
         return tuple(device for members in self.clusters for device in members)
 
+    @cached_property
+    def others(self) -> tuple[tuple[int, ...], ...]:
+        """Of each turn, the other members of its cluster, ascending."""
+        return tuple(tuple(sorted(set(members) - {device})) for members in self.clusters for device in members)
+
     def num_clusters(self, device: int) -> int:
         """S_i."""
         return self.owners.count(device)

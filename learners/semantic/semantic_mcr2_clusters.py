@@ -113,7 +113,7 @@ class SemanticMcr2Clusters(SemanticMcr2):
             seen = -1
             for turn in turns.of(node.id):
                 if turns.owners[turn] == node.id:
-                    others = yield from links.of_others()
+                    others = yield from links.of_others(turn)
                     batches = self.batches(node)
                     x = yield from self.train(node, x, k, batches, objective, *others, *sizes, y, *anchor)
                     sums = yield from links.sums(x)  # also V of the next round
