@@ -74,11 +74,10 @@ def local_step(task: Task, objective: Objective, rule: Rule, correction: Correct
     name = f"{(correction or objective).__name__}_step"
     extra = getattr(objective, "extra_flops", None)
     flops = None if extra is None else lambda carry, indices, *_: extra(task.model, indices.shape[0])
+    loop = task.model.has_convolution or getattr(objective, "loop", False)
     return task.op(
         (objective, rule, correction),
-        lambda: Op(
-            stepping(task, objective, rule, correction), name=name, loop=task.model.has_convolution, flops=flops
-        ),
+        lambda: Op(stepping(task, objective, rule, correction), name=name, loop=loop, flops=flops),
     )
 
 

@@ -43,6 +43,7 @@ LEARNERS = {
     "fml": "learners.federated.fml:Fml",
     "fedkd": "learners.federated.fedkd:FedKd",
     "fedapen": "learners.federated.fedapen:FedApen",
+    "semantic_mcr2": "learners.semantic.semantic_mcr2:SemanticMcr2",
     "local_only": "learners.references.local_only:LocalOnly",
     "centralized": "learners.references.centralized:Centralized",
 }

@@ -67,8 +67,8 @@ class Learning:
             raise DataError(f"{scenario.scenario.name} [data]: {error}") from None
         self.class_counts = _class_counts(self.parts, labels, getattr(dataset, "num_classes", 0))
         if task is None:
-            named = learner or find("learner", scenario.algorithm.name)
-            objective = OBJECTIVES[objective_of(scenario, named)](scenario)
+            says = learner if hasattr(learner, "objectives") else _registered(scenario.algorithm.name)
+            objective = OBJECTIVES[objective_of(scenario, says)](scenario)
             model = _model(scenario.model, dataset, scenario, objective)
             self.task: Any = Task(dataset, model, scenario.dtype, objective=objective, public_samples=public)
             self._tasks = _tasks_of_devices(scenario, self.task)

@@ -96,6 +96,7 @@ class CodingRateReduction:
     distortion: Positive = DISTORTION
 
     __name__ = "coding_rate_reduction"  # ops are named by it
+    loop = True  # see `local_step`
 
     def __post_init__(self) -> None:
         check_number("distortion", self.distortion)
@@ -117,3 +118,8 @@ class CodingRateReduction:
         three."""
         num_classes, d = model.num_classes, model.feature_dim
         return log_det_flops(num_classes + 1, d) - 3 * spared_flops(num_samples, num_classes, d)
+
+
+def rate_of(task: Any) -> CodingRateReduction:
+    """The objective of the task, where it is a coding rate reduction; else (a task of one's own) one with the usual distortion."""
+    return task.objective if isinstance(task.objective, CodingRateReduction) else CodingRateReduction()

@@ -71,6 +71,7 @@ class PenalizedRate:
     penalty: float
 
     __name__ = "penalized_rate"
+    loop = True
 
     def __call__(
         self,

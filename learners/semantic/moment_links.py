@@ -97,14 +97,15 @@ class MomentLinks:
         self._links[message.sender] = Link(link.held, values, known, message.round, False)
 
     def tables(self, senders: Sequence[int]) -> Generator[Compute, Any, tuple[list[Value], list[Value]]]:
-        """V_j [num_classes, d, d] and 1 for its known classes [num_classes], of those of the senders of whom there is something."""
+        """V_j [num_classes, d, d] and 1 for its known classes [num_classes], of those of the senders of whom there is something; of
+        nobody, one of whom nothing is known."""
         tables, known = [], []
         for sender in senders:
             if sender in self._links:
                 table, flags = yield from self._table(self._links[sender])
                 tables.append(table)
                 known.append(flags)
-        return tables, known
+        return (tables, known) if tables else ([self.zeros], [torch.zeros_like(self.held)])
 
     def _table(self, link: Link) -> Generator[Compute, Any, tuple[Value, Value]]:
         table, flags = yield Compute(unpacked, (link.values, link.known, link.held, self._cells.places, self.zeros))

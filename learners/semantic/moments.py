@@ -62,7 +62,7 @@ def second_moment_sums(task: Task) -> Op:
 
     return task.op(
         "second_moment_sums",
-        lambda: Op(second_moment_sums, name="second_moment_sums", loop=model.has_convolution, flops=flops),
+        lambda: Op(second_moment_sums, name="second_moment_sums", loop=True, flops=flops),
     )
 
 

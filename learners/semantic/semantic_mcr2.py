@@ -38,6 +38,7 @@ from learners.fields import check_choice, check_count, check_number
 from learners.local_step import OptimizerName
 from learners.protocol import Batches, Compute, Node, Program, Receive, Received, Value
 from learners.quantities import Count, LearningRate, PositiveOrZero
+from learners.semantic.coding_rate import rate_of
 from learners.semantic.consensus import PenalizedRate, dual_and_anchor
 from learners.semantic.moment_links import MomentLinks, classes_held
 from learners.semantic.moments import MatrixForm
@@ -64,7 +65,9 @@ class SemanticMcr2(NeighborSgd):
     objectives: ClassVar[tuple[str, ...]] = ("coding_rate_reduction",)
     heterogeneous: ClassVar[bool] = True
     only_trains: ClassVar[bool] = True
+    takes_momentum: ClassVar[bool] = False
     takes_matrix: ClassVar[None] = None
+    leaves_out_rounds: ClassVar[bool] = True
     reports: ClassVar[tuple[str, ...]] = ()
     default_local_steps: ClassVar[int | None] = None
 
@@ -103,7 +106,7 @@ class SemanticMcr2(NeighborSgd):
         links = MomentLinks(node, self.codec, self.matrix, self.projection == "psd_trace1", self.size(node))
         classes = classes_held(node.class_counts_of(node.id))
         y: Value = links.zeros  # [num_classes, d, d]
-        objective = PenalizedRate(node.task.objective, self.penalty)  # type: ignore[arg-type]  # see `objectives`
+        objective = PenalizedRate(rate_of(node.task), self.penalty)
         while self.goes_on(k):
             payload = yield from links.payload((yield from links.sums(x)), classes)
             sent = yield from self.publish_payload(node, k, payload, "moments")

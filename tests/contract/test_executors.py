@@ -60,6 +60,7 @@ def run_loopback(loaded: Loaded) -> Recording:
                 task.dtype,
                 streams("codec", index),
                 edges=tuple(served),
+                class_counts=learning.class_counts,
             )
         )
     recording = Recording(learning.learner)

@@ -74,6 +74,8 @@ from learners.federated import (
 )
 from learners.local_step import Rule, displacement_step, gradient_step, local_step
 from learners.models.flat import unflatten
+from learners.semantic import block_rate, consensus, moments
+from learners.semantic.coding_rate import CodingRateReduction
 from learners.task import Task, cross_entropy
 
 NUM_JOBS = 100
@@ -417,7 +419,82 @@ def clustered_args(rng: np.random.Generator, task: Task) -> Args:
     return vector(rng, task), stacked(rng, task), weights, back, back_weights, rate(rng, task), 0.4, 0.01, *state
 
 
+NUM_MATRICES, HELD = 5, (0, 2, 3)
+"""Classes of second moments, and those that a message holds."""
+
+
+def matrices(rng: np.random.Generator, task: Task, d: int = 8) -> Tensor:
+    """Symmetric [NUM_MATRICES, d, d], not all positive definite."""
+    found = torch.tensor(rng.standard_normal((NUM_MATRICES, d, d)), dtype=task.dtype)
+    return found @ found.mT / d - 0.2 * torch.eye(d, dtype=task.dtype)
+
+
+def flags(rng: np.random.Generator, task: Task) -> Tensor:
+    """0 or 1 a class."""
+    return torch.tensor(rng.integers(0, 2, NUM_MATRICES), dtype=task.dtype)
+
+
+def packed_numbers(rng: np.random.Generator, task: Task, d: int = 8) -> Tensor:
+    """A message of the held classes' triangles."""
+    return torch.tensor(rng.standard_normal(len(HELD) * d * (d + 1) // 2), dtype=task.dtype)
+
+
+def arrived(rng: np.random.Generator, d: int = 8) -> Tensor:
+    """What of such a message: bool, mostly all of a class."""
+    found = rng.random((len(HELD), d * (d + 1) // 2)) < 0.5
+    found[rng.integers(0, len(HELD))] = True
+    return torch.from_numpy(found.ravel())
+
+
+def dual_args(rng: np.random.Generator, task: Task) -> Args:
+    return matrices(rng, task), matrices(rng, task), flags(rng, task), 0.1, *ragged(rng, task, matrices, flags)
+
+
+def edges_args(rng: np.random.Generator, task: Task) -> Args:
+    return matrices(rng, task), 0.1, *ragged(rng, task, matrices, flags, matrices, flags)
+
+
+def ragged(rng: np.random.Generator, task: Task, *makes: Callable[[np.random.Generator, Task], Tensor]) -> Args:
+    """Of each, as many as there are neighbors: 1 to 5."""
+    m = int(rng.integers(1, 6))
+    return tuple([make(rng, task) for _ in range(m)] for make in makes)
+
+
+def penalized_args(rng: np.random.Generator, task: Task) -> Args:
+    """Of a step with Adam's moments."""
+    num_classes, d = task.num_classes, task.model.feature_dim
+    y, target = (torch.tensor(rng.standard_normal((num_classes, d, d)), dtype=task.dtype) / d for _ in range(2))
+    state = (vector(rng, task), vector(rng, task), vector(rng, task).square(), scalar(rng, task).abs().round())
+    return state, *minibatch(rng, task), 0.01, y, target, counts(rng, task), counts(rng, task)
+
+
 MODULE_OPS: dict[Op, Job] = {
+    moments.packed: lambda rng, task: (
+        matrices(rng, task),
+        flags(rng, task) * 7,
+        torch.tensor(HELD),
+        moments.cells_of("triangle", 8).cells,
+    ),
+    moments.merged: lambda rng, task: (
+        packed_numbers(rng, task),
+        arrived(rng),
+        packed_numbers(rng, task),
+        arrived(rng),
+    ),
+    moments.unpacked: lambda rng, task: (
+        packed_numbers(rng, task),
+        arrived(rng),
+        torch.tensor(HELD),
+        moments.cells_of("triangle", 8).places,
+        torch.zeros((NUM_MATRICES, 8, 8), dtype=task.dtype),
+    ),
+    moments.projected: lambda rng, task: (matrices(rng, task), flags(rng, task)),
+    consensus.dual_and_anchor: dual_args,
+    consensus.dual_and_anchor_of_edges: edges_args,
+    block_rate.of_others: lambda rng, task: (
+        torch.zeros((NUM_MATRICES, 8, 8), dtype=task.dtype),
+        *ragged(rng, task, matrices, flags, flags),
+    ),
     ccl.moved: lambda rng, task: (vector(rng, task), vector(rng, task), vector(rng, task)),
     cross_features.pooled: pooled_args,
     averaging.mix: mix_args,
@@ -639,6 +716,22 @@ MADE_OPS: dict[str, tuple[Callable[[Task], Op], Job]] = {
     "prototype sums": (
         prototypes.prototype_sums,
         lambda rng, task: (table(rng, task), *minibatch(rng, task), vector(rng, task)),
+    ),
+    "second moments": (
+        moments.second_moment_sums,
+        lambda rng, task: (
+            torch.zeros((task.num_classes, *2 * [task.model.feature_dim]), dtype=task.dtype),
+            *minibatch(rng, task),
+            vector(rng, task),
+        ),
+    ),
+    "penalized step with Adam": (
+        lambda task: local_step(
+            task,
+            consensus.PenalizedRate(CodingRateReduction(), 5.0),
+            Rule(weight_decay=0.01, optimizer="adam"),
+        ),
+        penalized_args,
     ),
     "upper half": (lambda task: split_steps.split_steps(task, 1, None, 0.01).upper_step, upper_args),
     "lower half": (lambda task: split_steps.split_steps(task, 1, None, 0.01).lower_step, lower_args),

@@ -30,6 +30,7 @@ TRAFFIC: dict[str, dict[tuple[int, int], int]] = {  # (scalars, receivers) -> tr
     "sgp": {(M + 1, 2): N},
     "ccl": {(M, 2): N, (C * F + C, 1): 2 * N},
     "ngc": {(M, 2): N, (M, 1): 2 * N},
+    "semantic_mcr2": {(C * 12 * 13 // 2, 2): N},  # upper triangles of a matrix of 12 x 12 a class
     "relay_sgd": {(M + 1, 1): 2 * (N - 1)},  # both ways along a chain
     "all_reduce": {(M // N + 1, 1): 2 * N * (N - 1)},
     "ad_psgd": {(M, 1): 2 * N},

@@ -28,6 +28,14 @@ KEYS: dict[str, list[str]] = {
     "sgp": ["codec.name=float32"],  # its sums make up for losses, and no codec may round them
     "d2": ["algorithm.form=exact_diffusion"],  # the ring of 6 is none for D2
     "fedbuff": ["algorithm.buffer_size=6"],  # a round is an update of each device
+    # encoders, and few samples a class in an uneven split
+    "semantic_mcr2": [
+        'model={name="bias_mlp", hidden=[8], feature_dim=12}',
+        "algorithm.least_class_samples=1",
+        "algorithm.local_optimizer=sgd",  # tests set rates that are none for Adam
+        "devices.0.compute.effective_flops=3e7",  # it passes over all samples and makes second moments of what is rounded; and its messages are larger
+        "channel.bandwidth_hz=1e6",
+    ],
     "hierfavg": [
         'cells={layout="positions", positions_m=[[-20.0, 0.0], [20.0, 0.0]], backhaul_latency_s=0.001}',
         "mac.kind=fdma",
