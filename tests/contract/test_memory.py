@@ -79,15 +79,16 @@ def tensor_bytes() -> int:
     return sum(storages.values())
 
 
-def live_at(learner: str, num_devices: int, rounds: list[int]) -> list[Live]:
+def live_at(learner: str, num_devices: int, rounds: list[int], num_samples: int) -> list[Live]:
     """Live bytes at these rounds."""
     keys = [
         f"devices.0.count={num_devices}",
+        f"data.num_samples={num_samples}",
         "stop.rounds=1000000",
         "evaluation.every_s=1e6",
         "output.topology_every_s=1e6",
     ]
-    run = Run(harsh(learner, *keys, "data.num_samples=2000"), "batched", 64, None, None, None)
+    run = Run(harsh(learner, *keys), "batched", 64, None, None, None)
     live = []
 
     def look(num_rounds: int) -> None:
@@ -109,7 +110,7 @@ def live_at(learner: str, num_devices: int, rounds: list[int]) -> list[Live]:
 @cache
 def warm_up(learner: str) -> None:
     """Makes what is made once, whoever comes first."""
-    live_at(learner, 4, [2])
+    live_at(learner, 4, [2], 400)
 
 
 def test_everything_that_is_kept_is_counted() -> None:
@@ -138,7 +139,7 @@ def test_memory_is_flat_in_simulated_time(learner: str) -> None:
     and nothing but noise to the tensors: an object of 300 bytes kept by mistake once a device and round would add that much of
     500 kB, a model 60 x 4 x 432 bytes = 104 kB."""
     warm_up(learner)
-    early, late = live_at(learner, 4, [120, 180])
+    early, late = live_at(learner, 4, [120, 180], 400)
     assert late.objects < early.objects * 1.15, (early, late)
     assert late.tensors < early.tensors + 80_000, (early, late)
 
@@ -149,7 +150,7 @@ def test_memory_is_linear_in_devices(learner: str) -> None:
     times as much."""
     warm_up(learner)
     num_few = 8 if learner == "all_reduce" else 16  # which sends 2 n (n - 1) messages a round
-    few, many = (live_at(learner, num_devices, [2])[0] for num_devices in (num_few, 4 * num_few))
+    few, many = (live_at(learner, num_devices, [2], 2000)[0] for num_devices in (num_few, 4 * num_few))
     assert many.objects < 1.5 * 4 * few.objects, (few, many)
     assert many.tensors < 1.5 * 4 * few.tensors, (few, many)
 
