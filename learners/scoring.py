@@ -12,16 +12,18 @@ together, within its own limit of bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from learners.deferred import Op
-from learners.executors import Executor
 from learners.protocol import Value
 from learners.values import Deferred
+
+if TYPE_CHECKING:
+    from learners.executors import Executor
 
 PIECE_BYTES = 16 << 20
 """Memory that one model's call may take; a test set that needs more is cut. Pieces depend on shapes alone, so that a score

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch._dynamo  # torch.func loads it at its first use, for a second: an import, no part of a run's time
 from torch import Tensor
 
 from learners.trial import num_bytes, trial
