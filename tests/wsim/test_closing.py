@@ -161,16 +161,20 @@ def run_of(loaded: Loaded, executor: str = "null", window: int | None = None, wa
     return run.record()
 
 
+@pytest.mark.parametrize("num_scenarios", [6, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "mac"), KINDS)
-@settings(max_examples=10, derandomize=True, deadline=None, database=None)
-@given(data=st.data())
-def test_everything_closes(name, mac, data):
-    loaded, watch = load_text(BASE, data.draw(scenarios(name, mac))), Watch()
-    record = run_of(loaded, watch=watch)
-    ledger_closes(record, watch)
-    timelines_close(record, loaded)
-    joules_close(record, loaded)
-    assert run_of(loaded).event_digest == record.event_digest
+def test_everything_closes(name: str, mac: str, num_scenarios: int) -> None:
+    @settings(max_examples=num_scenarios, derandomize=True, deadline=None, database=None)
+    @given(data=st.data())
+    def check(data: st.DataObject) -> None:
+        loaded, watch = load_text(BASE, data.draw(scenarios(name, mac))), Watch()
+        record = run_of(loaded, watch=watch)
+        ledger_closes(record, watch)
+        timelines_close(record, loaded)
+        joules_close(record, loaded)
+        assert run_of(loaded).event_digest == record.event_digest
+
+    check()
 
 
 def ledger_closes(record: RunRecord, watch: Watch) -> None:

@@ -14,7 +14,7 @@ WORLD = """
 [scenario]
 name = "tiny"
 [stop]
-simulated_s = 1.0
+simulated_s = 0.5
 [area]
 shape = "disc"
 radius_m = 100.0

@@ -167,6 +167,7 @@ def leave_half(target: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return left
 
 
+@pytest.mark.slow  # as a sweep that is killed with all its workers
 def test_a_killed_worker_takes_its_own_run_with_it_and_no_other(reference: Path, tmp_path: Path) -> None:
     write_study(tmp_path, WORLD + study(ENDLESS, *ARMS, seeds="[2]"))
     folder = tmp_path / "outputs/tiny"
@@ -295,13 +296,13 @@ def test_data_that_is_not_there_is_one_line_before_any_run(
 def test_results_of_another_scenario_are_refused_and_replaced_by_force(
     reference: Path, tmp_path: Path, sweep: Sweep, begun: list[str]
 ) -> None:
-    write_study(tmp_path, (WORLD + STUDY).replace("simulated_s = 1.0", "simulated_s = 0.5"))
+    write_study(tmp_path, (WORLD + STUDY).replace("simulated_s = 0.5", "simulated_s = 0.25"))
     (tmp_path / "here").mkdir()
     shutil.copy(reference / "gossip-s1.h5", tmp_path / "here")
     arguments = ("--out", "here", "--arm", "gossip", "--set", "study.seeds=[1]")
     code, _, errors = sweep(*arguments)
     assert (code, errors.count("\n")) == (2, 1)
-    assert all(words in errors for words in ("gossip-s1.h5", "stop.simulated_s (1, 0.5)", "--out", "--force"))
+    assert all(words in errors for words in ("gossip-s1.h5", "stop.simulated_s (0.5, 0.25)", "--out", "--force"))
     assert begun == []
     assert sweep(*arguments, "--force")[0] == 0
     assert begun == ["gossip-s1.h5"]
