@@ -44,6 +44,7 @@ LEARNERS = {
     "fedkd": "learners.federated.fedkd:FedKd",
     "fedapen": "learners.federated.fedapen:FedApen",
     "semantic_mcr2": "learners.semantic.semantic_mcr2:SemanticMcr2",
+    "semantic_mcr2_clusters": "learners.semantic.semantic_mcr2_clusters:SemanticMcr2Clusters",
     "local_only": "learners.references.local_only:LocalOnly",
     "centralized": "learners.references.centralized:Centralized",
 }

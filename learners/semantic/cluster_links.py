@@ -15,11 +15,13 @@ value in place; a class that has never come whole counts as held by nobody.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from learners.compression.codec import Fragments
 from learners.protocol import Compute, Node, Observe, Outcome, Payload, Receive, Received, Send, Ticket, Value
 from learners.semantic.block_rate import of_others
 from learners.semantic.clusters import Turns
@@ -29,6 +31,20 @@ from learners.semantic.moment_links import MomentLinks, classes_held
 COUNT_BITS = 32
 KIND = "statistics"
 Sums = Generator[Any, Any, Any]
+
+
+@dataclass(frozen=True)
+class CountedFragments:
+    """Of a message of statistics: matrices, and behind them the counts of `num_counts` classes, which receivers know since the set-up."""
+
+    matrices: Fragments
+    num_counts: int
+
+    def received_mask(
+        self, arrived: np.ndarray, packet_payload_bits: int, num_values: int, first_bit: int = 0
+    ) -> Value:
+        """As `Fragments.received_mask`, of the matrices."""
+        return self.matrices.received_mask(arrived, packet_payload_bits, num_values, first_bit)
 
 
 class ClusterLinks:
@@ -49,8 +65,11 @@ class ClusterLinks:
         self._shares, self._statistics = shares, statistics
         self._broadcast = broadcast
         self._deadline_s, self._turn_deadline_s = deadline_s, turn_deadline_s
-        self._counts = np.stack([node.class_counts_of(i) for i in range(node.num_devices)])
-        self._held = classes_held(self._counts[node.id])
+        self._counts_of = node.class_counts_of
+        self._held = classes_held(self._counts_of(node.id))
+        self._shared = (
+            sum(np.minimum(self._counts_of(i), 1) for i in range(node.num_devices)) > 1
+        )  # [num_classes] by two or more
         self._mates = turns.mates(node.id)
         self._own: dict[int, tuple[Value, Value]] = {}  # V as each receiver of a share holds it, and of which classes
         self._here: tuple[int, ...] = ()
@@ -117,12 +136,12 @@ class ClusterLinks:
 
     def _sharing(self, devices: Sequence[int]) -> tuple[int, ...]:
         """Those that hold a class that this device holds."""
-        return tuple(j for j in devices if (self._counts[j] * self._counts[self._node.id]).any())
+        return tuple(j for j in devices if (self._counts_of(j) * self._counts_of(self._node.id)).any())
 
     def _classes(self, sender: int, receiver: int) -> tuple[int, ...]:
         """Of a share."""
-        others = self._counts[receiver] if not self._broadcast else np.delete(self._counts, sender, 0).sum(0)
-        return tuple(classes_held(self._counts[sender] * others))
+        of_both = self._shared if self._broadcast else self._counts_of(receiver)
+        return tuple(classes_held(self._counts_of(sender) * of_both))
 
     # -- turns ----------------------------------------------------------------------------------------------------------
 
@@ -131,7 +150,8 @@ class ClusterLinks:
         to = self._present_mates() if to is None else to
         if to:
             payload = yield from self._statistics.payload(sums, self._held)
-            payload = payload._replace(num_bits=payload.num_bits + COUNT_BITS * len(self._held))
+            fragments = payload.codec and CountedFragments(payload.codec, len(self._held))
+            payload = payload._replace(num_bits=payload.num_bits + COUNT_BITS * len(self._held), codec=fragments)
             self._ticket = yield from self._send(to, self._number(k, 2 + turn), payload, self._patience_s(1))
 
     def listen(self, k: int, turn: int, since: int) -> Sums:
@@ -152,7 +172,7 @@ class ClusterLinks:
             v, flags = yield from self._statistics.tables((mate,))
             tables += v
             known += flags
-            counts += [self._node.tensor(self._counts[mate] / self._turns.num_clusters(mate))] * len(v)
+            counts += [self._node.tensor(self._counts_of(mate) / self._turns.num_clusters(mate))] * len(v)
         zeros = self._statistics.zeros
         if not tables:
             return zeros, zeros[:, 0, 0]
@@ -186,7 +206,7 @@ class ClusterLinks:
         received = yield Receive(senders, KIND, number, timeout_s=timeout_s, late=True)
         for message in (*received.late, *received.messages):
             if message.round % self._numbers:
-                yield from self._statistics.receive(message, classes_held(self._counts[message.sender]))
+                yield from self._statistics.receive(message, classes_held(self._counts_of(message.sender)))
             else:
                 yield from self._shares.receive(message, self._classes(message.sender, self._node.id))
         if received.newer is not None:

@@ -131,6 +131,12 @@ def _num_spare(members: Sequence[int], held: Held, num_classes: int) -> int:
     return sum(_covers([i for i in members if i != spare], held, num_classes) for spare in members)
 
 
+@lru_cache(maxsize=16)
+def turns_of(clusters: Clusters) -> Turns:
+    """One object for all devices."""
+    return Turns(clusters)
+
+
 @dataclass(frozen=True)
 class Turns:
     """The turns of a round, all clusters' in one order: turn t is that of device `owners[t]`."""

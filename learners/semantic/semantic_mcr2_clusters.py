@@ -36,7 +36,8 @@ from learners.protocol import Measure, Node, Program, Report
 from learners.quantities import Count, CountOrZero, PositiveOrZero, Seconds
 from learners.semantic.block_rate import BlockRate
 from learners.semantic.cluster_links import ClusterLinks
-from learners.semantic.clusters import ClusterRule, Turns, clusters_of, held_classes, shown
+from learners.semantic.clusters import ClusterRule, Turns, clusters_of, held_classes, shown, turns_of
+from learners.semantic.coding_rate import rate_of
 from learners.semantic.consensus import PenalizedRate
 from learners.semantic.moment_links import MomentLinks
 from learners.semantic.semantic_mcr2 import SemanticMcr2
@@ -58,6 +59,7 @@ class SemanticMcr2Clusters(SemanticMcr2):
     batch_size: Count = 3000
 
     fixed_graph: ClassVar[bool] = True
+    leaves_out_rounds: ClassVar[bool] = False
     measures: ClassVar[dict[str, tuple[str, ...] | str]] = {"missed_turns": ("of cluster mates",)}
 
     def __post_init__(self) -> None:
@@ -97,13 +99,13 @@ class SemanticMcr2Clusters(SemanticMcr2):
 
     def turns(self, class_counts: np.ndarray) -> Turns:
         """Of a round. class_counts: int [num_devices, num_classes]."""
-        return Turns(clusters_of(self.clusters, held_classes(class_counts), class_counts.shape[1]))
+        return turns_of(clusters_of(self.clusters, held_classes(class_counts), class_counts.shape[1]))
 
     def program(self, node: Node) -> Program:
         x, k = node.initial_parameters, 0  # x: [num_params]
         turns = self.turns(np.stack([node.class_counts_of(i) for i in range(node.num_devices)]))
         links = self.links(node, turns)
-        objective = BlockRate(PenalizedRate(node.task.objective, self.penalty), self.counts == "rescale")  # type: ignore[arg-type]
+        objective = BlockRate(PenalizedRate(rate_of(node.task), self.penalty), self.counts == "rescale")
         sizes = node.tensor(node.num_samples), node.tensor(turns.num_clusters(node.id))
         y = links.zeros  # [num_classes, d, d]
         sums = yield from links.sums(x)

@@ -16,6 +16,7 @@ from learners.federated.header import Headed
 from learners.federated.prototype_message import PrototypeFragments, framed
 from learners.federated.split_message import SampleFragments
 from learners.protocol import Payload
+from learners.semantic.cluster_links import CountedFragments
 from tests.contract.learning import LEARNING, assert_books_close, assert_half_is_learned
 from tests.contract.recording import record, value_of
 from tests.contract.worlds import SENDERS, VARIANTS, calm, has_key, says
@@ -90,7 +91,9 @@ def test_every_message_has_the_bits_of_its_encoding(learner: str, codec: str) ->
 def encoded_bits(payload: Payload, codec: Any) -> int:
     """Length of a message: models as the codec encodes them, single numbers as 32 bits, prototypes and parts of models behind what
     says which classes they are of, class sums before their counts, a control variate behind what says whose updates are in it, activations
-    before labels."""
+    before labels, second moments before counts."""
+    if isinstance(payload.codec, CountedFragments):
+        return 8 * len(class_sums.framed(encoded(value_of(payload.data), codec), np.zeros(payload.codec.num_counts)))
     if isinstance(payload.codec, SampleFragments):
         activations, labels = payload.data
         values = encoded(value_of(activations), codec)

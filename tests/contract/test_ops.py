@@ -468,6 +468,15 @@ def penalized_args(rng: np.random.Generator, task: Task) -> Args:
     return state, *minibatch(rng, task), 0.01, y, target, counts(rng, task), counts(rng, task)
 
 
+def block_args(rng: np.random.Generator, task: Task) -> Args:
+    """Of a turn's step with Adam's moments."""
+    others = torch.tensor(rng.standard_normal((task.num_classes, 50, task.model.feature_dim)), dtype=task.dtype)
+    of_classes = others.mT @ others / 10, counts(rng, task)
+    scalars = torch.tensor(float(rng.integers(20, 90)), dtype=task.dtype), torch.tensor(2.0, dtype=task.dtype)
+    state, indices, weights, learning_rate, *consensus = penalized_args(rng, task)
+    return state, indices, weights, learning_rate, *of_classes, *scalars, *consensus
+
+
 MODULE_OPS: dict[Op, Job] = {
     moments.packed: lambda rng, task: (
         matrices(rng, task),
@@ -732,6 +741,14 @@ MADE_OPS: dict[str, tuple[Callable[[Task], Op], Job]] = {
             Rule(weight_decay=0.01, optimizer="adam"),
         ),
         penalized_args,
+    ),
+    "turn's step with Adam": (
+        lambda task: local_step(
+            task,
+            block_rate.BlockRate(consensus.PenalizedRate(CodingRateReduction(), 5.0), rescale=True),
+            Rule(weight_decay=0.01, optimizer="adam"),
+        ),
+        block_args,
     ),
     "upper half": (lambda task: split_steps.split_steps(task, 1, None, 0.01).upper_step, upper_args),
     "lower half": (lambda task: split_steps.split_steps(task, 1, None, 0.01).lower_step, lower_args),

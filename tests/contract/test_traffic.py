@@ -18,7 +18,7 @@ M = 8 * 8 + 8 + 8 * 4 + 4
 C, F = 4, 8
 MODEL = {(M, 2): N}
 """One broadcast of M scalars to both neighbors on the ring a device."""
-TRAFFIC: dict[str, dict[tuple[int, int], int]] = {  # (scalars, receivers) -> transmissions of all devices in a round
+TRAFFIC: dict[str, dict[tuple[int, int], float]] = {  # (scalars, receivers) -> transmissions of all devices in a round
     "dpsgd": MODEL,
     "qg_dsgdm": MODEL,
     "gut": MODEL,
@@ -31,6 +31,8 @@ TRAFFIC: dict[str, dict[tuple[int, int], int]] = {  # (scalars, receivers) -> tr
     "ccl": {(M, 2): N, (C * F + C, 1): 2 * N},
     "ngc": {(M, 2): N, (M, 1): 2 * N},
     "semantic_mcr2": {(C * 12 * 13 // 2, 2): N},  # upper triangles of a matrix of 12 x 12 a class
+    # two of the four classes a device: 4 devices share one with 3 others, 2 with 4; statistics once more than there are rounds
+    "semantic_mcr2_clusters": {(2 * 78, 3): 4, (2 * 78, 4): 2, (2 * (78 + 1), 1): N * 6 / 5},
     "relay_sgd": {(M + 1, 1): 2 * (N - 1)},  # both ways along a chain
     "all_reduce": {(M // N + 1, 1): 2 * N * (N - 1)},
     "ad_psgd": {(M, 1): 2 * N},

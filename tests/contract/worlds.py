@@ -36,6 +36,18 @@ KEYS: dict[str, list[str]] = {
         "devices.0.compute.effective_flops=3e7",  # it passes over all samples and makes second moments of what is rounded; and its messages are larger
         "channel.bandwidth_hz=1e6",
     ],
+    # as above, and two classes a device, so that it needs clusters
+    "semantic_mcr2_clusters": [
+        'model={name="bias_mlp", hidden=[8], feature_dim=12}',
+        'data={name="gaussian_mixture", num_samples=400, num_features=8, num_classes=4, separation=3.0, partition="classes_per_device", classes=2}',
+        "algorithm.least_class_samples=1",
+        "algorithm.local_optimizer=sgd",
+        "devices.0.compute.effective_flops=3e7",
+        "channel.bandwidth_hz=1e6",
+        "topology.kind=complete",
+        'evaluation.metrics=["pooled_subspace_accuracy"]',
+        "evaluation.inference=pooled_subspace_accuracy",
+    ],
     "hierfavg": [
         'cells={layout="positions", positions_m=[[-20.0, 0.0], [20.0, 0.0]], backhaul_latency_s=0.001}',
         "mac.kind=fdma",
