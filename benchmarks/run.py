@@ -91,6 +91,7 @@ TRAINING = {
         )
         for name, overrides in SERVERS.items()
     },
+    "semantic": Training("semantic_10.toml", "semantic", module="semantic", loops=("plain",)),
     "dpsgd_50": Training("dpsgd_100.toml", "", ("stop.rounds=50", "algorithm.local_steps=1")),
     "gossip_shared": Training("gossip_100.toml", "", ('mac.kind="shared"',)),
     "mnist_fedavg": Training(
@@ -189,6 +190,8 @@ GOALS = [
         )
     ),
     *(goal for name in SERVERS for goal in beside_plain(name, 4.0)),
+    cpu_goal("semantic: wsim / plain", "semantic wsim", "semantic plain", 1.3),
+    as_accurate("semantic"),
     cpu_goal("mnist_fedavg: wsim / plain", "mnist_fedavg wsim", "mnist_fedavg plain", 1.1),
     as_accurate("mnist_fedavg"),
     *(

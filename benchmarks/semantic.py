@@ -20,9 +20,10 @@ from learners.data.partitions import dirichlet
 from learners.models.bias_mlp import BiasMlp
 from wsim.streams import Streams
 
-NUM_NODES, NUM_CLASSES, DIM = 10, 10, 32
+NUM_DEVICES, NUM_CLASSES, DIM = 10, 10, 32
 HIDDEN = ((128,), (256,), (128, 128), (256, 256))
-ROUNDS, STEPS, COMPONENTS = 20, 5, 3
+ROUNDS, STEPS, COMPONENTS = 60, 5, 3
+BATCH_SIZE = 1000  # all of a node's samples
 LEARNING_RATE, WEIGHT_DECAY, PENALTY, DUAL_STEP, DISTORTION = 1e-3, 1e-5, 5.0, 0.1, 0.5
 
 
@@ -51,9 +52,9 @@ class Problem:
 def make_problem(seed: int = 1) -> Problem:
     streams = Streams(seed)
     data = digits(streams("split"), test_fraction=0.2, centered=True)
-    parts = dirichlet(data.train_labels, NUM_NODES, streams("partition"), alpha=1e6)
+    parts = dirichlet(data.train_labels, NUM_DEVICES, streams("partition"), alpha=1e6)
     encoders = []
-    for i in range(NUM_NODES):
+    for i in range(NUM_DEVICES):
         which = i % len(HIDDEN)
         start = BiasMlp((64,), NUM_CLASSES, HIDDEN[which], DIM).initial(
             streams("initial_parameters", 0, *([1 + which] if which else []))
@@ -70,7 +71,7 @@ def make_problem(seed: int = 1) -> Problem:
         torch.tensor(data.test_inputs, dtype=torch.float32).flatten(1),
         torch.tensor(data.test_labels),
         encoders,
-        nx.petersen_graph(),
+        nx.circulant_graph(NUM_DEVICES, [1, 3]),
     )
 
 
@@ -95,11 +96,11 @@ def run(problem: Problem, rounds: int) -> float:
         torch.optim.Adam(encoder.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         for encoder in problem.encoders
     ]
-    y = [torch.zeros(NUM_CLASSES, DIM, DIM) for _ in range(NUM_NODES)]
+    y = [torch.zeros(NUM_CLASSES, DIM, DIM) for _ in range(NUM_DEVICES)]
     for _ in range(rounds):
         with torch.no_grad():
-            v = [second_moments(problem.encoders[i](problem.inputs[i]), problem.members[i]) for i in range(NUM_NODES)]
-        for i in range(NUM_NODES):
+            v = [second_moments(problem.encoders[i](problem.inputs[i]), problem.members[i]) for i in range(NUM_DEVICES)]
+        for i in range(NUM_DEVICES):
             neighbors = list(problem.graph[i])
             y[i] = y[i] + DUAL_STEP * sum(v[i] - v[j] for j in neighbors)
             anchors = [(v[i] + v[j]) / 2 for j in neighbors]

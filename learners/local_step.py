@@ -194,9 +194,14 @@ def _sgd(rule: Rule, g: Tensor, learning_rate: float | Tensor, x: Tensor, *state
     return x - learning_rate * (g + rule.momentum * v if rule.nesterov else v), v
 
 
-def _adam(
-    rule: Rule, g: Tensor, learning_rate: float | Tensor, x: Tensor, m: Tensor, v: Tensor, t: Tensor
-) -> tuple[Tensor, ...]:
+def _adam(rule: Rule, g: Tensor, learning_rate: float | Tensor, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+    return adam(g, learning_rate, x, *state)
+
+
+def adam(
+    g: Tensor, learning_rate: float | Tensor, x: Tensor, m: Tensor, v: Tensor, t: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x, m, v and t after a step along g. All but t: [num_params]; t: []."""
     first, second = BETAS
     m, v, t = first * m + (1 - first) * g, second * v + (1 - second) * g * g, t + 1
     size = m / (1 - first**t)

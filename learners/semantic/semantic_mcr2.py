@@ -42,6 +42,7 @@ from learners.semantic.coding_rate import rate_of
 from learners.semantic.consensus import PenalizedRate, dual_and_anchor
 from learners.semantic.moment_links import MomentLinks, classes_held
 from learners.semantic.moments import MatrixForm
+from learners.semantic.task_head import HeadKind, train_head
 
 Projection = Literal["psd_trace1", "none"]
 
@@ -50,13 +51,16 @@ Projection = Literal["psd_trace1", "none"]
 class SemanticMcr2(NeighborSgd):
     """Local training as in `LocalSgd`, with Adam by default; one pass a round if neither local_steps nor local_epochs is given.
     penalty: rho. dual_step: alpha. matrix: "triangle" or "full", which numbers of a matrix travel. projection: "psd_trace1" or
-    "none", see above. least_class_samples: of a class that a device holds; fewer are refused."""
+    "none", see above. least_class_samples: of a class that a device holds; fewer are refused. head: "none", "linear" or "mlp", a
+    classifier that every device trains on its own samples in the last round, of head_epochs passes (`task_head`), reported as "head"."""
 
     penalty: PositiveOrZero = 5.0
     dual_step: PositiveOrZero = 0.1
     matrix: MatrixForm = "triangle"
     projection: Projection = "psd_trace1"
     least_class_samples: Count = 2
+    head: HeadKind = "none"
+    head_epochs: Count = 10
     learning_rate: LearningRate = 0.01
     batch_size: Count = 1000
     weight_decay: PositiveOrZero = 1e-5
@@ -68,7 +72,8 @@ class SemanticMcr2(NeighborSgd):
     takes_momentum: ClassVar[bool] = False
     takes_matrix: ClassVar[None] = None
     leaves_out_rounds: ClassVar[bool] = True
-    reports: ClassVar[tuple[str, ...]] = ()
+    reports: ClassVar[tuple[str, ...]] = ("head",)
+    own_metrics: ClassVar[tuple[str, ...]] = ("head",)
     default_local_steps: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
@@ -80,6 +85,10 @@ class SemanticMcr2(NeighborSgd):
         check_choice("matrix", self.matrix, ("triangle", "full"))
         check_choice("projection", self.projection, ("psd_trace1", "none"))
         check_count("least_class_samples", self.least_class_samples)
+        check_choice("head", self.head, ("none", "linear", "mlp"))
+        check_count("head_epochs", self.head_epochs)
+        if self.head != "none" and self.num_rounds is None:
+            raise ValueError(f'head = {self.head!r}: is trained in the last round; stop by rounds, or "none"')
         if self.mixing_weights != "metropolis":
             raise ValueError(
                 f"mixing_weights = {self.mixing_weights!r}: neighbors are not averaged here; leave this out"
@@ -115,6 +124,7 @@ class SemanticMcr2(NeighborSgd):
             neighbors, known = yield from links.tables(sent.heard)
             y, *anchor = yield Compute(dual_and_anchor, (y, v, held, self.dual_step, neighbors, known))
             x = yield from self.train(node, x, k, self.batches(node), objective, y, *anchor)
+            yield from self.finish(node, x, k)
             k = yield from self.close(node, x, heard)
 
     def size(self, node: Node) -> int:
@@ -125,6 +135,11 @@ class SemanticMcr2(NeighborSgd):
         return node.batches(
             self.size(node), steps=self.local_steps, epochs=self.local_epochs, crop_padding=self.crop_padding
         )
+
+    def finish(self, node: Node, x: Value, k: int) -> Generator[Any, Any, None]:
+        """After the last round's training: the head, where there is to be one."""
+        if self.head != "none" and k + 1 == self.num_rounds:
+            yield from train_head(node, x, self.head, self.head_epochs)
 
     def gather_moments(self, node: Node, sent: Sent, links: MomentLinks) -> Generator[Any, Any, Heard]:
         """What the neighbors sent in this round; what of an earlier one has come late is kept, too."""

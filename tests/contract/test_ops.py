@@ -74,7 +74,7 @@ from learners.federated import (
 )
 from learners.local_step import Rule, displacement_step, gradient_step, local_step
 from learners.models.flat import unflatten
-from learners.semantic import block_rate, consensus, moments
+from learners.semantic import block_rate, consensus, moments, task_head
 from learners.semantic.coding_rate import CodingRateReduction
 from learners.task import Task, cross_entropy
 
@@ -446,6 +446,13 @@ def arrived(rng: np.random.Generator, d: int = 8) -> Tensor:
     return torch.from_numpy(found.ravel())
 
 
+def head_state(rng: np.random.Generator, task: Task) -> Args:
+    """A linear head and Adam's moments."""
+    size = task.num_classes * (task.model.feature_dim + 1)
+    h, m, v = (torch.tensor(rng.standard_normal(size), dtype=task.dtype) for _ in range(3))
+    return h, m, v.square(), scalar(rng, task).round()
+
+
 def dual_args(rng: np.random.Generator, task: Task) -> Args:
     return matrices(rng, task), matrices(rng, task), flags(rng, task), 0.1, *ragged(rng, task, matrices, flags)
 
@@ -785,6 +792,10 @@ MADE_OPS: dict[str, tuple[Callable[[Task], Op], Job]] = {
 """Ops that a task makes when it is asked for them."""
 
 CORRECTED: dict[str, tuple[Callable[[Task], Op], Job]] = {
+    "head step": (
+        lambda task: task_head.head_step(task, task_head.shapes_of("linear", task.model.feature_dim, task.num_classes)),
+        lambda rng, task: (head_state(rng, task), *minibatch(rng, task), vector(rng, task)),
+    ),
     "proximal step": (
         lambda task: local_step(task, cross_entropy, Rule(0.9), fedprox.proximal),
         lambda rng, task: ((vector(rng, task), vector(rng, task)), *minibatch(rng, task), 0.1, vector(rng, task), 0.5),
