@@ -123,6 +123,7 @@ class SemanticMcr2Clusters(SemanticMcr2):
                 else:
                     yield from links.listen(k, turn, seen)
                 seen = turn
+            yield from self.finish(node, x, k)
             yield Measure("missed_turns", node.tensor([links.missed_turns]))
             yield Report("model", x, round=k)
             k = links.next_round()

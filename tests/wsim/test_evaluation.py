@@ -15,7 +15,7 @@ from learners import registry
 from learners.deferred import Op
 from learners.federated.fedavg import FedAvg
 from learners.protocol import SERVER, Compute, Report, Sleep
-from tests.contract.worlds import LEARNERS, calm
+from tests.contract.worlds import LEARNERS, calm, has_key
 from wsim.engine import Run, simulate
 from wsim.errors import DataError, ScenarioError, SimulationError
 from wsim.evaluation import Evaluator, first_sustained
@@ -646,7 +646,8 @@ def test_reports_that_bring_a_metric_along_are_listed(learner: str, monkeypatch:
         report(self, node, given)
 
     monkeypatch.setattr(Evaluator, "report", listening)
-    simulate(calm(learner, "stop.rounds=2"))
+    head = ["algorithm.head=linear"] if has_key(learner, "head") else []
+    simulate(calm(learner, "stop.rounds=2", *head))
     assert own == set(getattr(registry.load("learner", learner), "own_metrics", ()))
 
 
