@@ -16,7 +16,8 @@ from tests.contract.worlds import LEARNERS, VARIANTS, calm, harsh, has_key, says
 from wsim.engine import Run
 from wsim.scenario import Loaded
 
-WINDOWS = (1, 7, 100, 4096)
+WINDOWS = (1, 7, 4096)
+MORE_WINDOWS = (2, 30, 100, 1000)
 TOLERANCE = 1e-9  # eager and batched kernels round differently, 5 rounds of float64
 
 
@@ -133,11 +134,13 @@ def reports_by_node(recording: Recording) -> dict[int, list[tuple[str, list[torc
     return reports
 
 
+@pytest.mark.parametrize("windows", [WINDOWS, pytest.param(MORE_WINDOWS, marks=pytest.mark.slow)], ids=["few", "more"])
 @pytest.mark.parametrize("learner", [*LEARNERS, *VARIANTS])
-def test_result_and_models_are_bit_equal_whatever_the_window(learner: str) -> None:
+def test_result_and_models_are_bit_equal_whatever_the_window(learner: str, windows: tuple[int, ...]) -> None:
+    """The last one twice: the same run again."""
     loaded = harsh(learner)
     runs, models = [], []
-    for window in (*WINDOWS, WINDOWS[-1]):
+    for window in (*windows, windows[-1]):
         run, recording = record(loaded, window=window)
         runs.append(run)
         models.append(recording.models())
@@ -168,7 +171,7 @@ def test_models_are_bit_equal_whatever_the_window_with_momentum_schedule_and_aug
     keys = ["data.name=digits", "data.samples_per_device=40", "stop.rounds=3"]
     keys += ["algorithm.momentum=0.9"] if says(learner, "takes_momentum", True) else []
     keys += ["algorithm.learning_rate_schedule=cosine", "algorithm.augmentation=crop_flip", "algorithm.crop_padding=1"]
-    models = [record(harsh(learner, *keys), window=window)[1].models() for window in (1, 7, 4096)]
+    models = [record(harsh(learner, *keys), window=window)[1].models() for window in (1, 4096)]
     assert len(models[0]) > 0
     for other in models[1:]:
         assert all(torch.equal(a, b) for a, b in zip(models[0], other, strict=True))
