@@ -183,7 +183,9 @@ class Learning:
             raise ScenarioError(
                 f"{source} [model] variants: {scenario.algorithm.name} needs one architecture at all nodes"
             )
-        if any(getattr(task, "num_buffers", 0) for task in tasks) and not getattr(self.learner, "only_trains", False):
+        if any(getattr(task, "num_buffers", 0) for task in (self.task, *tasks)) and not getattr(
+            self.learner, "only_trains", False
+        ):
             raise ScenarioError(
                 f"{source} [model] {scenario.model.name} normalizes over batches, and {scenario.algorithm.name} has no use for running "
                 "statistics; a model without them, such as one with group normalization"
