@@ -178,9 +178,11 @@ class ClusterLinks:
             return zeros, zeros[:, 0, 0]
         return (yield Compute(of_others, (zeros, tables, known, counts)))
 
-    def next_round(self) -> int:
-        """In which the device goes on: the next one, or that of the others, if it was left behind."""
-        return self._further
+    def next_round(self, num_rounds: int | None) -> int:
+        """In which the device goes on: the next one, or that of the others, if it was left behind; not after the last one, in which they
+        may wait for it."""
+        last = self._further if num_rounds is None else num_rounds - 1
+        return max(self._last + 1, min(self._further, last))
 
     # -- both -----------------------------------------------------------------------------------------------------------
 

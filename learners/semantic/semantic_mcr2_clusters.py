@@ -126,7 +126,7 @@ class SemanticMcr2Clusters(SemanticMcr2):
             yield from self.finish(node, x, k)
             yield Measure("missed_turns", node.tensor([links.missed_turns]))
             yield Report("model", x, round=k)
-            k = links.next_round()
+            k = links.next_round(self.num_rounds)
 
     def links(self, node: Node, turns: Turns) -> ClusterLinks:
         def moments(project: bool) -> MomentLinks:
