@@ -109,8 +109,12 @@ class NeighborSgd(PeerSgd):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_for_models(self.codec)
+        self.check_codec()
         self.check_exchange()
+
+    def check_codec(self) -> None:
+        """ValueError for a codec that what is sent is not made for."""
+        check_for_models(self.codec)
 
     def check_exchange(self) -> None:
         """ValueError for the keys of this class."""

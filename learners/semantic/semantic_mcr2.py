@@ -33,6 +33,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from learners.compression.codec import error_feedback
 from learners.decentralized.neighbor_sgd import Heard, NeighborSgd, Sent
 from learners.fields import check_choice, check_count, check_number
 from learners.local_step import OptimizerName
@@ -92,6 +93,15 @@ class SemanticMcr2(NeighborSgd):
         if self.mixing_weights != "metropolis":
             raise ValueError(
                 f"mixing_weights = {self.mixing_weights!r}: neighbors are not averaged here; leave this out"
+            )
+
+    def check_codec(self) -> None:
+        """Moments are statistics, not models: codecs whose zeros leave out what is small will do, but for those that need error feedback,
+        which a lost message would undo."""
+        if error_feedback(self.codec):
+            raise ValueError(
+                f"codec = {type(self.codec).__name__}: has error_feedback, and class moments are sent anew in every round; "
+                "error_feedback = false, or another codec"
             )
 
     def check_parts(self, class_counts: np.ndarray) -> None:
