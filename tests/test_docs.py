@@ -42,6 +42,7 @@ def test_page_for_every_name_in_the_navigation(site: Path) -> None:
         "radio",
         "federated",
         "decentralized",
+        "semantic",
         "study",
         "reference",
         "results",
@@ -69,7 +70,7 @@ def inline(value: Any) -> str:
 
 BLOCKS = [
     block
-    for page in ("radio", "decentralized", "federated")
+    for page in ("radio", "decentralized", "federated", "semantic")
     for block in re.findall(
         r"```toml\n(.*?)```", (ROOT / "docs" / "pages" / f"{page}.md").read_text("utf-8"), re.DOTALL
     )
