@@ -52,5 +52,7 @@ def test_packets_of_a_share(arm: str, num_packets: int) -> None:
 
 def test_codecs_with_error_feedback_carry_no_moments() -> None:
     topk = "codec={name='topk', ratio=0.1}"
-    with pytest.raises(ScenarioError, match="has error_feedback, and class moments are sent anew in every round.*codec = .topk"):
+    with pytest.raises(
+        ScenarioError, match="has error_feedback, and class moments are sent anew in every round.*codec = .topk"
+    ):
         load(SCENARIOS / "papers/semantic_packet_loss.toml", [topk], arm="fp32")
