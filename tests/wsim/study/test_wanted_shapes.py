@@ -19,9 +19,9 @@ area      = { shape = "disc", radius_m = 60.0 }
 transport = { mtu_bytes = 1500, header_bytes = 44, reliability = "none", partial = "use", expires_s = 1.0 }
 codec     = { name = "float32", scale_per = "packet" }
 topology  = { kind = "radio", neighbor_mean_snr_db = 8.0, hysteresis_db = 3.0, discovery = "genie" }
-data      = { name = "digits", partition = "iid", test_fraction = 0.2 }
-model     = { name = "mlp", hidden = [32] }
-algorithm = { name = "dpsgd", local_steps = 5, exchange = "broadcast", deadline_s = 1.0 }
+data      = { name = "digits", partition = "iid", test_fraction = 0.2, centered = true }
+model     = { name = "bias_mlp", feature_dim = 32, variants = [{ name = "bias_mlp" }, { name = "bias_mlp", hidden = [256] }] }
+algorithm = { name = "semantic_mcr2", matrix = "triangle", projection = "psd_trace1", local_steps = 5, exchange = "broadcast", deadline_s = 1.0 }
 [[devices]]
 count     = 10
 mobility  = { kind = "static" }
@@ -31,7 +31,7 @@ energy    = { tx_w = 1.14, rx_w = 0.94, listen_w = 0.82 }
 [channel]
 carrier_hz   = 5.18e9
 bandwidth_hz = 20.0e6
-path_loss    = { kind = "log_distance", exponent = 3.0 }
+path_loss    = "tr36843_d2d"
 shadowing    = { sigma_db = 7.0, correlation_m = 25.0 }
 fading       = { kind = "rayleigh", correlation = "doppler", environment_speed_mps = 0.5 }
 forced_loss  = { unit = "packet", rate = 0.20, mean_burst_packets = 5.0 }
@@ -40,13 +40,15 @@ kind = "shared"
 broadcast_rate_bps = 6.0e6
 [evaluation]
 every_s = 2.0
+metrics = ["cross_subspace_accuracy", "own_subspace_accuracy", "consensus_gap"]
+inference = "cross_subspace_accuracy"
 over_devices = ["mean", "worst", "p10"]
 targets = { accuracy = [0.80, 0.85] }
 [study]
 seeds = "1..20"
 axes  = { "channel.forced_loss.rate" = [0.0, 0.1, 0.2, 0.3], "channel.forced_loss.mean_burst_packets" = [1.0, 5.0] }
 arms  = [{ name = "fp32" }, { name = "fp16", codec.name = "float16" }, { name = "int4", codec.name = "int4_affine" },
-         { name = "3 bit", codec = { name = "uniform", bits = 3 } },
+         { name = "3 bit", codec = { name = "uniform", bits = 3 } }, { name = "qsgd4 Elias", codec = { name = "qsgd", levels = 7, code = "elias" } },
          { name = "int8 all or nothing", codec.name = "int8_affine", transport.partial = "drop" },
          { name = "fp32 ARQ", transport.reliability = "arq" },
          { name = "int8 fountain", codec.name = "int8_affine", transport.reliability = "fountain" }]
@@ -189,10 +191,12 @@ def planned(folder: Path, text: str) -> Plan:
 
 def test_a_study_of_codecs_under_packet_loss(tmp_path: Path) -> None:
     study = planned(tmp_path, SEMANTIC)
-    assert len(study.cells) == 7 * 4 * 2
+    assert len(study.cells) == 8 * 4 * 2
     assert len(study.seeds) == 20
     three = next(cell.loaded.scenario for cell in study.cells if cell.arm == "3 bit")
     assert (three.codec.name, three.codec.own["bits"], three.codec.own["scale_per"]) == ("uniform", 3, "packet")
+    elias = next(cell.loaded.scenario for cell in study.cells if cell.arm == "qsgd4 Elias")
+    assert (elias.codec.name, elias.codec.own["code"], elias.codec.own["scale_per"]) == ("qsgd", "elias", "packet")
     assert {cell.loaded.scenario.seed_of("data") for cell in study.cells} == {7}
 
 
@@ -287,9 +291,14 @@ def test_a_limit_that_is_inf_is_none(tmp_path: Path) -> None:
             "[codec] triangle = true: unknown key of float32",
         ),
         (
-            "over_devices =",
-            'metrics = ["consensus_gap"]\nover_devices =',
-            '[evaluation] metrics = ["consensus_gap"]: unknown key',
+            'metrics = ["cross',
+            'metrics = ["consensus", "cross',
+            '[evaluation] metrics.0 = "consensus": accepted are',
+        ),
+        (
+            'matrix = "triangle"',
+            'on_missing = "last_value"',
+            '[algorithm] on_missing = "last_value": unknown key of semantic_mcr2',
         ),
         ("[server]", "[server]\nbackhaul = { latency_s = 5e-3 }", "[server.backhaul]: unknown table, known: compute"),
         (
