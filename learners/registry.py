@@ -45,6 +45,7 @@ LEARNERS = {
     "fedapen": "learners.federated.fedapen:FedApen",
     "semantic_mcr2": "learners.semantic.semantic_mcr2:SemanticMcr2",
     "semantic_mcr2_clusters": "learners.semantic.semantic_mcr2_clusters:SemanticMcr2Clusters",
+    "compositional_mcr2": "learners.semantic.compositional_mcr2:CompositionalMcr2",
     "local_only": "learners.references.local_only:LocalOnly",
     "centralized": "learners.references.centralized:Centralized",
 }
@@ -98,6 +99,7 @@ PARTITIONS = {
     "classes_per_device": "learners.data.partitions:classes_per_device",
     "quantity_skew": "learners.data.partitions:quantity_skew",
     "class_lists": "learners.data.class_lists:class_lists",
+    "everything": "learners.data.everything:everything",
 }
 
 REGISTRIES = {

@@ -19,7 +19,7 @@ from wsim.scenario.evaluation import OWN_DATA
 from wsim.series import Plan, Series, over_devices
 
 Samples = str | tuple[str, int]
-"""All of "global_test" or "train", or one device's of "own_test" or "own_classes"."""
+"""All of "global_test" or "train", or one device's of "own_test", "own_classes" or "own_view"."""
 
 Found = TypeVar("Found")
 

@@ -13,6 +13,7 @@ import numpy as np
 from learners import executors, tensors
 from learners.batching import BatchStream
 from learners.data.holdout import hold_out, set_aside
+from learners.data.views import seen, stacked
 from learners.models.encoder import Headless
 from learners.own_task import OwnTask
 from learners.protocol import SERVER
@@ -62,6 +63,11 @@ class Learning:
             dataset: Any = _dataset(scenario, streams, directory) if task is None else task
             labels = dataset.train_labels
             public, dealt = _dealt(scenario, labels, streams)
+            views = scenario.data.views if task is None else None
+            if views is not None:
+                dealt = seen(dealt, len(labels), len(views.corners))
+                dataset = stacked(dataset, views.size, views.corners)
+                labels = dataset.train_labels
             self.parts, self.own_tests = _held_out(scenario, dealt, labels, streams)
         except ValueError as error:
             raise DataError(f"{scenario.scenario.name} [data]: {error}") from None
@@ -119,6 +125,11 @@ class Learning:
         if "own_classes" in scenario.evaluation.data:
             held = self.own_samples["own_classes"] = self._of_own_classes(scenario)
             self._own["own_classes"] = [Examples(samples.test_inputs, samples.test_labels, rows) for rows in held]
+        if "own_view" in scenario.evaluation.data and views is not None:
+            num_test = len(samples.test_labels) // len(views.corners)
+            every = [np.arange(num_test)] * scenario.num_devices
+            held = self.own_samples["own_view"] = seen(every, num_test, len(views.corners))
+            self._own["own_view"] = [Examples(samples.test_inputs, samples.test_labels, rows) for rows in held]
         self.pools_samples = bool(getattr(self.learner, "pools_samples", False))
         self._representations = self._represented(scenario)
         self._same_initial = scenario.model.same_initial_weights
@@ -235,7 +246,7 @@ class Learning:
 
     def score(self, questions: Sequence[tuple[Any, Any, str | tuple[str, int]]]) -> np.ndarray:
         """[len(questions), 3] accuracy, loss and whether one of them is not finite, as `Scorer.score`, of (value, metric, samples:
-        "global_test", "train", or of a device ("own_test", device), ("own_classes", device))."""
+        "global_test", "train", or of a device ("own_test", device), ("own_classes", device), ("own_view", device))."""
         common, own = self._common, self._own
         return self._scorer.score(
             [
@@ -277,6 +288,9 @@ class Learning:
             tests["own_test"] = Tests(*train, self.own_tests, overlap=False)
         if "own_classes" in evaluation.data:
             tests["own_classes"] = Tests(samples.test_inputs, samples.test_labels, self.own_samples["own_classes"])
+        if "own_view" in evaluation.data:
+            rows = self.own_samples["own_view"]
+            tests["own_view"] = Tests(samples.test_inputs, samples.test_labels, rows, overlap=False)
         tasks = [self.task] * len(self.parts) if self.pools_samples else self._tasks
         try:
             return Representations(metrics, evaluation.subspace_dim, tasks, self.parts, tests, self.executor)
@@ -389,9 +403,10 @@ def _held_out(
         )
     shared = int(np.isin(tested, np.concatenate(parts)).sum())
     if shared:
+        dealer = "samples_per_device" if scenario.data.partition != "everything" else 'partition = "everything"'
         warnings.warn(
-            f"{shared} of {len(tested)} own test samples are training samples of other devices: samples_per_device deals "
-            "samples more than once",
+            f"{shared} of {len(tested)} own test samples are training samples of other devices: {dealer} deals samples "
+            "more than once",
             stacklevel=2,
         )
     return parts, tests

@@ -32,7 +32,7 @@ _ACCURACIES = (  # finite, or NaN where there is none
 )
 _CHOICES = {
     "series_subject": ("device", "server", "mean_model"),
-    "series_data": ("global_test", "own_test", "own_classes", "train"),
+    "series_data": ("global_test", "own_test", "own_classes", "own_view", "train"),
     "levels": ("mean", "worst", "p10", "median", "best", "std"),
 }
 

@@ -69,7 +69,7 @@ class MomentLinks:
         """The matrices of these classes as a message; every matrix is a tensor to the codec."""
         held = torch.tensor(classes, dtype=torch.int64)
         values = yield Compute(packed, (sums, self.counts, held, self._cells.cells))
-        return self._codec.payload(values, _Seen(self._node, len(classes), len(self._cells.cells)))  # type: ignore[arg-type]
+        return self._codec.payload(values, SeenBy(self._node, len(classes), len(self._cells.cells)))  # type: ignore[arg-type]
 
     def own(self, payload: Payload, classes: Sequence[int]) -> Generator[Compute, Any, tuple[Value, Value]]:
         """The own matrices as whoever hears all of the message holds them, and which classes."""
@@ -114,7 +114,7 @@ class MomentLinks:
         return table, flags
 
 
-class _Seen:
+class SeenBy:
     """A node as a codec sees it whose message is of so many matrices of so many numbers."""
 
     def __init__(self, node: Node, num_matrices: int, size: int) -> None:

@@ -27,7 +27,7 @@ with few steps, which are rounds ahead, meet the longest chain less often. Of sp
 batch of an epoch has as many samples as there are, since they are sent, and a shape of its own on every device."""
 
 
-JOBS_A_CALL = {"fedasync": 1.5, "heterofl": 3, "semantic_mcr2": 1, "semantic_mcr2_clusters": 1}
+JOBS_A_CALL = {"fedasync": 1.5, "heterofl": 3, "semantic_mcr2": 1, "semantic_mcr2_clusters": 1, "compositional_mcr2": 1}
 """Of fedasync every update is mixed in alone, and clients that train at the same time have begun with different models; of heterofl
 the devices are of three widths; steps that factorize matrices, as those of semantic_mcr2, are calls of their own."""
 

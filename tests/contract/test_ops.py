@@ -74,7 +74,7 @@ from learners.federated import (
 )
 from learners.local_step import Rule, displacement_step, gradient_step, local_step
 from learners.models.flat import unflatten
-from learners.semantic import block_rate, consensus, moments, task_head
+from learners.semantic import bases, block_rate, compositional_mcr2, consensus, moments, task_head
 from learners.semantic.coding_rate import CodingRateReduction
 from learners.task import Task, cross_entropy
 
@@ -446,6 +446,26 @@ def arrived(rng: np.random.Generator, d: int = 8) -> Tensor:
     return torch.from_numpy(found.ravel())
 
 
+def packed_bases(rng: np.random.Generator, task: Task) -> Tensor:
+    """A message of the held classes' bases, of 3 directions in 8 dimensions."""
+    return torch.tensor(rng.standard_normal(len(HELD) * 24), dtype=task.dtype)
+
+
+def arrived_bases(rng: np.random.Generator) -> Tensor:
+    """What of such a message: bool, most classes whole."""
+    return torch.from_numpy(np.repeat(rng.random(len(HELD)) < 0.6, 24) | (rng.random(len(HELD) * 24) < 0.5))
+
+
+def some(rng: np.random.Generator) -> Tensor:
+    """Which of the held classes have come."""
+    return torch.from_numpy(rng.random(len(HELD)) < 0.5)
+
+
+def table_of_bases(rng: np.random.Generator, task: Task) -> Tensor:
+    """Bases of all classes."""
+    return torch.linalg.qr(torch.tensor(rng.standard_normal((NUM_MATRICES, 8, 3)), dtype=task.dtype))[0]
+
+
 def head_state(rng: np.random.Generator, task: Task) -> Args:
     """A linear head and Adam's moments."""
     size = task.num_classes * (task.model.feature_dim + 1)
@@ -473,6 +493,13 @@ def penalized_args(rng: np.random.Generator, task: Task) -> Args:
     y, target = (torch.tensor(rng.standard_normal((num_classes, d, d)), dtype=task.dtype) / d for _ in range(2))
     state = (vector(rng, task), vector(rng, task), vector(rng, task).square(), scalar(rng, task).abs().round())
     return state, *minibatch(rng, task), 0.01, y, target, counts(rng, task), counts(rng, task)
+
+
+def subspace_args(rng: np.random.Generator, task: Task) -> Args:
+    """Of a step, with projections onto 5 directions a class."""
+    shape = task.num_classes, task.model.feature_dim, min(5, task.model.feature_dim)
+    u = torch.linalg.qr(torch.tensor(rng.standard_normal(shape), dtype=task.dtype))[0]
+    return vector(rng, task), *minibatch(rng, task), 0.01, u @ u.mT
 
 
 def block_args(rng: np.random.Generator, task: Task) -> Args:
@@ -511,6 +538,15 @@ MODULE_OPS: dict[Op, Job] = {
         torch.zeros((NUM_MATRICES, 8, 8), dtype=task.dtype),
         *ragged(rng, task, matrices, flags, flags),
     ),
+    bases.class_bases: lambda rng, task: (matrices(rng, task), flags(rng, task) * 7, torch.tensor(HELD), 3),
+    bases.taken: lambda rng, task: (packed_bases(rng, task), some(rng), packed_bases(rng, task), arrived_bases(rng)),
+    bases.known_bases: lambda rng, task: (
+        packed_bases(rng, task),
+        some(rng),
+        torch.tensor(HELD),
+        torch.zeros((NUM_MATRICES, 8, 3), dtype=task.dtype),
+    ),
+    bases.joint_projections: lambda rng, task: (table_of_bases(rng, task), *ragged(rng, task, table_of_bases), 5),
     ccl.moved: lambda rng, task: (vector(rng, task), vector(rng, task), vector(rng, task)),
     cross_features.pooled: pooled_args,
     averaging.mix: mix_args,
@@ -748,6 +784,14 @@ MADE_OPS: dict[str, tuple[Callable[[Task], Op], Job]] = {
             Rule(weight_decay=0.01, optimizer="adam"),
         ),
         penalized_args,
+    ),
+    "step towards common subspaces": (
+        lambda task: local_step(task, compositional_mcr2.SubspaceRate(CodingRateReduction(), 100.0), Rule()),
+        subspace_args,
+    ),
+    "step towards common subspaces with cross-entropy": (
+        lambda task: local_step(task, compositional_mcr2.SubspaceRate(None, 10.0), Rule()),
+        subspace_args,
     ),
     "turn's step with Adam": (
         lambda task: local_step(

@@ -31,6 +31,7 @@ TRAFFIC: dict[str, dict[tuple[int, int], float]] = {  # (scalars, receivers) -> 
     "ccl": {(M, 2): N, (C * F + C, 1): 2 * N},
     "ngc": {(M, 2): N, (M, 1): 2 * N},
     "semantic_mcr2": {(C * 12 * 13 // 2, 2): N},  # upper triangles of a matrix of 12 x 12 a class
+    "compositional_mcr2": {(C * 12 * 2, 2): N},  # bases of 2 directions in 12 dimensions a class
     # two of the four classes a device: 4 devices share one with 3 others, 2 with 4; statistics once more than there are rounds
     "semantic_mcr2_clusters": {(2 * 78, 3): 4, (2 * 78, 4): 2, (2 * (78 + 1), 1): N * 6 / 5},
     "relay_sgd": {(M + 1, 1): 2 * (N - 1)},  # both ways along a chain

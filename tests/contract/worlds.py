@@ -36,7 +36,15 @@ KEYS: dict[str, list[str]] = {
         "devices.0.compute.effective_flops=3e7",  # it passes over all samples and makes second moments of what is rounded; and its messages are larger
         "channel.bandwidth_hz=1e6",
     ],
-    # as above, and two classes a device, so that it needs clusters
+    # as above, and subspaces that fit into 12 dimensions
+    "compositional_mcr2": [
+        'model={name="bias_mlp", hidden=[8], feature_dim=12}',
+        "algorithm.basis_dim=2",
+        "algorithm.joint_dim=3",
+        "algorithm.local_optimizer=sgd",
+        "devices.0.compute.effective_flops=3e7",
+    ],
+    # as semantic_mcr2, and two classes a device, so that it needs clusters
     "semantic_mcr2_clusters": [
         'model={name="bias_mlp", hidden=[8], feature_dim=12}',
         'data={name="gaussian_mixture", num_samples=400, num_features=8, num_classes=4, separation=3.0, partition="classes_per_device", classes=2}',

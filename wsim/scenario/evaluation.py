@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from wsim.scenario.root import Scenario
 
 Subject = Literal["device", "server", "mean_model"]
-TestData = Literal["global_test", "own_test", "own_classes", "train"]
+TestData = Literal["global_test", "own_test", "own_classes", "own_view", "train"]
 Level = Literal["mean", "worst", "p10", "median", "best"]
 OverDevices = Literal["mean", "worst", "p10", "median", "best", "std", "disagreement"]
 
 METHOD_DEFAULT = "method_default"
 AFTER_LOCAL_TRAINING = "after_local_training"
-OWN_DATA = ("own_test", "own_classes")
+OWN_DATA = ("own_test", "own_classes", "own_view")
 """Data of which every device has some of its own."""
 
 
@@ -49,6 +49,7 @@ class Evaluation(Table):
         only a genie knows. Not given: the server's, where there is one, and the devices'
     data: "global_test": the common test set; "own_test": of each device, its part of data.local_test_fraction;
         "own_classes": of each device, the samples of the common test set of the classes that it trains on;
+        "own_view": of each device, its view of the common test set (data.views), which holds all views of all samples;
         "train": a fixed random subset of the devices' training samples, as many as the common test set has, the same for all.
         With "global_test", results have the generalization gap: train minus test accuracy
     over_devices: "mean", "worst" and "best" device, "median", "p10" (a tenth of the devices is worse), "std";
@@ -150,6 +151,9 @@ def _lists(scenario: Scenario, source: str) -> None:
     if "own_test" in evaluation.data and scenario.data.local_test_fraction is None:
         says = "needs [data] local_test_fraction, such as 0.2: the part of its samples that each device tests on"
         raise problem(source, ("evaluation", "data", evaluation.data.index("own_test")), says, value="own_test")
+    if "own_view" in evaluation.data and scenario.data.views is None:
+        says = "needs [data] views: the crops of all samples that devices see"
+        raise problem(source, ("evaluation", "data", evaluation.data.index("own_view")), says, value="own_view")
     if evaluation.data[0] == "train":
         says = 'the first is the headline, which is of samples that nobody trains on; name "global_test" before it'
         raise problem(source, ("evaluation", "data", 0), says, value="train")

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from learners.data.holdout import num_set_aside
 from learners.data.shape import DataShape
+from learners.data.views import view_shape
 from wsim.catalog import find, importable
 from wsim.errors import ScenarioError
 from wsim.packets import room_bits
@@ -65,6 +66,7 @@ def check(
     shape = _shape_of(task) if task is not None else _described(dataset, data, source)
     if shape is not None:
         _check_partition(scenario, partition, shape, data, source)
+    shape = _viewed(scenario, shape, source, task)
     model = _models(scenario.model, source, mentioned, shape if task is None else None, data.name)
     channel = scenario.channel
     (path_loss,), path_loss_table = complete(channel.path_loss, ("channel", "path_loss"), source, mentioned)
@@ -261,6 +263,24 @@ def _described(dataset: Item, data: ItemTable, source: str) -> DataShape | None:
     describe = getattr(dataset.make, "describe", None)
     shape: DataShape | None = None if describe is None else made(dataset, ("data",), source, data, make=describe)
     return shape
+
+
+def _viewed(scenario: Scenario, shape: DataShape | None, source: str, task: Any) -> DataShape | None:
+    """The shape of the data as devices see them; None where it is not known yet."""
+    views = scenario.data.views
+    if views is None:
+        return shape
+    if task is not None:
+        raise problem(source, ("data", "views"), "an own task has its own samples; leave this out", table=True)
+    if scenario.data.public_fraction is not None:
+        says = "public samples have no view of their own; leave out one of the two"
+        raise problem(source, ("data", "public_fraction"), says, value=scenario.data.public_fraction)
+    if shape is None:
+        return None
+    try:
+        return replace(shape, input_shape=view_shape(shape.input_shape, views.size, views.corners))
+    except ValueError as error:
+        raise ScenarioError(f"{source} [data] {error}") from None
 
 
 def _shape_of(task: Any) -> DataShape:

@@ -11,6 +11,15 @@ from wsim.scenario import quantities as q
 from wsim.scenario.table import ItemTable, Table, left_out
 
 
+class Views(Table):
+    """Crops of images: device i sees view i modulo their number of all samples that it is dealt, see `learners.data.views`."""
+
+    size: q.Pixels  # the height and the width of a view
+    corners: Annotated[
+        tuple[tuple[q.PixelsOrZero, q.PixelsOrZero], ...], Field(min_length=1)
+    ]  # row and column, a view each
+
+
 class Data(ItemTable):
     """A data set and how its training part is dealt to the devices; the own keys are those of both."""
 
@@ -22,6 +31,7 @@ class Data(ItemTable):
     public_fraction: Annotated[q.Fraction | None, Field(exclude_if=left_out)] = (
         None  # of the training samples: all have them, none is dealt
     )
+    views: Annotated[Views | None, Field(exclude_if=left_out)] = None  # of images: each device sees a crop of its own
 
 
 class Variant(ItemTable):

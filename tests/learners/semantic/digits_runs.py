@@ -53,9 +53,11 @@ def run(
     dtype: str = "float32",
     feature_dim: int = DIM,
     seed: int = 0,
+    of_architecture: Sequence[Task] = (),
 ) -> tuple[Loopback, list[Task]]:
-    """The learner's programs over the loopback network, and the devices' tasks."""
-    of_devices = [tasks(dtype, feature_dim)[i % len(HIDDEN)] for i in range(len(parts))]
+    """The learner's programs over the loopback network, and the devices' tasks, of which there is one an architecture."""
+    of_architecture = of_architecture or tasks(dtype, feature_dim)
+    of_devices = [of_architecture[i % len(of_architecture)] for i in range(len(parts))]
     labels, executor = of_devices[0].train_labels, BatchedExecutor()
     counts = [np.bincount(labels[part], minlength=NUM_CLASSES) for part in parts]
     nodes = [
