@@ -13,7 +13,16 @@ from typing import Any, ClassVar, Literal
 
 from learners.compression.codec import Codec
 from learners.fields import check_choice, check_count, check_local_work, check_number
-from learners.local_step import Correction, Finish, OptimizerName, Rule, displacement_step, gradient_step, local_step
+from learners.local_step import (
+    Correction,
+    Finish,
+    OptimizerName,
+    Rule,
+    displacement_step,
+    gradient_step,
+    local_step,
+    real_share,
+)
 from learners.protocol import Batches, Compute, Node, Value
 from learners.quantities import (
     Count,
@@ -194,13 +203,19 @@ class LocalSgd:
             rule == PLAIN and objective is None and correction is None and getattr(task, "plain", True)
         ):  # an OwnTask does not say
             return (yield Compute(task.sgd_step.scan, (x, batches.steps, rate), work=batches.work))
-        step = local_step(task, objective or task.objective, rule, correction).scan
+        objective = objective or task.objective
+        step = local_step(task, objective, rule, correction).scan
         state = rule.start(task)
-        if not state:
-            return (yield Compute(step, (x, batches.steps, rate, *args), work=batches.work))
-        if self.keeps_momentum:
+        if state and self.keeps_momentum:
             state = node.state.get("optimizer", state)
-        x, *state = yield Compute(step, ((x, *state), batches.steps, rate, *args), work=batches.work)
+        carry = (x, *state) if state else x
+        work = batches.work
+        if hasattr(objective, "extra_flops"):  # others cost nothing but what samples cost
+            work = real_share(step, carry, batches, rate, *args)
+        trained = yield Compute(step, (carry, batches.steps, rate, *args), work=work)
+        if not state:
+            return trained
+        x, *state = trained
         if self.keeps_momentum:
             node.state["optimizer"] = tuple(state)
         return x

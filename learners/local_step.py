@@ -28,8 +28,9 @@ import torch
 from torch import Tensor
 
 from learners import augmentation
-from learners.deferred import Op
+from learners.deferred import Op, Scan
 from learners.models.flat import flatten, num_params, unflatten
+from learners.protocol import Batches
 from learners.task import Objective, Task
 
 Finish = Callable[..., Any]
@@ -79,6 +80,19 @@ def local_step(task: Task, objective: Objective, rule: Rule, correction: Correct
         (objective, rule, correction),
         lambda: Op(stepping(task, objective, rule, correction), name=name, loop=loop, flops=flops),
     )
+
+
+def real_share(step: Scan, carry: Any, batches: Batches, learning_rate: float | Tensor, *args: Any) -> float:
+    """The share of the FLOPs of a scan of local steps that is real work: `Batches.work` of those that grow with the samples of a batch,
+    and all others, such as log-determinants, which cost the same however many of the samples are padding.
+
+    FLOPs are a constant and a multiple of the samples, so batches of twice as many tell them apart."""
+    if batches.work == 1:
+        return 1.0
+    doubled = tuple(part.new_empty((len(part), 2 * part.shape[1], *part.shape[2:])) for part in batches.steps)
+    once = step.flops(carry, batches.steps, learning_rate, *args)
+    of_samples = step.flops(carry, doubled, learning_rate, *args) - once
+    return 1 - (1 - batches.work) * of_samples / once
 
 
 def gradient_step(task: Task, objective: Objective, rule: Rule, finish: Finish) -> Op:

@@ -39,12 +39,16 @@ def held_classes(class_counts: np.ndarray) -> Held:
 @lru_cache(maxsize=16)
 def clusters_of(rule: ClusterRule | Clusters, held: Held, num_classes: int) -> Clusters:
     """By a rule, or the given ones. Raises ValueError that names what is missing where no cluster covers all classes, or a given one
-    does not, names an unknown device, or leaves one out."""
+    does not, names an unknown device, or leaves one out, and where a device has no class."""
     given = f"clusters = {shown(rule)}"
     missing = set(range(num_classes)) - set().union(*held)
     if missing:
         raise ValueError(
             f"{given}: no device holds {_classes(missing)}, so no cluster covers all {num_classes} classes; deal them to somebody"
+        )
+    if frozenset() in held:
+        raise ValueError(
+            f"{given}: device {held.index(frozenset())} holds no samples, so it is of no use to any cluster; deal it some"
         )
     if rule == "greedy":
         return _greedy(held, num_classes)

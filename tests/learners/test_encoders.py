@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from learners import registry
 from learners.data.dataset import Dataset
+from learners.local_step import Rule, local_step
 from learners.models.batch_norm import BatchStatistics, RunningStatistics
 from learners.models.bias_mlp import BiasMlp
 from learners.models.conv_encoder import ConvEncoder
@@ -228,6 +229,38 @@ def test_networks_equal_torch_nn_in_both_modes(name: str, mode: str) -> None:
         assert len(buffers) == model.num_buffers
         for buffer, wanted in zip(buffers, (b for b in module.buffers() if b.ndim), strict=True):
             torch.testing.assert_close(buffer, wanted, rtol=0, atol=1e-10)
+
+
+def test_adam_steps_with_running_statistics_equal_those_of_torch() -> None:
+    """Three steps with weight decay, the last on a batch with padding; parameters and running statistics to 1e-9. The decay leaves the
+    running statistics alone: Adam's moments of them stay 0."""
+    rng = np.random.default_rng(5)
+    inputs, labels = rng.random((24, 1, 16, 16)), rng.integers(0, 10, 24)
+    model = ConvEncoder((1, 16, 16), 10, 11, 4)
+    task = Task(Dataset("random", inputs, labels, inputs[:2], labels[:2], 10), model, "float64")
+    layers = torch_conv_encoder(1, 4, 11)
+    module = nn.Sequential(
+        *layers[:5], nn.Conv2d(8, 11, 4, bias=False), nn.Flatten(), Unit(), nn.Linear(11, 10)
+    ).double()
+    start = task.initial_parameters(rng)
+    buffers = [buffer for buffer in module.buffers() if buffer.ndim]
+    num_buffers = sum(buffer.numel() for buffer in buffers)
+    for target, tensor in zip((*buffers, *module.parameters()), unflatten(start, model.shapes), strict=True):
+        target.data = tensor.clone()
+    rule = Rule(weight_decay=0.05, optimizer="adam")
+    indices, weights = torch.tensor(rng.permutation(24).reshape(3, 8)), torch.ones(3, 8, dtype=F64)
+    weights[2, 5:] = 0
+    x, m, *_ = local_step(task, task.objective, rule).scan((start, *rule.start(task)), (indices, weights), 0.01)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.01, weight_decay=0.05)
+    for batch, real in zip(indices, weights > 0, strict=True):
+        optimizer.zero_grad()
+        images, answers = torch.tensor(inputs)[batch[real]], torch.tensor(labels)[batch[real]]
+        F.cross_entropy(module(images), answers).backward()
+        optimizer.step()
+    expected = torch.cat([tensor.detach().flatten() for tensor in (*buffers, *module.parameters())])
+    torch.testing.assert_close(x, expected, rtol=0, atol=1e-9)
+    assert float((expected - start)[:num_buffers].abs().min()) > 1e-4
+    assert not m[:num_buffers].any()
 
 
 # Sizes and work

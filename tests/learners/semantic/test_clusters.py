@@ -52,6 +52,12 @@ def test_classes_that_nobody_holds(rule: object, message: str) -> None:
         clusters_of(rule, held(*FOUR), 12)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("rule", ["greedy", "enumeration", ((0, 1, 2),)])
+def test_a_device_without_samples(rule: object) -> None:
+    with pytest.raises(ValueError, match="device 2 holds no samples"):
+        clusters_of(rule, held((0, 1), (2,), ()), 3)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("clusters", "message"),
     [
