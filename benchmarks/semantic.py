@@ -83,7 +83,8 @@ def second_moments(z: Tensor, members: Tensor) -> Tensor:
 def loss_of(z: Tensor, members: Tensor, anchors: list[Tensor], y: Tensor) -> Tensor:
     v, shares = second_moments(z, members), members.sum(1) / len(z)
     matrices = torch.cat([(z.T @ z / len(z))[None], v])
-    dets = torch.logdet(torch.eye(DIM) + DIM / DISTORTION * matrices) / 2
+    factors = torch.linalg.cholesky(torch.eye(DIM) + DIM / DISTORTION * matrices)
+    dets = factors.diagonal(dim1=1, dim2=2).log().sum(1)  # half of the logarithms of the determinants
     loss = (shares * dets[1:]).sum() - dets[0] + (y * v).sum()
     for anchor in anchors:
         loss = loss + PENALTY / 2 * (v - anchor).square().sum()
