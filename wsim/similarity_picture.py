@@ -28,8 +28,8 @@ def plot_similarity(record: RunRecord, path: str | Path, force: bool = True) -> 
     `wsim.plotting.plot_run`."""
     if not len(record.similarity_label):
         raise ResultError(
-            f'{record.name}: holds no features: run it with "similarity" in [evaluation] metrics (an estimate has none, nor have '
-            "models that have diverged)"
+            f'{record.name}: holds no features: run it with "similarity" in [evaluation] metrics, such as --set '
+            """'evaluation.metrics=["similarity"]' (an estimate has none, nor have models that have diverged)"""
         )
     write_figure(lambda: draw_similarity(record), path, force)
 

@@ -8,8 +8,9 @@ numbers, from k (T + 2) on:
     1        statistics before the first turn: in the first round, and to whom has been away, or was left behind by rounds
     2 + t    statistics after turn t, to all cluster mates of its device
 
-Statistics are V and a count of 32 bits for each class held; the receiver makes W = c V / S of them. What is lost or late leaves the last
-value in place; a class that has never come whole counts as held by nobody.
+Statistics are V and c = n / S, 32 bits, of each class held, S the number of the sender's clusters; the receiver makes W = c V of them. What is lost
+or late leaves the last value in place; a class whose V has never come whole, or whose c has never come, counts as held by nobody. Those
+after the last turns of the last round are of use to nobody, but mates wait for them, as in every round.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from learners.compression.codec import Fragments
-from learners.protocol import Compute, Node, Observe, Outcome, Payload, Receive, Received, Send, Ticket, Value
+from learners.compression.codec import Fragments, values_received
+from learners.deferred import op
+from learners.protocol import Compute, Message, Node, Observe, Outcome, Payload, Receive, Received, Send, Ticket, Value
 from learners.semantic.block_rate import of_others
 from learners.semantic.clusters import Turns
 from learners.semantic.consensus import dual_and_anchor_of_edges
@@ -35,16 +38,37 @@ Sums = Generator[Any, Any, Any]
 
 @dataclass(frozen=True)
 class CountedFragments:
-    """Of a message of statistics: matrices, and behind them the counts of `num_counts` classes, which receivers know since the set-up."""
+    """Packet losses of a message of statistics: matrices of so many bits, and behind them num_counts counts."""
 
     matrices: Fragments
+    matrix_bits: int
     num_counts: int
 
     def received_mask(
         self, arrived: np.ndarray, packet_payload_bits: int, num_values: int, first_bit: int = 0
     ) -> Value:
-        """As `Fragments.received_mask`, of the matrices."""
-        return self.matrices.received_mask(arrived, packet_payload_bits, num_values, first_bit)
+        """Which of the numbers of the matrices survive, then which counts: [num_values]."""
+        matrices = self.matrices.received_mask(arrived, packet_payload_bits, num_values - self.num_counts, first_bit)
+        behind = first_bit + self.matrix_bits
+        counts = values_received(arrived, packet_payload_bits, self.num_counts, COUNT_BITS, behind)
+        if isinstance(matrices, np.ndarray):
+            return np.concatenate([matrices, counts])
+        return joined(matrices, torch.from_numpy(counts))  # of values, which may come later
+
+
+@op()
+def joined(matrices: Tensor, counts: Tensor) -> Tensor:
+    """The mask [num_values] of one of the matrices [n] and one of the counts [num_held]."""
+    return torch.cat([matrices, counts])
+
+
+@op(flops=lambda last, counts, held, mask: counts.numel())
+def merged_counts(last: Tensor, counts: Tensor, held: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """What arrived of the matrices, bool [n], and the counts [num_classes]: the last ones, those of a message in the place of which its
+    mask [n + num_held] says that they arrived. held: int64 [num_held], the classes of the message."""
+    n = mask.shape[0] - held.shape[0]
+    arrived = torch.zeros_like(last, dtype=torch.bool).index_copy(0, held, mask[n:])
+    return mask[:n], torch.where(arrived, counts, last)
 
 
 class ClusterLinks:
@@ -71,12 +95,19 @@ class ClusterLinks:
             sum(np.minimum(self._counts_of(i), 1) for i in range(node.num_devices)) > 1
         )  # [num_classes] by two or more
         self._mates = turns.mates(node.id)
+        self._count = node.tensor(self._counts_of(node.id) / turns.num_clusters(node.id))  # c [num_classes]
+        self._counts: dict[int, Value] = {}  # c of mates that have been heard, 0 of classes of which it has never come
         self._own: dict[int, tuple[Value, Value]] = {}  # V as each receiver of a share holds it, and of which classes
         self._here: tuple[int, ...] = ()
         self._last = -1  # the round of the last exchange
         self._ticket = Ticket(0)
         self._further = 0  # in which round to go on after this one
         self.missed_turns = 0
+
+    @property
+    def unheard(self) -> bool:
+        """Nothing has ever come of a cluster mate."""
+        return any(mate not in self._counts for mate in self._mates)
 
     @property
     def zeros(self) -> Tensor:
@@ -150,8 +181,13 @@ class ClusterLinks:
         to = self._present_mates() if to is None else to
         if to:
             payload = yield from self._statistics.payload(sums, self._held)
-            fragments = payload.codec and CountedFragments(payload.codec, len(self._held))
-            payload = payload._replace(num_bits=payload.num_bits + COUNT_BITS * len(self._held), codec=fragments)
+            number = len(self._held)
+            payload = payload._replace(
+                data=(payload.data, self._count),
+                num_bits=payload.num_bits + COUNT_BITS * number,
+                codec=payload.codec and CountedFragments(payload.codec, payload.num_bits, number),
+                num_values=payload.num_values + number,
+            )
             self._ticket = yield from self._send(to, self._number(k, 2 + turn), payload, self._patience_s(1))
 
     def listen(self, k: int, turn: int, since: int) -> Sums:
@@ -167,13 +203,13 @@ class ClusterLinks:
         """W [num_classes, d, d] and c [num_classes] of the other members of the cluster whose turn it is."""
         tables: list[Value] = []
         known: list[Value] = []
-        counts: list[Tensor] = []
+        counts: list[Value] = []
+        zeros = self._statistics.zeros
         for mate in self._turns.others[turn]:
             v, flags = yield from self._statistics.tables((mate,))
             tables += v
             known += flags
-            counts += [self._node.tensor(self._counts_of(mate) / self._turns.num_clusters(mate))] * len(v)
-        zeros = self._statistics.zeros
+            counts.append(self._counts.get(mate, zeros[:, 0, 0]))
         if not tables:
             return zeros, zeros[:, 0, 0]
         return (yield Compute(of_others, (zeros, tables, known, counts)))
@@ -208,9 +244,20 @@ class ClusterLinks:
         received = yield Receive(senders, KIND, number, timeout_s=timeout_s, late=True)
         for message in (*received.late, *received.messages):
             if message.round % self._numbers:
-                yield from self._statistics.receive(message, classes_held(self._counts_of(message.sender)))
+                yield from self._keep_statistics(message)
             else:
                 yield from self._shares.receive(message, self._classes(message.sender, self._node.id))
         if received.newer is not None:
             self._further = max(self._further, -(-received.newer // self._numbers))
         return received
+
+    def _keep_statistics(self, message: Message) -> Sums:
+        values, counts = message.data
+        sender, mask = message.sender, message.mask
+        classes = classes_held(self._counts_of(sender))
+        if mask is not None:
+            last = self._counts.get(sender, torch.zeros_like(self._count))
+            held = torch.tensor(classes, dtype=torch.int64)
+            mask, counts = yield Compute(merged_counts, (last, counts, held, mask))
+        self._counts[sender] = counts
+        yield from self._statistics.receive(message._replace(data=values, mask=mask), classes)

@@ -121,5 +121,10 @@ class CodingRateReduction:
 
 
 def rate_of(task: Any) -> CodingRateReduction:
-    """The objective of the task, where it is a coding rate reduction; else (a task of one's own) one with the usual distortion."""
-    return task.objective if isinstance(task.objective, CodingRateReduction) else CodingRateReduction()
+    """The objective of the task. ValueError where it is no coding rate reduction (of a task of one's own), whose distortion is not known."""
+    objective = getattr(task, "objective", None)
+    if not isinstance(objective, CodingRateReduction):
+        raise ValueError(
+            f"objective {getattr(objective, '__name__', objective)}: of the task; a CodingRateReduction is needed, which says the distortion"
+        )
+    return objective

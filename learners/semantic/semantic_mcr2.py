@@ -27,7 +27,8 @@ is only approximately the global objective: Algorithm II (`semantic_mcr2_cluster
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import warnings
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -37,6 +38,7 @@ from learners.compression.codec import error_feedback
 from learners.decentralized.neighbor_sgd import Heard, NeighborSgd, Sent
 from learners.fields import check_choice, check_count, check_number
 from learners.local_step import OptimizerName
+from learners.models.flat import Model
 from learners.protocol import Batches, Compute, Node, Program, Receive, Received, Value
 from learners.quantities import Count, LearningRate, PositiveOrZero
 from learners.semantic.coding_rate import rate_of
@@ -46,6 +48,8 @@ from learners.semantic.moments import MatrixForm
 from learners.semantic.task_head import HeadKind, train_head
 
 Projection = Literal["psd_trace1", "none"]
+BATCH_CLASS_SAMPLES = 20
+"""Of each class that a minibatch should hold."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,8 @@ class SemanticMcr2(NeighborSgd):
             )
 
     def check_parts(self, class_counts: np.ndarray) -> None:
-        """Raise ValueError unless every class that a device holds has enough samples. class_counts: int [num_devices, num_classes]."""
+        """Raise ValueError unless every class that a device holds has enough samples; warn once where a minibatch has few of a class.
+        class_counts: int [num_devices, num_classes]."""
         for device, counts in enumerate(class_counts):
             held = counts[counts > 0]
             if len(held) and held.min() < self.least_class_samples:
@@ -119,6 +124,28 @@ class SemanticMcr2(NeighborSgd):
                     f"batch_size = {self.batch_size}: device {device} holds {len(held)} classes, and a batch needs samples of "
                     f"each; {20 * len(held)} make some 20 a class"
                 )
+        self._warn_of_small_batches(class_counts)
+
+    def _warn_of_small_batches(self, class_counts: np.ndarray) -> None:
+        """Second moments of few samples are noisy and of low rank: the reference's batches of 1000 and 3000 are deliberate."""
+        num_samples = class_counts.sum(1, keepdims=True)
+        in_batch = class_counts * np.minimum(self.batch_size, num_samples) / np.maximum(num_samples, 1)
+        in_batch[class_counts == 0] = np.inf
+        device, k = np.unravel_index(in_batch.argmin(), in_batch.shape)
+        if in_batch[device, k] < BATCH_CLASS_SAMPLES:
+            warnings.warn(
+                f"batch_size = {self.batch_size}: a minibatch of device {device} has {in_batch[device, k]:.1f} samples of class {k} on "
+                f"average; second moments of fewer than {BATCH_CLASS_SAMPLES} are noisy and of low rank",
+                stacklevel=2,
+            )
+
+    def check_models(self, models: Sequence[Model]) -> None:
+        """Raise ValueError unless all representations have one length."""
+        dims = sorted({model.feature_dim for model in models})
+        if len(dims) > 1:
+            raise ValueError(
+                f"feature_dim {', '.join(map(str, dims))}: second moments of one size travel, so one for all devices"
+            )
 
     def program(self, node: Node) -> Program:
         x, k = node.initial_parameters, 0  # x: [num_params]

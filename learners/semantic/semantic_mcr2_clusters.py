@@ -8,7 +8,7 @@ grouped into clusters that each hold all classes (`clusters`). In round t, at de
     Y_i^k <- Y_i^k + alpha sum_j (V_i^k - V_j^k)                                                   j: holders of k
     in every cluster, one member after the other (Gauss-Seidel), with W, c of the other members:
         x_i <- local training on the coding rates of the whole cluster, and the consensus as in Algorithm I     (`block_rate`)
-        send V_i^k and n_i^k to the cluster mates, who make W_i^k = n_i^k V_i^k / S_i and c_i^k = n_i^k / S_i of it
+        send V_i^k and c_i^k = n_i^k / S_i to the cluster mates, who make W_i^k = c_i^k V_i^k of it
 
 A device in several clusters (a replica, S_i > 1) trains its one encoder once in each. Clusters take their turns side by side; where they
 share a device, in their order.
@@ -25,6 +25,7 @@ mates have to be: "complete" is the code's.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -127,6 +128,12 @@ class SemanticMcr2Clusters(SemanticMcr2):
             yield Measure("missed_turns", node.tensor([links.missed_turns]))
             yield Report("model", x, round=k)
             k = links.next_round(self.num_rounds)
+        if links.unheard:
+            warnings.warn(
+                "algorithm semantic_mcr2_clusters: no statistics of a cluster mate ever came to some device, which trained without its classes; "
+                "was the mate never there, or are deadline_s and turn_deadline_s too short?",
+                stacklevel=2,
+            )
 
     def links(self, node: Node, turns: Turns) -> ClusterLinks:
         def moments(project: bool) -> MomentLinks:

@@ -105,7 +105,8 @@ def encoded_bits(payload: Payload, codec: Any) -> int:
     says which classes they are of, class sums before their counts, a control variate behind what says whose updates are in it, activations
     before labels, second moments before counts."""
     if isinstance(payload.codec, CountedFragments):
-        return 8 * len(class_sums.framed(encoded(value_of(payload.data), codec), np.zeros(payload.codec.num_counts)))
+        matrices, counts = payload.data
+        return 8 * len(class_sums.framed(encoded(value_of(matrices), codec), counts[counts > 0].numpy()))
     if isinstance(payload.codec, SampleFragments):
         activations, labels = payload.data
         values = encoded(value_of(activations), codec)

@@ -74,7 +74,7 @@ from learners.federated import (
 )
 from learners.local_step import Rule, displacement_step, gradient_step, local_step
 from learners.models.flat import unflatten
-from learners.semantic import bases, block_rate, compositional_mcr2, consensus, moments, task_head
+from learners.semantic import bases, block_rate, cluster_links, compositional_mcr2, consensus, moments, task_head
 from learners.semantic.coding_rate import CodingRateReduction
 from learners.task import Task, cross_entropy
 
@@ -537,6 +537,13 @@ MODULE_OPS: dict[Op, Job] = {
     block_rate.of_others: lambda rng, task: (
         torch.zeros((NUM_MATRICES, 8, 8), dtype=task.dtype),
         *ragged(rng, task, matrices, flags, flags),
+    ),
+    cluster_links.joined: lambda rng, task: (arrived(rng), some(rng)),
+    cluster_links.merged_counts: lambda rng, task: (
+        7 * flags(rng, task),
+        9 * flags(rng, task),
+        torch.tensor(HELD),
+        torch.cat([arrived(rng), some(rng)]),
     ),
     bases.class_bases: lambda rng, task: (matrices(rng, task), flags(rng, task) * 7, torch.tensor(HELD), 3),
     bases.taken: lambda rng, task: (packed_bases(rng, task), some(rng), packed_bases(rng, task), arrived_bases(rng)),

@@ -28,6 +28,13 @@ CASES = {
         ["algorithm.batch_size=3"],
         "batch_size = 3: device 0 holds 4 classes",
     ),
+    "representations of two lengths": (
+        "semantic_mcr2",
+        [
+            'model={name="bias_mlp", hidden=[8], feature_dim=12, variants=[{name="bias_mlp", hidden=[8], feature_dim=12}, {name="bias_mlp", hidden=[8], feature_dim=10}]}',
+        ],
+        "feature_dim 10, 12: second moments of one size travel",
+    ),
     "a class that nobody holds": (
         "semantic_mcr2_clusters",
         [LACKING, ENCODER, "topology.kind=complete"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -63,9 +64,12 @@ def test_a_share_is_a_matrix_a_class_whatever_the_encoder(matrix: str, num_bytes
     assert [bits // 8 for bits in codec.bits] == [num_bytes] * (2 * 4)
 
 
-def test_sizes_of_the_specification() -> None:
-    for d, full, packed in ((128, 655_360, 330_240), (32, 40_960, 21_120)):
-        assert (4 * NUM_CLASSES * d * d, 2 * NUM_CLASSES * d * (d + 1)) == (full, packed)
+@pytest.mark.parametrize(("matrix", "num_bytes"), [("full", 655_360), ("triangle", 330_240)])
+def test_sizes_of_the_specification(matrix: str, num_bytes: int) -> None:
+    """Ten classes in 128 dimensions."""
+    codec = Overheard()
+    run(learner(1, codec, matrix=matrix, local_epochs=1), equal_shares(40)[:2], nx.complete_graph(2), feature_dim=128)
+    assert [bits // 8 for bits in codec.bits] == [num_bytes] * 2
 
 
 @pytest.mark.parametrize(
@@ -201,11 +205,19 @@ def test_bad_keys_and_parts_are_named() -> None:
     ):
         with pytest.raises(ValueError, match=says):
             learner(1, **keys)
+    with pytest.warns(UserWarning, match="a minibatch of device 1 has 2.0 samples of class 2 on average"):
+        learner(1).check_parts(np.array([[5, 0, 7], [3, 4, 2]]))
+    with pytest.warns(UserWarning, match="batch_size = 100: a minibatch of device 0 has 10.0 samples of class 1"):
+        learner(1, batch_size=100).check_parts(np.array([[900, 100], [60, 40]]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learner(1, batch_size=200).check_parts(np.array([[900, 100], [60, 40], [80, 0]]))
     counts = np.array([[5, 0, 7], [3, 1, 2]])
     with pytest.raises(ValueError, match=r"device 1 holds 1 sample\(s\) of class 1, too few for a second moment"):
         learner(1).check_parts(counts)
     with pytest.raises(ValueError, match="batch_size = 2: device 1 holds 3 classes"):
         learner(1, batch_size=2, least_class_samples=1).check_parts(counts)
-    learner(1, least_class_samples=1).check_parts(counts)
+    with pytest.warns(UserWarning, match="has 1.0 samples of class 1"):
+        learner(1, least_class_samples=1).check_parts(counts)
     with pytest.raises(ValueError, match="distortion = 0.0"):
         CodingRateReduction(0.0)
