@@ -35,6 +35,14 @@ def tasks(dtype: str = "float32", feature_dim: int = DIM) -> list[Task]:
     return [first, *(first.with_model(model) for model in models[1:])]
 
 
+def with_heads() -> list[Task]:
+    """The same encoders with linear heads, for the cross-entropy."""
+    dataset = digits(np.random.default_rng(0), centered=True)
+    models = [BiasMlp((1, 8, 8), NUM_CLASSES, hidden, DIM) for hidden in HIDDEN]
+    first = Task(dataset, models[0], "float32")
+    return [first, *(first.with_model(model) for model in models[1:])]
+
+
 def equal_shares(num_devices: int) -> list[np.ndarray]:
     """Samples of each device, the same shares of every class up to one sample."""
     return dirichlet(tasks()[0].train_labels, num_devices, np.random.default_rng(1), alpha=1e9)

@@ -113,7 +113,9 @@ def test_a_class_without_a_count_is_not_known(codec: Any) -> None:
     payload, v = statistics(codec)
     last = -(-payload.num_bits // PACKET_BITS) - 1
     links = links_of(0, [MINE, THEIRS], codec)
+    assert links.unheard
     w, c = heard(links, payload, (last,), 3)
+    assert not links.unheard
     assert not c.any()
     assert not w.any()
     w, c = heard(links, payload, (0,), 7)

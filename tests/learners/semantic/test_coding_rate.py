@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import log
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,9 +14,11 @@ from learners.semantic.coding_rate import (
     largest_rate_reduction,
     log_det,
     moments,
+    rate_of,
     rate_reduction,
     rates,
 )
+from learners.task import cross_entropy
 
 E = torch.eye(4, dtype=torch.float64)
 
@@ -114,3 +117,10 @@ def test_no_log_det_where_a_matrix_is_not_positive_definite() -> None:
     found = log_det(matrices)
     assert float(found[0]) == 0
     assert torch.isnan(found[1])
+
+
+def test_the_distortion_is_that_of_the_task() -> None:
+    assert rate_of(SimpleNamespace(objective=CodingRateReduction(0.3))).distortion == 0.3
+    for task in (SimpleNamespace(objective=cross_entropy), SimpleNamespace()):
+        with pytest.raises(ValueError, match="a CodingRateReduction is needed"):
+            rate_of(task)

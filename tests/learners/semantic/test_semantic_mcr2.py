@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -17,12 +18,14 @@ from learners.compression.affine import Int4Affine
 from learners.compression.float16 import Float16
 from learners.compression.float32 import Float32
 from learners.compression.uniform import Uniform
+from learners.loopback import Loopback
 from learners.models.flat import uniform_layers
-from learners.protocol import Node, Payload, Value
+from learners.protocol import Node, Payload, Receive, Value
 from learners.references.local_only import LocalOnly
 from learners.semantic import task_head
 from learners.semantic.coding_rate import CodingRateReduction
 from learners.semantic.semantic_mcr2 import SemanticMcr2
+from learners.task import Task
 from tests.learners.semantic.digits_runs import (
     DIM,
     NUM_CLASSES,
@@ -33,6 +36,7 @@ from tests.learners.semantic.digits_runs import (
     ring_with_chord,
     run,
     tasks,
+    with_heads,
 )
 
 WORK: dict[str, Any] = {"learning_rate": 1e-3, "batch_size": 1000, "local_epochs": 5}
@@ -176,21 +180,71 @@ def test_a_head_learns_on_the_frozen_encoder(kind: str) -> None:
 
 @pytest.mark.slow
 def test_acceptance_on_digits() -> None:
-    """150 rounds: the pooled rate near its ceiling of 12.7, consensus, and nodes that can replace each other; alone, none of it."""
+    """150 rounds: the pooled rate near its ceiling of 12.7, consensus, and nodes that can replace each other; alone, none of it, and with the
+    cross-entropy one dimension a class instead of 3.2 (1.00 was measured, the table has 1.4)."""
     parts = equal_shares(6)
     bench, of_devices = run(learner(150), parts, ring_with_chord(6))
     together = measured(last_models(bench, 6), of_devices, parts)
     assert together["pooled"] >= 12.2
     assert together["gap"] <= 0.01
     assert together["cross"] >= 0.83
-    alone = LocalOnly(
-        tasks()[0], Float32(), 150, local_optimizer="adam", weight_decay=1e-5, **(WORK | {"batch_size": 248})
+    apart, collapsed = (
+        measured(last_models(bench, 6), of_devices, parts)
+        for bench, of_devices in (alone(of_architecture, parts) for of_architecture in (tasks(), with_heads()))
     )
-    bench, of_devices = run(alone, parts, ring_with_chord(6))
-    apart = measured(last_models(bench, 6), of_devices, parts)
     assert apart["pooled"] <= 6
     assert apart["cross"] <= 0.2
     assert apart["rank"] == pytest.approx(3.2, abs=0.1)
+    assert collapsed["rank"] <= 2
+    assert collapsed["cross"] <= 0.2
+
+
+def alone(of_architecture: Sequence[Task], parts: Sequence[np.ndarray]) -> tuple[Loopback, list[Task]]:
+    """150 rounds of local training on the objective of the tasks."""
+    size = WORK | {"batch_size": 248}
+    one = LocalOnly(of_architecture[0], Float32(), 150, local_optimizer="adam", weight_decay=1e-5, **size)
+    return run(one, parts, ring_with_chord(len(parts)), of_architecture=of_architecture)
+
+
+class Lossy(SemanticMcr2):
+    """Of which every message is lost at every receiver with a probability of .3."""
+
+    def gather_moments(self, node: Any, sent: Any, links: Any) -> Any:
+        program, answer = super().gather_moments(node, sent, links), None
+        while True:
+            try:
+                request = program.send(answer)
+            except StopIteration as end:
+                return end.value
+            answer = yield request
+            if isinstance(request, Receive):
+                rng = node.state.setdefault("losses", np.random.default_rng([7, node.id]))
+                arrives = rng.random(len(answer.messages)) >= 0.3
+                kept = [message for message, here in zip(answer.messages, arrives, strict=True) if here]
+                answer = answer._replace(messages=tuple(kept))
+
+
+@pytest.mark.slow
+def test_lost_messages_change_nothing_where_the_last_value_is_used_again() -> None:
+    """The table has 12.65 and a gap of .0013 after 150 rounds with 30 % of the messages lost. Measured: 12.578 and .0015 (another seed: 12.570, .0025), and
+    without any loss 12.577 and .0020. The table's own seeds lie .07 apart."""
+    parts = equal_shares(6)
+    lossy = Lossy(**({"task": tasks()[0], "codec": Float32(), "num_rounds": 150} | WORK))
+    bench, of_devices = run(lossy, parts, ring_with_chord(6))
+    found = measured(last_models(bench, 6), of_devices, parts)
+    assert found["pooled"] == pytest.approx(12.65, abs=0.12)
+    assert found["gap"] <= 0.004
+    assert found["cross"] >= 0.83
+
+
+@pytest.mark.slow
+def test_the_exact_dual_step_diverges_with_few_local_steps() -> None:
+    """alpha = rho / 2. The table has .70 and a gap of 2.4 after 300 rounds; measured after 100: 1.00 and 1.6."""
+    parts = equal_shares(6)
+    bench, of_devices = run(learner(100, dual_step=2.5), parts, ring_with_chord(6))
+    found = measured(last_models(bench, 6), of_devices, parts)
+    assert found["pooled"] <= 3
+    assert found["gap"] >= 0.5
 
 
 def test_bad_keys_and_parts_are_named() -> None:

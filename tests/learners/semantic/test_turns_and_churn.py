@@ -38,3 +38,9 @@ def test_devices_find_together_after_the_last_arrival(seed: int, tmp_path: Path)
     record = run.record()
     assert record.stop_reason == "rounds"
     assert record.simulated_s > 0.25
+
+
+def test_a_note_where_no_message_meets_its_deadline() -> None:
+    run = Run(calm("semantic_mcr2_clusters", "algorithm.deadline_s=1e-6"), "null", None, None, None, None)
+    with pytest.warns(UserWarning, match="no statistics of a cluster mate ever came to some device"):
+        run.go()
