@@ -19,7 +19,6 @@ minibatch are left out, are ours, and n is one number here where its code overwr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +26,8 @@ import torch
 from torch import Tensor
 
 from learners.deferred import op
-from learners.semantic.coding_rate import class_sums, moments, rates_of
+from learners.semantic.class_objective import ClassBatch, ClassObjective
+from learners.semantic.coding_rate import moments, rates_of
 from learners.semantic.consensus import PenalizedRate
 
 
@@ -40,22 +40,17 @@ def of_others(zeros: Tensor, v: Tensor, known: Tensor, counts: Tensor) -> tuple[
 
 
 @dataclass(frozen=True)
-class BlockRate:
+class BlockRate(ClassObjective):
     """The objective above, see `learners.task.Objective`. rescale: f is n_i / |B|."""
 
     consensus: PenalizedRate
     rescale: bool
 
     __name__ = "block_rate"
-    loop = True  # see `local_step`
 
-    def __call__(
+    def of(
         self,
-        model: Any,
-        parameters: Sequence[Tensor],
-        inputs: Tensor,
-        labels: Tensor,
-        weights: Tensor,
+        batch: ClassBatch,
         others: Tensor,
         others_counts: Tensor,
         num_samples: Tensor,
@@ -63,9 +58,9 @@ class BlockRate:
         *consensus: Tensor,
     ) -> Tensor:
         """others, others_counts: W, c. num_samples: n_i, num_clusters: S_i, both []. consensus: Y, T, m, c of `PenalizedRate`."""
-        sums, counts = class_sums(model.representation(parameters, inputs), labels, weights, model.num_classes)
+        counts = batch.counts
         factor = num_samples / counts.sum().clamp(min=1) if self.rescale else 1
-        v = moments(sums, counts)
+        v = moments(batch.sums, counts)
         present = torch.where(counts > 0, 1.0, 0.0).to(v.dtype)
         all_counts = factor * counts / num_clusters + others_counts
         n = all_counts.sum()

@@ -22,49 +22,34 @@ messages that do not arrive: a class's last basis is used again, and neighbors t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from learners.decentralized.neighbor_sgd import Heard, NeighborSgd
 from learners.fields import check_count, check_number
-from learners.local_step import OptimizerName
-from learners.models.flat import Model
-from learners.protocol import Batches, Node, Program, Receive, Received
-from learners.quantities import Count, LearningRate, PositiveOrZero
+from learners.protocol import Node, Program
+from learners.quantities import Count, PositiveOrZero
 from learners.semantic.bases import BasisLinks
-from learners.semantic.coding_rate import CodingRateReduction, class_sums, rate_of, spared_flops
+from learners.semantic.class_objective import ClassBatch, ClassObjective
+from learners.semantic.coding_rate import CodingRateReduction, rate_of, spared_flops
+from learners.semantic.statistics_sgd import StatisticsSgd
 from learners.task import cross_entropy, weighted_cross_entropy
 
 
 @dataclass(frozen=True)
-class CompositionalMcr2(NeighborSgd):
-    """Local training as in `LocalSgd`, with Adam by default; one pass a round if neither local_steps nor local_epochs is given.
+class CompositionalMcr2(StatisticsSgd):
+    """Local training as in `StatisticsSgd`.
     basis_dim: r, of a class's basis that travels. joint_dim: R, of the subspace that all have in common, at least r.
     subspace_weight: lambda."""
 
     basis_dim: Count = 10
     joint_dim: Count = 16
     subspace_weight: PositiveOrZero = 100.0
-    learning_rate: LearningRate = 0.01
-    batch_size: Count = 1000
-    weight_decay: PositiveOrZero = 1e-5
-    local_optimizer: OptimizerName = "adam"
 
     objectives: ClassVar[tuple[str, ...]] = ("coding_rate_reduction", "cross_entropy")
-    heterogeneous: ClassVar[bool] = True
-    only_trains: ClassVar[bool] = True
-    takes_momentum: ClassVar[bool] = False
-    takes_matrix: ClassVar[None] = None
-    leaves_out_rounds: ClassVar[bool] = True
-    reports: ClassVar[tuple[str, ...]] = ()
-    default_local_steps: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
-        if self.local_steps is None and self.local_epochs is None:
-            object.__setattr__(self, "local_epochs", 1)
         super().__post_init__()
         check_count("basis_dim", self.basis_dim)
         check_count("joint_dim", self.joint_dim)
@@ -78,16 +63,6 @@ class CompositionalMcr2(NeighborSgd):
         for key in ("basis_dim", "joint_dim"):
             if dim is not None and getattr(self, key) > dim:
                 raise ValueError(f"{key} = {getattr(self, key)}: representations have {dim} dimensions; at most {dim}")
-        if self.mixing_weights != "metropolis":
-            raise ValueError(
-                f"mixing_weights = {self.mixing_weights!r}: neighbors are not averaged here; leave this out"
-            )
-
-    def check_models(self, models: Sequence[Model]) -> None:
-        """Raise ValueError unless all representations have one length."""
-        dims = sorted({model.feature_dim for model in models})
-        if len(dims) > 1:
-            raise ValueError(f"feature_dim {', '.join(map(str, dims))}: subspaces are compared, so one for all devices")
 
     def program(self, node: Node) -> Program:
         x, k = node.initial_parameters, 0  # x: [num_params]
@@ -96,24 +71,10 @@ class CompositionalMcr2(NeighborSgd):
         while self.goes_on(k):
             payload = yield from links.payload(x)
             sent = yield from self.publish_payload(node, k, payload, "bases")
-            received = Received(())
-            if sent.heard:
-                number = sent.k * self.exchanges
-                received = yield Receive(sent.heard, sent.kind, number, timeout_s=self.deadline_s, late=True)
-            for message in (*received.late, *received.messages):
-                yield from links.receive(message)
+            heard = yield from self.gather_statistics(node, sent, links)
             projections = yield from links.projections(payload, sent.heard, self.joint_dim)
             x = yield from self.train(node, x, k, self.batches(node), objective, projections)
-            k = yield from self.close(node, x, Heard(sent, received, node.tensor([])))
-
-    def size(self, node: Node) -> int:
-        """Samples a minibatch: not many more than the device has (rounded up to eights, so that devices share their ops)."""
-        return min(self.batch_size, -(-node.num_samples // 8) * 8)
-
-    def batches(self, node: Node) -> Batches:
-        return node.batches(
-            self.size(node), steps=self.local_steps, epochs=self.local_epochs, crop_padding=self.crop_padding
-        )
+            k = yield from self.close(node, x, heard)
 
 
 def rate_for(task: Any) -> CodingRateReduction | None:
@@ -122,7 +83,7 @@ def rate_for(task: Any) -> CodingRateReduction | None:
 
 
 @dataclass(frozen=True)
-class SubspaceRate:
+class SubspaceRate(ClassObjective):
     """The objective above, see `learners.task.Objective`, of P [num_classes, d, d], the projections onto the classes' common subspaces.
     rate: None for the cross-entropy. weight: lambda.
 
@@ -132,25 +93,15 @@ class SubspaceRate:
     weight: float
 
     __name__ = "subspace_rate"
-    loop = True  # see `local_step`
 
-    def __call__(
-        self,
-        model: Any,
-        parameters: Sequence[Tensor],
-        inputs: Tensor,
-        labels: Tensor,
-        weights: Tensor,
-        projections: Tensor,
-    ) -> Tensor:
-        z = model.representation(parameters, inputs)
-        sums, counts = class_sums(z, labels, weights, model.num_classes)
+    def of(self, batch: ClassBatch, projections: Tensor) -> Tensor:
+        sums, counts = batch.sums, batch.counts
         if self.rate is None:
-            loss = weighted_cross_entropy(model.head(parameters, z), labels, weights)
+            loss = weighted_cross_entropy(batch.model.head(batch.parameters, batch.z), batch.labels, batch.weights)
         else:
             loss = self.rate.of_sums(sums, counts)[0]
         outside = sums.diagonal(dim1=-2, dim2=-1).sum() - (sums * projections).sum()
-        return loss + self.weight * outside / (counts.sum().clamp(min=1) * z.shape[-1])
+        return loss + self.weight * outside / (counts.sum().clamp(min=1) * batch.z.shape[-1])
 
     def extra_flops(self, model: Any, num_samples: int) -> int:
         """Of a step, beside what torch counts: of the rates, or less the products with zeros, and some 4 operations a number of P."""

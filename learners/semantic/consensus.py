@@ -12,7 +12,6 @@ and an exact primal step) is a derivation of our own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,8 @@ import torch
 from torch import Tensor
 
 from learners.deferred import op
-from learners.semantic.coding_rate import CodingRateReduction, class_sums
+from learners.semantic.class_objective import ClassBatch, ClassObjective
+from learners.semantic.coding_rate import CodingRateReduction
 
 Anchor = tuple[Tensor, Tensor, Tensor]
 """T [num_classes, d, d], m [num_classes], c [num_classes]."""
@@ -64,30 +64,17 @@ def dual_and_anchor_of_edges(
 
 
 @dataclass(frozen=True)
-class PenalizedRate:
+class PenalizedRate(ClassObjective):
     """The objective above, see `learners.task.Objective`, of (Y, T, m, c). penalty: rho."""
 
     rate: CodingRateReduction
     penalty: float
 
     __name__ = "penalized_rate"
-    loop = True
 
-    def __call__(
-        self,
-        model: Any,
-        parameters: Sequence[Tensor],
-        inputs: Tensor,
-        labels: Tensor,
-        weights: Tensor,
-        y: Tensor,
-        target: Tensor,
-        number: Tensor,
-        size: Tensor,
-    ) -> Tensor:
-        sums, counts = class_sums(model.representation(parameters, inputs), labels, weights, model.num_classes)
-        loss, v = self.rate.of_sums(sums, counts)
-        present = torch.where(counts > 0, 1.0, 0.0).to(v.dtype)
+    def of(self, batch: ClassBatch, y: Tensor, target: Tensor, number: Tensor, size: Tensor) -> Tensor:
+        loss, v = self.rate.of_sums(batch.sums, batch.counts)
+        present = torch.where(batch.counts > 0, 1.0, 0.0).to(v.dtype)
         return loss + (present * self.terms(v, y, target, number, size)).sum()
 
     def terms(self, v: Tensor, y: Tensor, target: Tensor, number: Tensor, size: Tensor) -> Tensor:

@@ -79,19 +79,20 @@ class MomentLinks:
 
     # -- of others ------------------------------------------------------------------------------------------------------
 
-    def receive(self, message: Message, classes: Sequence[int]) -> Generator[Compute, Any, None]:
-        """Keeps what arrived of a message with these classes, unless a newer one came before."""
+    def receive(self, message: Message, classes: Sequence[int] | None = None) -> Generator[Compute, Any, None]:
+        """Keeps what arrived of a message with these classes (None: all that the sender holds), unless a newer one came before."""
         link = self._links.get(message.sender)
         if link is not None and message.round < link.round:
             return
+        if classes is None:
+            classes = classes_held(self._node.class_counts_of(message.sender))
+        held = torch.tensor(classes, dtype=torch.int64)
         if message.mask is None:
             known = torch.ones(message.data.shape, dtype=torch.bool)
-            held = torch.tensor(classes, dtype=torch.int64)
             self._links[message.sender] = Link(held, message.data, known, message.round, self._lossless)
             return
         if link is None:
             nothing = torch.zeros(message.data.shape, dtype=self.zeros.dtype)
-            held = torch.tensor(classes, dtype=torch.int64)
             link = Link(held, nothing, torch.zeros(message.data.shape, dtype=torch.bool), 0, False)
         values, known = yield Compute(merged, (link.values, link.known, message.data, message.mask))
         self._links[message.sender] = Link(link.held, values, known, message.round, False)

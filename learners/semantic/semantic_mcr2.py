@@ -28,23 +28,21 @@ is only approximately the global objective: Algorithm II (`semantic_mcr2_cluster
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from learners.compression.codec import error_feedback
-from learners.decentralized.neighbor_sgd import Heard, NeighborSgd, Sent
 from learners.fields import check_choice, check_count, check_number
-from learners.local_step import OptimizerName
-from learners.models.flat import Model
-from learners.protocol import Batches, Compute, Node, Program, Receive, Received, Value
-from learners.quantities import Count, LearningRate, PositiveOrZero
+from learners.protocol import Compute, Node, Program, Value
+from learners.quantities import Count, PositiveOrZero
 from learners.semantic.coding_rate import rate_of
 from learners.semantic.consensus import PenalizedRate, dual_and_anchor
 from learners.semantic.moment_links import MomentLinks, classes_held
 from learners.semantic.moments import MatrixForm
+from learners.semantic.statistics_sgd import StatisticsSgd
 from learners.semantic.task_head import HeadKind, train_head
 
 Projection = Literal["psd_trace1", "none"]
@@ -53,8 +51,8 @@ BATCH_CLASS_SAMPLES = 20
 
 
 @dataclass(frozen=True)
-class SemanticMcr2(NeighborSgd):
-    """Local training as in `LocalSgd`, with Adam by default; one pass a round if neither local_steps nor local_epochs is given.
+class SemanticMcr2(StatisticsSgd):
+    """Local training as in `StatisticsSgd`.
     penalty: rho. dual_step: alpha. matrix: "triangle" or "full", which numbers of a matrix travel. projection: "psd_trace1" or
     "none", see above. least_class_samples: of a class that a device holds; fewer are refused. head: "none", "linear" or "mlp", a
     classifier that every device trains on its own samples in the last round, of head_epochs passes (`task_head`), reported as "head"."""
@@ -66,24 +64,11 @@ class SemanticMcr2(NeighborSgd):
     least_class_samples: Count = 2
     head: HeadKind = "none"
     head_epochs: Count = 10
-    learning_rate: LearningRate = 0.01
-    batch_size: Count = 1000
-    weight_decay: PositiveOrZero = 1e-5
-    local_optimizer: OptimizerName = "adam"
 
-    objectives: ClassVar[tuple[str, ...]] = ("coding_rate_reduction",)
-    heterogeneous: ClassVar[bool] = True
-    only_trains: ClassVar[bool] = True
-    takes_momentum: ClassVar[bool] = False
-    takes_matrix: ClassVar[None] = None
-    leaves_out_rounds: ClassVar[bool] = True
     reports: ClassVar[tuple[str, ...]] = ("head",)
     own_metrics: ClassVar[tuple[str, ...]] = ("head",)
-    default_local_steps: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
-        if self.local_steps is None and self.local_epochs is None:
-            object.__setattr__(self, "local_epochs", 1)
         super().__post_init__()
         check_number("penalty", self.penalty, zero=True)
         check_number("dual_step", self.dual_step, zero=True)
@@ -94,10 +79,6 @@ class SemanticMcr2(NeighborSgd):
         check_count("head_epochs", self.head_epochs)
         if self.head != "none" and self.num_rounds is None:
             raise ValueError(f'head = {self.head!r}: is trained in the last round; stop by rounds, or "none"')
-        if self.mixing_weights != "metropolis":
-            raise ValueError(
-                f"mixing_weights = {self.mixing_weights!r}: neighbors are not averaged here; leave this out"
-            )
 
     def check_codec(self) -> None:
         """Moments are statistics, not models: codecs whose zeros leave out what is small will do, but for those that need error feedback,
@@ -139,14 +120,6 @@ class SemanticMcr2(NeighborSgd):
                 stacklevel=2,
             )
 
-    def check_models(self, models: Sequence[Model]) -> None:
-        """Raise ValueError unless all representations have one length."""
-        dims = sorted({model.feature_dim for model in models})
-        if len(dims) > 1:
-            raise ValueError(
-                f"feature_dim {', '.join(map(str, dims))}: second moments of one size travel, so one for all devices"
-            )
-
     def program(self, node: Node) -> Program:
         x, k = node.initial_parameters, 0  # x: [num_params]
         links = MomentLinks(node, self.codec, self.matrix, self.projection == "psd_trace1", self.size(node))
@@ -157,33 +130,14 @@ class SemanticMcr2(NeighborSgd):
             payload = yield from links.payload((yield from links.sums(x)), classes)
             sent = yield from self.publish_payload(node, k, payload, "moments")
             v, held = yield from links.own(payload, classes)
-            heard = yield from self.gather_moments(node, sent, links)
+            heard = yield from self.gather_statistics(node, sent, links)
             neighbors, known = yield from links.tables(sent.heard)
             y, *anchor = yield Compute(dual_and_anchor, (y, v, held, self.dual_step, neighbors, known))
             x = yield from self.train(node, x, k, self.batches(node), objective, y, *anchor)
             yield from self.finish(node, x, k)
             k = yield from self.close(node, x, heard)
 
-    def size(self, node: Node) -> int:
-        """Samples a minibatch: not many more than the device has (rounded up to eights, so that devices share their ops)."""
-        return min(self.batch_size, -(-node.num_samples // 8) * 8)
-
-    def batches(self, node: Node) -> Batches:
-        return node.batches(
-            self.size(node), steps=self.local_steps, epochs=self.local_epochs, crop_padding=self.crop_padding
-        )
-
     def finish(self, node: Node, x: Value, k: int) -> Generator[Any, Any, None]:
         """After the last round's training: the head, where there is to be one."""
         if self.head != "none" and k + 1 == self.num_rounds:
             yield from train_head(node, x, self.head, self.head_epochs)
-
-    def gather_moments(self, node: Node, sent: Sent, links: MomentLinks) -> Generator[Any, Any, Heard]:
-        """What the neighbors sent in this round; what of an earlier one has come late is kept, too."""
-        received = Received(())
-        if sent.heard:
-            number = sent.k * self.exchanges
-            received = yield Receive(sent.heard, sent.kind, number, timeout_s=self.deadline_s, late=True)
-        for message in (*received.late, *received.messages):
-            yield from links.receive(message, classes_held(node.class_counts_of(message.sender)))
-        return Heard(sent, received, node.tensor([]))

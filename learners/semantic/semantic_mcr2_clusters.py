@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SemanticMcr2Clusters(SemanticMcr2):
-    """Keys as of `SemanticMcr2`; 3 passes a turn if neither local_steps nor local_epochs is given. clusters: "greedy", "enumeration" (for few devices), or a list
-    of lists of devices, which take turns in this order, such as [[0, 1], [2, 3]]. counts: "rescale" or "as_coded", see
+    """Keys as of `SemanticMcr2`; 3 passes a turn if neither local_steps nor local_epochs is given. clusters: "greedy",
+    "enumeration" (for few devices), or a list of lists of devices, which take turns in this order, such as [[0, 1], [2, 3]]. counts: "rescale" or "as_coded", see
     `block_rate`. turn_deadline_s: of a turn, from the one before (deadline_s)."""
 
     clusters: ClusterRule | tuple[tuple[CountOrZero, ...], ...] = "greedy"
@@ -61,11 +61,10 @@ class SemanticMcr2Clusters(SemanticMcr2):
 
     fixed_graph: ClassVar[bool] = True
     leaves_out_rounds: ClassVar[bool] = False
+    default_local_epochs: ClassVar[int] = 3
     measures: ClassVar[dict[str, tuple[str, ...] | str]] = {"missed_turns": ("of cluster mates",)}
 
     def __post_init__(self) -> None:
-        if self.local_steps is None and self.local_epochs is None:
-            object.__setattr__(self, "local_epochs", 3)
         super().__post_init__()
         check_choice("counts", self.counts, ("rescale", "as_coded"))
         check_number("turn_deadline_s", self.turn_deadline_s, optional=True)

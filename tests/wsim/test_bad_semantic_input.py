@@ -33,7 +33,7 @@ CASES = {
         [
             'model={name="bias_mlp", hidden=[8], feature_dim=12, variants=[{name="bias_mlp", hidden=[8], feature_dim=12}, {name="bias_mlp", hidden=[8], feature_dim=10}]}',
         ],
-        "feature_dim 10, 12: second moments of one size travel",
+        "feature_dim 10, 12: class statistics of one size travel",
     ),
     "a class that nobody holds": (
         "semantic_mcr2_clusters",

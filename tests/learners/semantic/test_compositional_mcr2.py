@@ -197,5 +197,5 @@ def test_bad_keys_are_named() -> None:
         with pytest.raises(ValueError, match=says):
             learner(1, **keys)
     model = BiasMlp((1, 5, 5), K, [8], 12)
-    with pytest.raises(ValueError, match="feature_dim 12, 16: subspaces are compared"):
+    with pytest.raises(ValueError, match="feature_dim 12, 16: class statistics of one size travel"):
         learner(1).check_models([model, BiasMlp((1, 5, 5), K, [8], 16)])

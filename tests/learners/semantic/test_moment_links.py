@@ -125,7 +125,7 @@ def test_late_messages_are_used_unless_a_newer_one_came_before() -> None:
     def hears(k: int, of_round: list[int], late: list[int]) -> float:
         sent = Sent(k, "moments", (SENDER,), (SENDER,), Ticket(0))
         answer = Received(tuple(map(shares, of_round)), late=tuple(map(shares, late)))
-        computed(learner.gather_moments(node, sent, links), answer)
+        computed(learner.gather_statistics(node, sent, links), answer)
         found, known = table(links)
         assert known == [0, 1, 0, 1]
         return round(10 * float(found[3, 0, 0]))

@@ -25,6 +25,7 @@ from learners.references.local_only import LocalOnly
 from learners.semantic import task_head
 from learners.semantic.coding_rate import CodingRateReduction
 from learners.semantic.semantic_mcr2 import SemanticMcr2
+from learners.semantic.semantic_mcr2_clusters import SemanticMcr2Clusters
 from learners.task import Task
 from tests.learners.semantic.digits_runs import (
     DIM,
@@ -209,8 +210,8 @@ def alone(of_architecture: Sequence[Task], parts: Sequence[np.ndarray]) -> tuple
 class Lossy(SemanticMcr2):
     """Of which every message is lost at every receiver with a probability of .3."""
 
-    def gather_moments(self, node: Any, sent: Any, links: Any) -> Any:
-        program, answer = super().gather_moments(node, sent, links), None
+    def gather_statistics(self, node: Any, sent: Any, links: Any) -> Any:
+        program, answer = super().gather_statistics(node, sent, links), None
         while True:
             try:
                 request = program.send(answer)
@@ -245,6 +246,14 @@ def test_the_exact_dual_step_diverges_with_few_local_steps() -> None:
     found = measured(last_models(bench, 6), of_devices, parts)
     assert found["pooled"] <= 3
     assert found["gap"] >= 0.5
+
+
+def test_local_work_that_is_not_given_is_the_reference_codes() -> None:
+    """One pass a round of Algorithm I, three a turn of Algorithm II."""
+    for kind, passes in ((SemanticMcr2, 1), (SemanticMcr2Clusters, 3)):
+        found = kind(tasks()[0], Float32(), 1)
+        assert (found.local_epochs, found.local_steps) == (passes, None)
+        assert (kind(tasks()[0], Float32(), 1, local_steps=2)).local_epochs is None
 
 
 def test_bad_keys_and_parts_are_named() -> None:
