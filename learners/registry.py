@@ -79,6 +79,9 @@ MODELS = {
     "resnet34": "learners.models.resnet_encoder:ResNet34",
     "vgg11_encoder": "learners.models.vgg_encoder:Vgg11Encoder",
     "vgg16_encoder": "learners.models.vgg_encoder:Vgg16Encoder",
+    "equivariant": "learners.models.equivariant:Equivariant",
+    "edge_equivariant": "learners.models.edge_equivariant:EdgeEquivariant",
+    "padded_mlp": "learners.models.padded_mlp:PaddedMlp",
 }
 
 DATASETS = {

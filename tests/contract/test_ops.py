@@ -76,7 +76,7 @@ from learners.local_step import Rule, displacement_step, gradient_step, local_st
 from learners.models.flat import unflatten
 from learners.semantic import bases, block_rate, cluster_links, compositional_mcr2, consensus, moments, task_head
 from learners.semantic.coding_rate import CodingRateReduction
-from learners.task import Task, cross_entropy
+from learners.task import Task, cross_entropy, weighted_mean
 
 NUM_JOBS = 100
 NUM_LARGE_JOBS = 9
@@ -111,6 +111,12 @@ DEEP = ("resnet18", "resnet34", "vgg16_encoder")
 """Models of many kernels, which take seconds to record: their cases are marked slow. Their layers are those of vgg11_encoder and resnet20."""
 BYTES = ("mlp", "lenet", "resnet20")
 """Models that also get them as bytes, which become numbers before any model sees them."""
+CONTROLLERS = {
+    name: (6, 7) if registry.load("model", name).controls == "matrix" else (6, 2)
+    for name in registry.MODELS
+    if hasattr(registry.load("model", name), "controls")
+}
+"""Models that decide for objects, with the shape of their samples; some of these are padded."""
 SMALL: dict[str, dict[str, Any]] = {
     "small_cnn": {"maps": (4, 8), "feature_dim": 16},
     "mrl_cnn": {"number": 5, "feature_dim": 16},
@@ -121,6 +127,11 @@ SMALL: dict[str, dict[str, Any]] = {
 
 @cache
 def task_of(model: str, dtype: str, hidden: tuple[int, ...] = (64,), *, stored: str = "float") -> Task:
+    if model in CONTROLLERS:
+        shape = CONTROLLERS[model]
+        return Task(
+            random_objects(shape), registry.load("model", model)(shape, 1), dtype, objective=decided, score=decisions
+        )
     dataset = random_images(IMAGES[model]) if model in IMAGES else digits(np.random.default_rng(1), test_fraction=0.2)
     keys = SMALL.get(model, {}) if model in IMAGES else {"hidden": hidden}
     if stored == "bytes":
@@ -134,6 +145,27 @@ def random_images(shape: tuple[int, ...]) -> Dataset:
     rng = np.random.default_rng(1)
     inputs, labels = rng.random((60, *shape)), rng.integers(0, 10, 60)
     return Dataset("random", inputs[:40], labels[:40], inputs[40:], labels[40:], 10)
+
+
+def random_objects(shape: tuple[int, ...]) -> Dataset:
+    """60 samples of 1 to K_max objects, the last column presence."""
+    rng = np.random.default_rng(1)
+    present = np.arange(shape[0]) < rng.integers(1, shape[0] + 1, (60, 1))
+    inputs = rng.exponential(size=(60, *shape)) * present[..., None]
+    if shape[1] > 2:
+        inputs[..., :-1] *= present[:, None]
+    inputs[..., -1] = present
+    return Dataset("objects", inputs[:40], np.zeros(40, np.int64), inputs[40:], np.zeros(20, np.int64), 1)
+
+
+def decided(model: Any, parameters: Any, inputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """An objective of scores that leaves padded objects out."""
+    scores = model.forward(parameters, inputs).sigmoid() * inputs[..., -1]
+    return weighted_mean((scores * inputs[..., 0]).sum(-1).log1p(), weights)
+
+
+def decisions(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    return scores[:, 0] > labels, scores.square().mean(-1)
 
 
 def vector(rng: np.random.Generator, task: Task) -> Tensor:
