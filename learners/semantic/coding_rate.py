@@ -107,10 +107,12 @@ class CodingRateReduction:
         sums, counts = class_sums(model.representation(parameters, inputs), labels, weights, model.num_classes)
         return self.of_sums(sums, counts)[0]
 
-    def of_sums(self, sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """-DR of Z^k' Z^k [num_classes, d, d] and n^k [num_classes], and the V^k."""
+    def of_sums(self, sums: Tensor, counts: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """-DR of Z^k' Z^k [num_classes, d, d] and n^k [num_classes], and the V^k. weights: [num_classes] what the classes that are
+        there weigh in R and Rc, instead of n^k."""
         v = moments(sums, counts)
-        rate, class_rate = rates(v, counts / counts.sum().clamp(min=1), self.distortion)
+        weights = counts if weights is None else torch.where(counts > 0, weights, 0)
+        rate, class_rate = rates(v, weights / weights.sum().clamp(min=1), self.distortion)
         return class_rate - rate, v
 
     def extra_flops(self, model: Any, num_samples: int) -> int:

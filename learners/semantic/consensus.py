@@ -65,15 +65,18 @@ def dual_and_anchor_of_edges(
 
 @dataclass(frozen=True)
 class PenalizedRate(ClassObjective):
-    """The objective above, see `learners.task.Objective`, of (Y, T, m, c). penalty: rho."""
+    """The objective above, see `learners.task.Objective`, of (Y, T, m, c) and, where R and Rc do not weigh classes by the minibatch's own
+    shares, the numbers of samples [num_classes] by which they do. penalty: rho."""
 
     rate: CodingRateReduction
     penalty: float
 
     __name__ = "penalized_rate"
 
-    def of(self, batch: ClassBatch, y: Tensor, target: Tensor, number: Tensor, size: Tensor) -> Tensor:
-        loss, v = self.rate.of_sums(batch.sums, batch.counts)
+    def of(
+        self, batch: ClassBatch, y: Tensor, target: Tensor, number: Tensor, size: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        loss, v = self.rate.of_sums(batch.sums, batch.counts, weights)
         present = torch.where(batch.counts > 0, 1.0, 0.0).to(v.dtype)
         return loss + (present * self.terms(v, y, target, number, size)).sum()
 

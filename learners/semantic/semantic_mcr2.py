@@ -21,8 +21,12 @@ come whole takes no part in that class, at this end only (the other end does not
 while every message of a round arrives, with any codec: a device takes its own V as it has sent it. Received matrices are made second moments again
 (`moments.projected`) with projection = "psd_trace1" unless they came whole and unrounded.
 Second moments do not tell z from -z: devices share subspaces, not directions, so compare their features by nearest subspace or
-|cosine|. alpha = rho / 2, the exact dual step, diverges with few local steps a round. With unequal class shares the consensus on V alone
-is only approximately the global objective: Algorithm II (`semantic_mcr2_clusters`) is for devices without some classes.
+|cosine|. alpha = rho / 2, the exact dual step, diverges with few local steps a round.
+With unequal class shares the consensus on V alone is only approximately the global objective: R and Rc of a device weigh the classes by
+its own shares. With class_shares = "agreed" (ours) they do by those of the whole network, sum_j n_j^k / n, among the classes of the minibatch; a
+class of which a device has few samples then counts with them as much as everywhere. The n_j^k are what the devices have told each other when the
+network was set up (`Node.class_counts_of`, by which they also know who holds which classes): one vector of K numbers each, which no message of a run
+carries and no loss concerns. Algorithm II (`semantic_mcr2_clusters`) is for devices without some classes.
 """
 
 from __future__ import annotations
@@ -53,7 +57,7 @@ BATCH_CLASS_SAMPLES = 20
 @dataclass(frozen=True)
 class SemanticMcr2(StatisticsSgd):
     """Local training as in `StatisticsSgd`.
-    penalty: rho. dual_step: alpha. matrix: "triangle" or "full", which numbers of a matrix travel. projection: "psd_trace1" or
+    class_shares: "own" or "agreed", see above. penalty: rho. dual_step: alpha. matrix: "triangle" or "full", which numbers of a matrix travel. projection: "psd_trace1" or
     "none", see above. least_class_samples: of a class that a device holds; fewer are refused. head: "none", "linear" or "mlp", a
     classifier that every device trains on its own samples in the last round, of head_epochs passes (`task_head`), reported as "head"."""
 
@@ -64,6 +68,7 @@ class SemanticMcr2(StatisticsSgd):
     least_class_samples: Count = 2
     head: HeadKind = "none"
     head_epochs: Count = 10
+    class_shares: Literal["own", "agreed"] = "own"
 
     reports: ClassVar[tuple[str, ...]] = ("head",)
     own_metrics: ClassVar[tuple[str, ...]] = ("head",)
@@ -75,6 +80,7 @@ class SemanticMcr2(StatisticsSgd):
         check_choice("matrix", self.matrix, ("triangle", "full"))
         check_choice("projection", self.projection, ("psd_trace1", "none"))
         check_count("least_class_samples", self.least_class_samples)
+        check_choice("class_shares", self.class_shares, ("own", "agreed"))
         check_choice("head", self.head, ("none", "linear", "mlp"))
         check_count("head_epochs", self.head_epochs)
         if self.head != "none" and self.num_rounds is None:
@@ -126,6 +132,7 @@ class SemanticMcr2(StatisticsSgd):
         classes = classes_held(node.class_counts_of(node.id))
         y: Value = links.zeros  # [num_classes, d, d]
         objective = PenalizedRate(rate_of(node.task), self.penalty)
+        weights = self.weights(node)
         while self.goes_on(k):
             payload = yield from links.payload((yield from links.sums(x)), classes)
             sent = yield from self.publish_payload(node, k, payload, "moments")
@@ -133,9 +140,15 @@ class SemanticMcr2(StatisticsSgd):
             heard = yield from self.gather_statistics(node, sent, links)
             neighbors, known = yield from links.tables(sent.heard)
             y, *anchor = yield Compute(dual_and_anchor, (y, v, held, self.dual_step, neighbors, known))
-            x = yield from self.train(node, x, k, self.batches(node), objective, y, *anchor)
+            x = yield from self.train(node, x, k, self.batches(node), objective, y, *anchor, *weights)
             yield from self.finish(node, x, k)
             k = yield from self.close(node, x, heard)
+
+    def weights(self, node: Node) -> list[Value]:
+        """Of the classes in R and Rc [num_classes], if those are not the minibatch's own."""
+        if self.class_shares == "own":
+            return []
+        return [node.tensor(sum(node.class_counts_of(device) for device in range(node.num_devices)))]
 
     def finish(self, node: Node, x: Value, k: int) -> Generator[Any, Any, None]:
         """After the last round's training: the head, where there is to be one."""

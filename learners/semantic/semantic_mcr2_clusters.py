@@ -70,6 +70,10 @@ class SemanticMcr2Clusters(SemanticMcr2):
         check_number("turn_deadline_s", self.turn_deadline_s, optional=True)
         if self.turn_deadline_s is not None and self.deadline_s is None:
             raise ValueError(f"turn_deadline_s = {self.turn_deadline_s}: only with deadline_s, of an exchange")
+        if self.class_shares != "own":
+            raise ValueError(
+                f"class_shares = {self.class_shares!r}: clusters count the samples of all their members anyway; leave this out"
+            )
         if self.projection == "none" and not getattr(self.codec, "lossless", False):
             raise ValueError(
                 'projection = "none": rounded matrices may have negative eigenvalues, and the logarithms of determinants none; "psd_trace1", '

@@ -824,6 +824,10 @@ MADE_OPS: dict[str, tuple[Callable[[Task], Op], Job]] = {
         ),
         penalized_args,
     ),
+    "penalized step with agreed class shares": (
+        lambda task: local_step(task, consensus.PenalizedRate(CodingRateReduction(), 5.0), Rule()),
+        lambda rng, task: (*penalized_args(rng, task), 1 + counts(rng, task)),
+    ),
     "step towards common subspaces": (
         lambda task: local_step(task, compositional_mcr2.SubspaceRate(CodingRateReduction(), 100.0), Rule()),
         subspace_args,

@@ -111,6 +111,7 @@ def test_mates_are_neighbors() -> None:
         ({"clusters": [[0, 1], [2, 2]]}, r"\[2, 2\] names a device twice"),
         ({"clusters": [[0, 1], []]}, "or lists of devices"),
         ({"counts": "scaled"}, "counts = 'scaled'"),
+        ({"class_shares": "agreed"}, "class_shares = 'agreed': clusters count the samples of all their members anyway"),
         ({"turn_deadline_s": 1.0}, "turn_deadline_s = 1.0: only with deadline_s"),
     ],
 )

@@ -75,6 +75,26 @@ def test_terms_of_the_first_round() -> None:
         assert float(loss(z, (y_i, *anchor))) == pytest.approx(total, abs=1e-6)
 
 
+def test_classes_weigh_by_agreed_numbers() -> None:
+    """Of a network with 10 samples of class 0 and 90 of class 1: R = 1/2 log det(I + 4 (V^0 / 10 + 9 V^1 / 10)), Rc weighs by the same; the terms
+    of the consensus stay. A minibatch without class 1 has one class only, whose share is 1."""
+    args = exchanged(START, no_dual())[0]
+    v, eye = second_moments(START[0]), torch.eye(2, dtype=torch.float64)
+    numbers = torch.tensor([10.0, 90.0], dtype=torch.float64)
+    expected = (
+        -torch.logdet(eye + 0.4 * v[0] + 3.6 * v[1]) / 2
+        + torch.logdet(eye + 4 * v[0]) / 20
+        + 9 * torch.logdet(eye + 4 * v[1]) / 20
+        + OBJECTIVE.terms(v, *args).sum()
+    )
+    assert float(loss(START[0], (*args, numbers))) == pytest.approx(float(expected), abs=1e-12)
+    assert float(loss(START[0], args)) != pytest.approx(float(expected), abs=1e-3)
+    first = ONES.clone()
+    first[2] = 0  # padding
+    found, own = (OBJECTIVE(Free(), (START[0],), START[0], LABELS, first, *args, *more) for more in ([numbers], []))
+    assert float(found) == pytest.approx(float(own), abs=1e-12)
+
+
 def test_gradient_of_the_first_round() -> None:
     args = exchanged(START, no_dual())
     found = torch.func.grad(loss)(START[0], args[0])

@@ -18,6 +18,7 @@ from learners.compression.affine import Int4Affine
 from learners.compression.float16 import Float16
 from learners.compression.float32 import Float32
 from learners.compression.uniform import Uniform
+from learners.data.partitions import dirichlet
 from learners.loopback import Loopback
 from learners.models.flat import uniform_layers
 from learners.protocol import Node, Payload, Receive, Value
@@ -129,6 +130,37 @@ def test_without_penalty_and_dual_step_everybody_is_alone() -> None:
     with_penalty = SemanticMcr2(tasks("float64")[0], Float32(), 3, **size)
     together = last_models(run(with_penalty, parts, nx.cycle_graph(4), "float64")[0], 4)
     assert float((together[0] - both[0][0]).abs().max()) > 1e-4
+
+
+def test_agreed_shares_are_those_of_all_devices() -> None:
+    """Of unequal parts: everybody weighs classes by the numbers of all, in every round."""
+    parts = dirichlet(tasks()[0].train_labels, 4, np.random.default_rng(1), alpha=3.0)
+    seen = []
+
+    class Watched(SemanticMcr2):
+        def train(
+            self, node: Node, x: Value, k: int, batches: Any, objective: Any = None, *args: Any, **how: Any
+        ) -> Any:
+            seen.append(args[4:])
+            return (yield from super().train(node, x, k, batches, objective, *args, **how))
+
+    keys = WORK | {"local_epochs": 1}
+    own, agreed = (
+        last_models(
+            run(
+                Watched(tasks("float64")[0], Float32(), 2, class_shares=shares, **keys),
+                parts,
+                nx.cycle_graph(4),
+                "float64",
+            )[0],
+            4,
+        )
+        for shares in ("own", "agreed")
+    )
+    expected = np.bincount(tasks()[0].train_labels, minlength=NUM_CLASSES)
+    assert [len(args) for args in seen] == [0] * 8 + [1] * 8
+    assert all(numbers.tolist() == expected.tolist() for (numbers,) in seen[8:])
+    assert all(float((a - b).abs().max()) > 1e-5 for a, b in zip(own, agreed, strict=True))
 
 
 def test_ten_rounds_bring_the_nodes_together() -> None:
@@ -263,6 +295,7 @@ def test_bad_keys_and_parts_are_named() -> None:
         ({"penalty": -1.0}, "penalty = -1.0"),
         ({"mixing_weights": "uniform"}, "mixing_weights = 'uniform': neighbors are not averaged"),
         ({"momentum": 0.5}, "momentum = 0.5"),
+        ({"class_shares": "equal"}, "class_shares = 'equal': one of own, agreed"),
         ({"head": "deep"}, "head = 'deep': one of none, linear, mlp"),
         ({"head": "mlp", "num_rounds": None}, "head = 'mlp': is trained in the last round; stop by rounds"),
     ):
