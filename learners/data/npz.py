@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -50,18 +51,20 @@ DAMAGE = (
 Arrays = dict[str, np.ndarray]
 
 
-def read_arrays(path: Path) -> Arrays:
-    """The arrays of a file, `SPLIT` or `WHOLE`. Raises ValueError, one line, for a file that holds neither or is damaged."""
+def read_arrays(
+    path: Path, choices: Sequence[tuple[str, ...]] = (SPLIT, WHOLE), optional: tuple[str, ...] = ()
+) -> Arrays:
+    """The arrays of a file: those of the first of `choices` that it holds completely, in this order, and what it has of `optional`. Raises
+    ValueError, one line, for a file that holds none of the choices or is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            missing = [[name for name in names if name not in members] for names in (SPLIT, WHOLE)]
+            missing = [[name for name in names if name not in members] for names in choices]
             if all(missing):
                 there = ", ".join(sorted(members)[:8]) or "nothing"
-                raise _Refused(
-                    f"has no array {min(missing, key=len)[0]}: needs {', '.join(SPLIT)}, or inputs and labels; it has {there}"
-                )
-            wanted = SPLIT if not missing[0] else WHOLE
+                needed = ", or ".join((", " if len(names) > 2 else " and ").join(names) for names in choices)
+                raise _Refused(f"has no array {min(missing, key=len)[0]}: needs {needed}; it has {there}")
+            wanted = (*choices[missing.index([])], *(name for name in optional if name in members))
             if sum(members[name].file_size for name in wanted) > MAX_BYTES:
                 raise _Refused(f"larger than {MAX_BYTES >> 30} GiB unpacked")
             return {name: _array(archive, members[name], name) for name in wanted}

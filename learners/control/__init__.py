@@ -1,0 +1,1 @@
+"""Control problems of wireless networks as learning tasks: rates, references, draws of channels."""
