@@ -55,6 +55,23 @@ def test_no_reference_beats_the_optimum_and_the_better_of_two_comes_near(draw: o
     assert weighted_sums(gains, np.ones(gains.shape[:2])).mean() < 0.7 * optimum.mean()
 
 
+def test_greedy_is_that_of_a_plain_loop() -> None:
+    gains, weights = rayleigh(7, 30, 6), np.random.default_rng(8).uniform(0.2, 3, 6)
+    gains *= np.where(np.eye(6) > 0, 1, 0.1)  # several links go well together
+    found = greedy_activation(gains, weights)
+    for i in range(30):
+        on, value = np.zeros((1, 6)), 0.0
+        while not on.all():
+            trials = {j: np.maximum(on, np.eye(6)[j]) for j in np.flatnonzero(on[0] == 0)}
+            values = {j: weighted_sums(gains[i : i + 1], trial, weights)[0] for j, trial in trials.items()}
+            j = max(values, key=lambda k: values[k])
+            if values[j] <= value:
+                break
+            on, value = trials[j], values[j]
+        assert np.array_equal(found[i], on[0])
+    assert set(found.sum(1)) >= {2, 3, 4}
+
+
 def test_rounded_wmmse_is_wmmse_rounded() -> None:
     gains, presence = draw_device_links(np.random.default_rng(4), 40, 6), np.array([1, 1, 1, 1, 1, 0])
     powers = wmmse(gains, presence)
