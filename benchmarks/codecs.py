@@ -18,10 +18,12 @@ from torch import Tensor
 from learners.compression.affine import Int4Affine, Int8Affine
 from learners.compression.bfloat16 import BFloat16
 from learners.compression.float16 import Float16
+from learners.compression.natural import Natural
 from learners.compression.onebit import OneBit
 from learners.compression.qsgd import Qsgd
 from learners.compression.randk import RandK
 from learners.compression.sign import Sign
+from learners.compression.stc import Stc
 from learners.compression.ternary import Ternary
 from learners.compression.topk import TopK
 from learners.compression.uniform import Uniform
@@ -42,8 +44,10 @@ CODECS: dict[str, Any] = {
     "ternary": Ternary(),
     "sign": Sign(),
     "onebit": OneBit(),
+    "natural": Natural(),
     "topk": TopK(0.01),
     "randk": RandK(0.01),
+    "stc": Stc(0.01),
 }
 """With the defaults of a scenario; one percent of the values."""
 

@@ -61,8 +61,10 @@ CODECS = {
     "ternary": "learners.compression.ternary:Ternary",
     "sign": "learners.compression.sign:Sign",
     "onebit": "learners.compression.onebit:OneBit",
+    "natural": "learners.compression.natural:Natural",
     "topk": "learners.compression.topk:TopK",
     "randk": "learners.compression.randk:RandK",
+    "stc": "learners.compression.stc:Stc",
 }
 
 MODELS = {

@@ -14,26 +14,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, log, log2, prod
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from learners.compression.bits import (
-    float16_bits,
-    float16_from,
-    float32_bits,
-    float32_from,
-    from_bits,
-    pack,
-    to_bits,
-    unpack,
-)
+from learners.compression.bits import from_bits, pack, to_bits, unpack
 from learners.compression.codec import Tensors, whole_bytes
 
-if TYPE_CHECKING:
-    from learners.compression.topk import TopK
+
+class Sparse(Protocol):
+    """A codec that sends some of the values with their places."""
+
+    @property
+    def value_bits(self) -> int:
+        """Of each value sent."""
+
+    def num_kept(self, num_values: int) -> int:
+        """k."""
+
+    def place_bits(self, num_values: int) -> int:
+        """Of a place sent as it is."""
+
+    def bits_of(self, values: np.ndarray) -> np.ndarray:
+        """uint8 [k, value_bits] of 0 and 1."""
+
+    def values_from(self, bits: np.ndarray) -> np.ndarray:
+        """The inverse of `bits_of`."""
+
+    def compress(self, v: Tensor, noise: Tensor | None = None) -> Tensors:
+        """As `Encoding.compress`."""
+
+    def decompress(self, tensors: Tensors, shape: tuple[int, ...]) -> Tensor:
+        """As `Encoding.decompress`."""
 
 
 def parameter(num_values: int, k: int) -> int:
@@ -69,9 +83,9 @@ class Entries:
 
 @dataclass(frozen=True)
 class RiceEncoding:
-    """Of top-k messages of a length; packet_bits: of a packet of the transport."""
+    """Of messages of places and values; packet_bits: of a packet of the transport."""
 
-    codec: TopK
+    codec: Sparse
     packet_bits: int
 
     def compress(self, v: Tensor, noise: Tensor | None = None) -> Tensors:
@@ -110,7 +124,7 @@ class RiceEncoding:
         k, place_bits, value_bits = self._sizes(num_values)
         entries, b = self.entries(places, num_values), parameter(num_values, k)
         bits = np.ones(int(entries.ends[-1]), dtype=np.uint8)
-        of_values = (float16_bits if value_bits == 16 else float32_bits)(values).reshape(k, value_bits)
+        of_values = self.codec.bits_of(values)
         for i, (start, end) in enumerate(zip(entries.starts, entries.ends, strict=True)):
             behind = end - value_bits
             bits[behind:end] = of_values[i]
@@ -141,7 +155,7 @@ class RiceEncoding:
                 at += b + value_bits
                 values.append(whole[at - value_bits : at])
             packet += self.packet_bits
-        found = (float16_from if value_bits == 16 else float32_from)(np.concatenate(values))
+        found = self.codec.values_from(np.stack(values))
         return torch.tensor(places, dtype=torch.int64), torch.from_numpy(found)
 
     def _sizes(self, num_values: int) -> tuple[int, int, int]:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -47,6 +47,9 @@ from learners.deferred import op
 from learners.fields import check_choice
 from learners.protocol import Node, Payload, Value
 from learners.quantities import Part
+
+if TYPE_CHECKING:
+    from learners.compression.stc import Stc
 
 PLACE_BITS = 32
 """Of an "int32"; no place needs more."""
@@ -166,7 +169,7 @@ class TopK(VectorCodec):
 
     def encode(self, tensors: Tensors, shape: tuple[int, ...]) -> bytes:
         places, values = (tensor.numpy() for tensor in tensors)
-        value_bits = (float16_bits if self.value_bits == 16 else float32_bits)(values).reshape(-1, self.value_bits)
+        value_bits = self.bits_of(values)
         if self.index == "bitmap":
             bitmap = np.isin(np.arange(prod(shape)), places).astype(np.uint8)
             return pack(np.concatenate([bitmap, value_bits.ravel()]))
@@ -178,14 +181,21 @@ class TopK(VectorCodec):
         k = self.num_kept(num_values)
         if self.index == "bitmap":
             places = bits[:num_values].nonzero()[0]
-            value_bits = bits[num_values : num_values + k * self.value_bits]
+            value_bits = bits[num_values : num_values + k * self.value_bits].reshape(k, -1)
         else:
             width = self.place_bits(num_values)
             entries = bits[: k * (width + self.value_bits)].reshape(k, -1)
             places = from_bits(entries[:, :width], width) if width else np.zeros(k, dtype=np.int64)
             value_bits = entries[:, width:]
-        values = (float16_from if self.value_bits == 16 else float32_from)(value_bits)
-        return torch.from_numpy(places), torch.from_numpy(values)
+        return torch.from_numpy(places), torch.from_numpy(self.values_from(value_bits))
+
+    def bits_of(self, values: np.ndarray) -> np.ndarray:
+        """uint8 [k, value_bits] of the values [k]."""
+        return (float16_bits if self.value_bits == 16 else float32_bits)(values).reshape(-1, self.value_bits)
+
+    def values_from(self, bits: np.ndarray) -> np.ndarray:
+        """The inverse of `bits_of`."""
+        return (float16_from if self.value_bits == 16 else float32_from)(bits.ravel())
 
     def entries_received(
         self, arrived: np.ndarray, packet_payload_bits: int, num_values: int, first_bit: int = 0
@@ -203,10 +213,10 @@ class TopK(VectorCodec):
 
 @dataclass(frozen=True)
 class SparseFragments:
-    """What survives of one top-k message. sent: bool [num_values], the places in it. entries: where they are, of index = "rice"; in
+    """What survives of one message of the largest values. sent: bool [num_values], the places in it. entries: where they are, of index = "rice"; in
     an estimate, which has none, all of them survive."""
 
-    codec: TopK
+    codec: TopK | Stc
     sent: Value
     entries: Entries | None = None
 

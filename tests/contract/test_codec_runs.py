@@ -30,8 +30,10 @@ FORMS: dict[str, list[list[str]]] = {
     "ternary": [["scale_per=packet"]],
     "sign": [["scale_per=packet"]],
     "onebit": [["scale_per=packet"]],
+    "natural": [[]],
     "topk": [["ratio=0.1"], ["ratio=0.3", "index=bitmap", "value_bits=16", "error_feedback=false"]],
     "randk": [["ratio=0.3", "error_feedback=false"]],
+    "stc": [["ratio=0.3", "index=packed", "error_feedback=false"]],
 }
 """Registry name -> keys; between them all ways to lose a part of a message."""
 

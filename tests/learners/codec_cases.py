@@ -13,12 +13,14 @@ import torch
 from learners import registry
 from learners.compression.bfloat16 import BFloat16
 from learners.compression.layout import Grouped
+from learners.compression.natural import Natural
 from learners.compression.onebit import OneBitEncoding
 from learners.compression.qsgd_elias import PacketEncoding
 from learners.compression.qsgd_levels import QsgdEncoding, variance_bound
 from learners.compression.randk import RandK, places_of
 from learners.compression.rice import RiceEncoding
 from learners.compression.sign import SignEncoding
+from learners.compression.stc import Stc, StcStreams
 from learners.compression.topk import TopK
 from learners.compression.uniform import UniformEncoding
 from learners.loopback import LoopbackNode
@@ -49,6 +51,7 @@ KEYS: dict[str, list[dict[str, Any]]] = {
     "ternary": [{}, {"packing": "base3", "scale_per": "packet", "clip_deviations": 1.5}, {"packing": "base3"}],
     "sign": [{}, {"scale_per": "packet"}, {"scale_per": "packet", "zeros": "kept"}],
     "onebit": [{}, {"scale_per": "packet"}],
+    "natural": [{}],
     "topk": [
         {"ratio": 0.1},
         {"ratio": 0.05, "index": "int32"},
@@ -64,6 +67,7 @@ KEYS: dict[str, list[dict[str, Any]]] = {
         {"ratio": 0.3, "index": "packed"},
         {"ratio": 0.3, "index": "bitmap"},
     ],
+    "stc": [{"ratio": 0.1}, {"ratio": 0.3, "error_feedback": False}, {"ratio": 0.3, "index": "packed"}],
 }
 """Registry name -> keys; the default form and the others that have a format of their own."""
 
@@ -147,8 +151,18 @@ def read_what_arrived(codec: Any, encoding: Any, data: bytes, arrived: np.ndarra
             found[place], values[place] = True, value
     elif isinstance(encoding, PacketEncoding):
         _read_streams(encoding, found, values, read, real, n, 8 * len(data))
-    elif isinstance(encoding, RiceEncoding):
+    elif isinstance(codec, Natural):
+        for i in range(n):
+
+            def power(i: int = i) -> np.float32:
+                code = read(9 * i, 9)
+                return np.float32((-1) ** (code >> 8)) * (np.float32(2.0 ** (code % 256 - 127)) if code % 256 else 0)
+
+            attempt(i, power)
+    elif isinstance(encoding, (RiceEncoding, StcStreams)):
         _read_rice(encoding, found, values, read, real, n, 8 * len(data))
+    elif isinstance(codec, Stc):
+        _read_packed_signs(codec, found, values, read, real, n)
     elif isinstance(codec, (TopK, RandK)):
         _read_topk(codec, found, values, read, real, n)
     else:
@@ -249,16 +263,23 @@ def _read_streams(
 
 
 def _read_rice(
-    encoding: RiceEncoding, found: np.ndarray, values: np.ndarray, read: Any, real: Any, n: int, num_bits: int
+    encoding: RiceEncoding | StcStreams,
+    found: np.ndarray,
+    values: np.ndarray,
+    read: Any,
+    real: Any,
+    n: int,
+    num_bits: int,
 ) -> None:
     """Packet by packet, each until a bit is lost or a run of ones reaches its end. A packet begins at a multiple of its
-    length in the message of the codec."""
-    codec = encoding.codec
+    length in the message of the codec; that of signs with the magnitude of all of them."""
+    codec, mean_bits = encoding.codec, 32 if isinstance(encoding, StcStreams) else 0
     k, width = codec.num_kept(n), codec.value_bits
     place_bits, b = (n - 1).bit_length(), max(0, round(np.log2(np.log(2) * n / k)))
     for packet in range(0, num_bits, encoding.packet_bits):
-        end, at, place = min(packet + encoding.packet_bits, num_bits), packet, None
+        end, at, place = min(packet + encoding.packet_bits, num_bits), packet + mean_bits, None
         try:
+            mean = real(packet, 32) if mean_bits else None
             while at + (place_bits if place is None else 1 + b) + width <= end:
                 if place is None:
                     place, at = read(at, place_bits), at + place_bits
@@ -271,10 +292,22 @@ def _read_rice(
                     place, at = place + 1 + (ones << b) + read(at + 1, b), at + 1 + b
                 if place >= n:
                     break
-                found[place], values[place] = True, real(at, width)
+                values[place] = real(at, width) if mean is None else -mean if read(at, 1) else mean
+                found[place] = True
                 at += width
         except LostError:
             continue
+
+
+def _read_packed_signs(codec: Stc, found: np.ndarray, values: np.ndarray, read: Any, real: Any, n: int) -> None:
+    """The magnitude, then signs and places."""
+    width = 1 + (n - 1).bit_length()
+    for first in range(32, 32 + width * codec.num_kept(n), width):
+        try:
+            mean, negative, place = real(0, 32), read(first, 1), read(first + 1, width - 1)
+        except LostError:
+            continue
+        found[place], values[place] = True, -mean if negative else mean
 
 
 def _read_topk(codec: TopK | RandK, found: np.ndarray, values: np.ndarray, read: Any, real: Any, n: int) -> None:
