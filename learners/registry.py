@@ -83,6 +83,8 @@ MODELS = {
     "vgg16_encoder": "learners.models.vgg_encoder:Vgg16Encoder",
     "equivariant": "learners.models.equivariant:Equivariant",
     "edge_equivariant": "learners.models.edge_equivariant:EdgeEquivariant",
+    "two_index": "learners.models.two_index:TwoIndex",
+    "message_passing": "learners.models.message_passing:MessagePassing",
     "padded_mlp": "learners.models.padded_mlp:PaddedMlp",
 }
 

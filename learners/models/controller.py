@@ -74,11 +74,11 @@ def checked_objects(model: str, shape: tuple[int, ...], num_classes: int, kinds:
     return objects
 
 
-def checked_widths(hidden: Sequence[int]) -> tuple[int, ...]:
+def checked_widths(name: str, widths: Sequence[int]) -> tuple[int, ...]:
     """Raise ValueError for a layer without units."""
-    if any(width < 1 for width in hidden):
-        raise ValueError(f"hidden = {tuple(hidden)}: every layer needs at least 1 unit")
-    return tuple(hidden)
+    if any(width < 1 for width in widths):
+        raise ValueError(f"{name} = {tuple(widths)}: every layer needs at least 1 unit")
+    return tuple(widths)
 
 
 def truncated_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -60,7 +60,7 @@ class EdgeEquivariant(Controller):
         check_number("last_layer_scale", last_layer_scale)
         self._last_layer_scale = last_layer_scale
         self._neighborhood = neighborhood
-        self._network = SubMatrices((2, *checked_widths(hidden)), 2, head)
+        self._network = SubMatrices((2, *checked_widths("hidden", hidden)), 2, head)
         self.shapes = self._network.shapes
 
     def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class Equivariant(Controller):
         super().__init__(input_shape, num_classes)
         check_choice("aggregation", aggregation, get_args(Aggregation))
         self._aggregation: Aggregation = aggregation
-        self._network = SubMatrices((1, *checked_widths(hidden)), 1, head)
+        self._network = SubMatrices((1, *checked_widths("hidden", hidden)), 1, head)
         self.shapes = self._network.shapes
 
     def forward(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class PaddedMlp(Controller):
         if shape[1] != self.max_objects + 1:
             self.controls = "vector"
         self._num_inputs = self.max_objects * (shape[1] - 1)
-        self._widths = (self._num_inputs, *checked_widths(hidden), self.max_objects)
+        self._widths = (self._num_inputs, *checked_widths("hidden", hidden), self.max_objects)
         self._batch_norm = batch_norm
         self.num_buffers = 2 * len(hidden) if batch_norm else 0
         shapes: list[tuple[int, ...]] = [(width,) for width in hidden for _ in range(2)] if batch_norm else []

@@ -17,7 +17,9 @@ from learners.models.controller import Controller
 from learners.models.edge_equivariant import EdgeEquivariant
 from learners.models.equivariant import Equivariant
 from learners.models.flat import num_params, unflatten
+from learners.models.message_passing import MessagePassing
 from learners.models.padded_mlp import PaddedMlp
+from learners.models.two_index import TwoIndex
 
 F64 = torch.float64
 K_MAX = 7
@@ -38,6 +40,8 @@ EQUIVARIANT: dict[str, Make] = {
     **{f"edge_equivariant {a}": maker(EdgeEquivariant, hidden=(6, 5), aggregation=a) for a in ("mean", "sum", "sqrt")},
     "edge_equivariant nonzero": maker(EdgeEquivariant, hidden=(6, 5), neighborhood="nonzero"),
     "edge_equivariant linear": maker(EdgeEquivariant, hidden=()),
+    "two_index": maker(TwoIndex, hidden=(6, 5)),
+    "message_passing": maker(MessagePassing, message=(6, 8), update=5),
 }
 """Models whose scores follow their objects."""
 
@@ -182,8 +186,8 @@ def test_float32_gives_the_same_to_six_digits(name: str) -> None:
     torch.testing.assert_close(single.double(), exact, rtol=0, atol=1e-5 * max(1.0, scale))
 
 
-@pytest.mark.parametrize("name", ["equivariant mean", "edge_equivariant mean"])
-def test_mean_aggregation_keeps_an_objects_score_however_many_equal_neighbors_it_has(name: str) -> None:
+@pytest.mark.parametrize("name", ["equivariant mean", "edge_equivariant mean", "two_index", "message_passing"])
+def test_means_and_maxima_keep_an_objects_score_however_many_equal_neighbors_it_has(name: str) -> None:
     model = EQUIVARIANT[name]()
     scores = []
     for K in (2, 5, 30):
@@ -212,6 +216,8 @@ def test_the_representation_is_the_scores(name: str) -> None:
         (Equivariant((32, 2), 1), 1137),
         (EdgeEquivariant((2, 3), 1), 6529),
         (EdgeEquivariant((30, 31), 1), 6529),
+        (TwoIndex((8, 9), 1), 4 * (16 + 256 + 256 + 16) + 49),
+        (MessagePassing((8, 9), 1), 5 * 16 + 16 + 16 * 32 + 32 + 35 * 16 + 16 + 16 + 1),
         (PaddedMlp((10, 11), 1), 43_570),
         (PaddedMlp((12, 13), 1), 52_532),
         (PaddedMlp((20, 21), 1), 104_380),
@@ -287,6 +293,45 @@ def test_a_padded_network_normalizes_batches_and_keeps_running_statistics() -> N
         torch.testing.assert_close(found, before + MOMENTUM * (now - before), rtol=0, atol=1e-12)
 
 
+# Definitions
+
+
+def test_the_message_passing_network_is_its_definition() -> None:
+    """By loops over links and neighbors."""
+    model, K = EQUIVARIANT["message_passing"](), 4
+    (inputs,), (W1, b1, W2, b2, U1, c1, U2, c2) = samples(model, K, 1), parameters_of(model)
+    H, powers, scores = inputs[:, :-1], torch.ones(K, dtype=F64), torch.zeros(K, dtype=F64)
+    for _ in range(3):
+        x = [torch.stack((H[k, k], torch.ones((), dtype=F64), powers[k])) for k in range(K)]
+        scores = torch.zeros(K, dtype=F64)
+        for k in range(K):
+            told = []
+            for j in range(K):
+                if j != k:
+                    first = torch.relu(W1 @ torch.cat((x[j], H[k, j][None], H[j, k][None])) + b1)
+                    told.append(torch.relu(W2 @ first + b2))
+            m = torch.stack(told).max(0).values
+            scores[k] = U2[0] @ torch.relu(U1 @ torch.cat((m, x[k])) + c1) + c2[0]
+        powers = torch.sigmoid(scores)
+    torch.testing.assert_close(model.forward(parameters_of(model), inputs[None])[0], scores, rtol=0, atol=1e-12)
+    once = MessagePassing((K, K + 1), 1, (6, 8), 5, iterations=1).forward(parameters_of(model), inputs[None])[0]
+    assert (once - scores).abs().max() > 1e-3
+
+
+def test_the_two_index_network_does_not_know_the_other_links_own_gains() -> None:
+    """Row and column of link 0 in their places, all others' columns permuted apart from their rows: its score stays."""
+    model = EQUIVARIANT["two_index"]()
+    inputs = samples(model, 5)
+    other = inputs.clone()
+    other[:, 1:, 1:-1] = inputs[:, 1:, 1:-1][:, :, [1, 2, 3, 0]]
+    other[:, 0, 1:-1] = inputs[:, 0, 1:-1][:, [1, 2, 3, 0]]
+    scores, found = (model.forward(parameters_of(model), part) for part in (inputs, other))
+    torch.testing.assert_close(found[:, 0], scores[:, 0], rtol=0, atol=1e-10)
+    edge = EQUIVARIANT["edge_equivariant mean"]()
+    scores, found = (edge.forward(parameters_of(edge), part) for part in (inputs, other))
+    assert (found[:, 0] - scores[:, 0]).abs().max() > 1e-3
+
+
 # Start
 
 
@@ -317,13 +362,21 @@ def test_sub_matrices_start_with_the_stated_variances(aggregation: Any, divisor:
     assert not w_b.any()
 
 
-def test_a_padded_network_starts_as_its_source_says() -> None:
-    """A standard normal number within +- 2 has variance 1 - 4 phi(2) / (2 Phi(2) - 1) = 0.7737; its own kurtosis is below 3, so that
-    the tolerance of a normal one is generous."""
+def test_networks_of_others_start_as_their_sources_say() -> None:
+    """A standard normal number within +- 2 has variance 1 - 4 phi(2) / (2 Phi(2) - 1) = 0.7737; its kurtosis and that of a uniform one
+    are below 3, so that the tolerance of a normal one is generous."""
     W, b = start(PaddedMlp((10, 11), 1))[:2]
     assert_variance(W, 0.7737 / 100)
     assert np.abs(W).max() <= 0.2
     assert (b == 0.1).all()
+    U, V, P, Q, b = start(TwoIndex((5, 6), 1, (40, 40)))[5:10]
+    for part in (U, V, P, Q):
+        assert_variance(part, 0.7737 / 100)
+        assert np.abs(part).max() <= 0.2
+    assert not b.any()
+    W = start(MessagePassing((5, 6), 1))[2]
+    assert_variance(W, 1 / 16 / 3)
+    assert np.abs(W).max() <= 0.25
 
 
 # Refusals
@@ -345,6 +398,10 @@ def test_a_padded_network_starts_as_its_source_says() -> None:
         (lambda: EdgeEquivariant((8, 9), 1, neighborhood="near"), "neighborhood = 'near': one of all, nonzero"),  # type: ignore[arg-type]
         (lambda: EdgeEquivariant((8, 9), 1, last_layer_scale=0), "last_layer_scale = 0: a positive"),
         (lambda: Equivariant((8, 2), 1, head="own"), "head = 'own': one of equivariant, invariant, ego"),  # type: ignore[arg-type]
+        (lambda: TwoIndex((8, 9), 1, hidden=(0,)), r"hidden = \(0,\)"),
+        (lambda: MessagePassing((8, 9), 1, message=(0, 4)), r"message = \(0, 4\): every layer"),
+        (lambda: MessagePassing((8, 9), 1, update=0), "update = 0: a positive integer"),
+        (lambda: MessagePassing((8, 9), 1, iterations=0), "iterations = 0: a positive integer"),
         (lambda: PaddedMlp((8, 9), 1).forward((), torch.zeros(1, 9, 10)), "samples of 9 objects, it has inputs for 8"),
         (lambda: PaddedMlp((8, 9), 1).sample_flops(9), "samples of 9 objects, it has inputs for 8"),
     ],
