@@ -87,8 +87,12 @@ class LocalSgd:
     only_trains: ClassVar[bool] = False
     """Does nothing with gradients but train locally, so that Adam and models with running statistics (which travel with the model
     and are averaged as it is) may take the place of plain SGD."""
+    takes_adam: ClassVar[bool] = False
+    """As `only_trains`, but that running statistics would not do: models are not averaged as a whole."""
     heterogeneous: ClassVar[bool] = False
     """Works where devices have different architectures."""
+    needs_classes: ClassVar[bool] = False
+    """Works with labels of samples or representations of classes, which control problems (`learners.control`) have not."""
     sends: ClassVar[bool] = True
     """Sends messages at all."""
 
@@ -108,7 +112,7 @@ class LocalSgd:
             raise ValueError("nesterov = True: needs momentum above 0")
         check_number("weight_decay", self.weight_decay, zero=True)
         check_choice("local_optimizer", self.local_optimizer, ("sgd", "adam"))
-        if self.local_optimizer == "adam" and not self.only_trains:
+        if self.local_optimizer == "adam" and not (self.only_trains or self.takes_adam):
             raise ValueError('local_optimizer = "adam": this method works on the gradients of plain SGD; "sgd"')
         if self.local_optimizer == "adam" and self.momentum:
             raise ValueError(f'momentum = {self.momentum!r}: of local_optimizer = "sgd" only, Adam has its own; 0')

@@ -97,6 +97,9 @@ DATASETS = {
     "cifar100": "learners.data.cifar:cifar100",
     "cifar100_subset": "learners.data.cifar:cifar100_subset",
     "npz": "learners.data.npz:npz",
+    "interference_channel": "learners.control.data_sets:interference_channel",
+    "link_activation": "learners.control.data_sets:link_activation",
+    "parallel_channels": "learners.control.data_sets:parallel_channels",
 }
 
 PARTITIONS = {

@@ -116,7 +116,6 @@ class Task:
         self.zero_parameters = torch.zeros(self.num_params, dtype=self.dtype)
         self.plain = not self.num_buffers and not hasattr(objective, "extra_flops")
         self._ops: dict[Any, Op] = {}
-        prepared = self.samples.prepared
 
         def gradient(x: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
             inputs, labels = self.training_samples(indices)
@@ -129,14 +128,10 @@ class Task:
         def sgd_step(x: Tensor, indices: Tensor, weights: Tensor, learning_rate: float | Tensor) -> Tensor:
             return x - learning_rate * gradient(x, indices, weights)
 
-        def metric(x: Tensor, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            inputs = prepared(inputs).reshape(-1, *model.input_shape)
-            return score(model.forward(unflatten(x, model.shapes), inputs), labels)
-
         self.gradient = Op(gradient, name="gradient", loop=model.has_convolution)
         self.sgd_step = Op(sgd_step, name="sgd_step", loop=model.has_convolution)
         self.has_head = hasattr(model, "head")
-        self.metric = Op(metric, name="metric", loop=model.has_convolution)
+        self.metric = Op(self._measured, name="metric", loop=model.has_convolution)
 
     def with_model(self, model: Model) -> Task:
         """The same task for another architecture; the samples are shared."""
@@ -150,6 +145,11 @@ class Task:
         inputs in the data set's shape, before anything else is done to them."""
         inputs, labels = self.samples.train(indices, change)
         return inputs.reshape(-1, *self.model.input_shape), labels
+
+    def _measured(self, x: Tensor, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What `metric` computes."""
+        inputs = self.samples.prepared(inputs).reshape(-1, *self.model.input_shape)
+        return self.score(self.model.forward(unflatten(x, self.model.shapes), inputs), labels)
 
     def op(self, key: Any, make: Callable[[], Op]) -> Op:
         """The op that `make` returned when it was called for this key first: one for all devices of the task."""

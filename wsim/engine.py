@@ -155,7 +155,9 @@ class Run:
             scenario.scenario.seed, scenario.seeds.data, scenario.seeds.radio, scenario.seeds.learner
         )
         self.clock = Clock()
-        self.learning = Learning(scenario, self.streams, executor, window, learner, loaded.directory, task)
+        self.learning = Learning(
+            scenario, self.streams, executor, window, learner, loaded.directory, task, lambda: self.clock.now_s
+        )
         has_edges = self._has_edges()
         with self._blaming_the_scenario():
             self.mac = medium_access(scenario)

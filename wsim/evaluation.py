@@ -19,7 +19,7 @@ from wsim.scenario.evaluation import OWN_DATA
 from wsim.series import Plan, Series, over_devices
 
 Samples = str | tuple[str, int]
-"""All of "global_test" or "train", or one device's of "own_test", "own_classes" or "own_view"."""
+"""All of "global_test", "train" or "scale_16", or one device's of `OWN_DATA`."""
 
 Found = TypeVar("Found")
 

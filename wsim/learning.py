@@ -12,6 +12,9 @@ import numpy as np
 
 from learners import executors, tensors
 from learners.batching import BatchStream
+from learners.control.control_task import ControlTask
+from learners.control.problem import Problem
+from learners.control.scale_stream import ScaleStream, ScaleWalk
 from learners.data.holdout import hold_out, set_aside
 from learners.data.views import seen, stacked
 from learners.models.encoder import Headless
@@ -24,7 +27,7 @@ from learners.task import NO_SAMPLES, Task, cross_entropy
 from wsim.catalog import find, names_of
 from wsim.errors import DataError, ScenarioError
 from wsim.scenario import Scenario
-from wsim.scenario.evaluation import metrics_of
+from wsim.scenario.evaluation import metrics_of, scale_of
 from wsim.scenario.keys import keys_of, own_keys
 from wsim.scenario.learning import Model, Variant
 from wsim.scenario.objectives import CODING_RATE, CROSS_ENTROPY, objective_of
@@ -43,7 +46,7 @@ class Learning:
     `train_subset`: those of the common training samples that accuracy is measured on; empty where [evaluation] data has no "train".
     `learner`: instead of the scenario's own, a class that takes the keys of [algorithm], a function (task, codec, num_rounds)
     -> learner, or a learner. `directory`: where relative names of data files start. `task`: instead of that of [data] and
-    [model], of which the partition remains."""
+    [model], of which the partition remains. `now_s`: the present time."""
 
     def __init__(
         self,
@@ -54,7 +57,9 @@ class Learning:
         learner: Any = None,
         directory: Path = Path(),
         task: OwnTask | None = None,
+        now_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        self._now_s = now_s
         tensors.set_threads(1)
         tensors.keep_freed_memory()
         self._streams = streams
@@ -72,7 +77,11 @@ class Learning:
         except ValueError as error:
             raise DataError(f"{scenario.scenario.name} [data]: {error}") from None
         self.class_counts = _class_counts(self.parts, labels, getattr(dataset, "num_classes", 0))
-        if task is None:
+        self.problem: Problem | None = dataset if isinstance(dataset, Problem) else None
+        if self.problem is not None:
+            self.task = ControlTask(self.problem, _controller(scenario.model, self.problem, scenario), scenario.dtype)
+            self._tasks = [self.task] * scenario.num_devices
+        elif task is None:
             says = learner if hasattr(learner, "objectives") else _registered(scenario.algorithm.name)
             objective = OBJECTIVES[objective_of(scenario, says)](scenario)
             model = _model(scenario.model, dataset, scenario, objective)
@@ -101,6 +110,8 @@ class Learning:
         self.name: str = scenario.algorithm.name  # of the learner, its class's where it was handed in
         note = getattr(learner, "note", None)
         self.notes = [note] if note else []
+        if self.problem is not None:
+            self.notes += self.problem.notes
         if handed_in is not None and handed_in is not _registered(scenario.algorithm.name):
             says = "was handed in; [algorithm] does not say all of it"
             self.name = type(self.learner).__name__
@@ -118,6 +129,7 @@ class Learning:
             rows = _subset(self.parts, len(samples.test_labels), streams("train_subset"))
             self._common["train"] = Examples(samples.train_inputs[rows], samples.train_labels[rows])
             self.train_subset = rows
+        self._common |= self._of_scales(scenario)
         self.own_samples = {"own_test": self.own_tests}
         self._own = {
             "own_test": [Examples(samples.train_inputs, samples.train_labels, rows) for rows in self.own_tests]
@@ -125,6 +137,11 @@ class Learning:
         if "own_classes" in scenario.evaluation.data:
             held = self.own_samples["own_classes"] = self._of_own_classes(scenario)
             self._own["own_classes"] = [Examples(samples.test_inputs, samples.test_labels, rows) for rows in held]
+        if "own_scale" in scenario.evaluation.data and self.problem is not None:
+            scales = self.problem.test_scales
+            firsts = [self.problem.first_scale(device) for device in range(scenario.num_devices)]
+            held = self.own_samples["own_scale"] = [np.flatnonzero(scales == first) for first in firsts]
+            self._own["own_scale"] = [Examples(samples.test_inputs, samples.test_labels, rows) for rows in held]
         if "own_view" in scenario.evaluation.data and views is not None:
             num_test = len(samples.test_labels) // len(views.corners)
             every = [np.arange(num_test)] * scenario.num_devices
@@ -170,7 +187,7 @@ class Learning:
         counts: np.ndarray = self.class_counts[device]
         return counts
 
-    def samples_of(self, id: int) -> BatchStream | None:
+    def samples_of(self, id: int) -> BatchStream | ScaleStream | None:
         """A node's training samples; in an estimate nothing is drawn of them. None where it holds none."""
         return self._batch_streams.get(id)
 
@@ -178,7 +195,7 @@ class Learning:
         stream = self._batch_streams.get(id)
         return 0 if stream is None else len(stream.sample_indices)
 
-    def _streams_of_samples(self, has_server: bool) -> dict[int, BatchStream]:
+    def _streams_of_samples(self, has_server: bool) -> dict[int, BatchStream | ScaleStream]:
         """By node id. Where the learner pools all samples in one place, that is the server, or device 0 without one."""
         if not self.pools_samples:
             return {i: self._batch_stream(part, i) for i, part in enumerate(self.parts)}
@@ -217,7 +234,42 @@ class Learning:
             except ValueError as error:
                 raise ScenarioError(f"{scenario.scenario.name} [algorithm] {error}") from None
 
-    def _batch_stream(self, part: np.ndarray, index: int) -> BatchStream:
+    def _of_scales(self, scenario: Scenario) -> dict[str, Examples]:
+        """By "scale_K", the tests of so many objects that [evaluation] data asks for."""
+        found = {}
+        for data in scenario.evaluation.data:
+            if (scale := scale_of(data)) is not None:
+                assert self.problem is not None
+                inputs, references = self.task.of_scale(scale)
+                fits = scale <= getattr(self.task.model, "largest_scale", scale)
+                found[data] = Examples(inputs, references, None if fits else NO_SAMPLES)
+        return found
+
+    def _scale_stream(self, part: np.ndarray, index: int) -> ScaleStream:
+        """Of one device; of all of them, where they are pooled."""
+        problem, streams = self.problem, self._streams
+        assert problem is not None
+        owners = range(len(self.parts)) if self.pools_samples else (index,)
+        walk_of = np.zeros(len(problem.train_inputs), dtype=np.int64)
+        for walk, device in enumerate(owners):
+            walk_of[self.parts[device]] = walk
+        walks = [
+            ScaleWalk(
+                problem.first_scale(i),
+                problem.scale_every_s,
+                min(problem.scales),
+                problem.max_scale,
+                partial(streams, "scale", i),
+            )
+            for i in owners
+        ]
+        rng = None if self.estimates else streams("batches", index)
+        task = self.task
+        return ScaleStream(part, rng, task.dtype, walks, walk_of, problem.max_scale, task.step_flops, self._now_s)
+
+    def _batch_stream(self, part: np.ndarray, index: int) -> BatchStream | ScaleStream:
+        if self.problem is not None:
+            return self._scale_stream(part, index)
         if self.estimates:
             return BatchStream(part, None, self.task.dtype)
         streams = self._streams
@@ -335,6 +387,14 @@ def _model(table: Model | Variant, dataset: Any, scenario: Scenario, objective: 
     try:
         model = find("model", table.name)(dataset.input_shape, dataset.num_classes, **table.own)
         return Headless(model) if isinstance(objective, CodingRateReduction) else model
+    except ValueError as error:
+        raise DataError(f"{scenario.scenario.name} [model]: {error}") from None
+
+
+def _controller(table: Model, problem: Problem, scenario: Scenario) -> Any:
+    """The model of a control problem."""
+    try:
+        return find("model", table.name)(problem.input_shape, problem.num_classes, **table.own)
     except ValueError as error:
         raise DataError(f"{scenario.scenario.name} [model]: {error}") from None
 

@@ -12,6 +12,7 @@ import numpy as np
 from learners.representation.names import ACCURACIES
 from wsim.atomic import check_target, write_atomically
 from wsim.errors import ResultError
+from wsim.headline import share_of
 from wsim.record import ENERGY_USES, RunRecord
 from wsim.report import joules, num_rounds, server_energy_j, timeline_shares
 from wsim.scenario.evaluation import OWN_DATA
@@ -166,6 +167,8 @@ def _accuracy(record: RunRecord) -> str:
     """What the headline is."""
     if record.series_report[0] in ACCURACIES:
         return record.series_report[0].replace("_", " ")
+    if (share := share_of(record.resolved)) is not None:
+        return share
     return "own test accuracy" if record.series_data[0] in OWN_DATA else "test accuracy"
 
 

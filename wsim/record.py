@@ -83,7 +83,9 @@ class RunRecord:
     # series: what was evaluated side by side, the headline first (see `wsim.series`); NaN where there is nothing
     series_report: list[str]  # [S] name that the learner gave to what it reported
     series_subject: list[str]  # [S] "device" | "server" | "mean_model" (a genie's average)
-    series_data: list[str]  # [S] "global_test" | "own_test" | "own_classes" | "own_view" | "train"
+    series_data: list[
+        str
+    ]  # [S] "global_test" | "own_test" | "own_classes" | "own_view" | "own_scale" | "train" | "scale_16"
     levels: list[str]  # [L] how devices are brought together: "mean" | "worst" | "p10" | "median" | "best" | "std"
     by_group: bool  # tables and pictures show the groups apart
     series_accuracy: np.ndarray  # [S, E] of the one model, or over devices as the first level says

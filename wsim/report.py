@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from wsim.headline import share_of
 from wsim.record import ENERGY_USES, PROCESSOR_STATES, PROGRAM_STATES, RADIO_STATES, RunRecord
 from wsim.series_report import (
     fill_series_table,
@@ -185,6 +186,7 @@ def _accuracy(record: RunRecord) -> str:
         last = measured[-1]
         return f"nobody counts at the end; {record.accuracy[last]:.4f} at {seconds(float(record.eval_time_s[last]))}"
     of = "" if is_usual(record) else f" ({headline_name(record)})"
+    of += f" {share}" if (share := share_of(record.resolved)) else ""
     return f"{mean:.4f}{of}" + ("" if worst is None else f"{_SEPARATOR}worst device {worst:.4f}")
 
 

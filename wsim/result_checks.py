@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from wsim.record import ANYONE, CHANNEL_FACTS, RunRecord
+from wsim.scenario.evaluation import is_test_data
 
 _AMOUNTS = (  # finite, never negative
     *("simulated_s", "airtime_s", "resource_hz_s", "effective_flops", "eval_time_s", "eval_energy_j", "energy_j"),
@@ -32,7 +33,6 @@ _ACCURACIES = (  # finite, or NaN where there is none
 )
 _CHOICES = {
     "series_subject": ("device", "server", "mean_model"),
-    "series_data": ("global_test", "own_test", "own_classes", "own_view", "train"),
     "levels": ("mean", "worst", "p10", "median", "best", "std"),
 }
 
@@ -77,7 +77,9 @@ def check_values(record: RunRecord) -> None:
         values = getattr(record, name)
         if not values or any(value not in choices for value in values):
             raise ValueError(f"{name} is empty or holds another word than {', '.join(choices)}")
+    if not record.series_data or not all(map(is_test_data, record.series_data)):
+        raise ValueError("series_data is empty or names data that there are not")
     if record.channel_provenance and not record.channel_provenance.keys() >= set(CHANNEL_FACTS):
         raise ValueError(f"channel_provenance lacks one of {', '.join(CHANNEL_FACTS)}")
-    if record.target_subject not in _CHOICES["series_subject"] or record.target_data not in _CHOICES["series_data"]:
+    if record.target_subject not in _CHOICES["series_subject"] or not is_test_data(record.target_data):
         raise ValueError("the targets are of an unknown series")

@@ -25,7 +25,7 @@ from wsim.scenario.messages import problem
 @dataclass(frozen=True)
 class Series:
     """report: the name that the learner gave it, or of an accuracy among the metrics; subject: "device" | "server" | "mean_model";
-    data: "global_test" | "own_test" | "own_classes" | "own_view" | "train"."""
+    data: "global_test" | "own_test" | "own_classes" | "own_view" | "own_scale" | "train" | "scale_16"."""
 
     report: str
     subject: str

@@ -12,7 +12,17 @@ import hashlib
 import numpy as np
 
 PURPOSES = {
-    "data": ("split", "partition", "local_test", "public", "train_subset", "mixture", "batches", "augmentation"),
+    "data": (
+        "split",
+        "partition",
+        "local_test",
+        "public",
+        "train_subset",
+        "mixture",
+        "batches",
+        "augmentation",
+        "scale",
+    ),
     "radio": (
         "placement",
         "indoor",

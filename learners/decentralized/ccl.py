@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -58,6 +58,8 @@ class Ccl(MixFirst):
     data_weight: PositiveOrZero = 0.1
     gradient_point: Literal["mixed", "own"] = "mixed"
     class_sums: Literal["dense", "sparse"] = "dense"
+
+    needs_classes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

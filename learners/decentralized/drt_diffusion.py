@@ -60,6 +60,7 @@ class DrtDiffusion(NeighborSgd):
 
     takes_matrix = "row stochastic"
     leaves_out_rounds = True
+    takes_adam = True
     measures: ClassVar[dict[str, tuple[str, ...] | str]] = {
         "deep_relative_trust": ("mean", "largest"),
         "own_weight": "layer",

@@ -69,6 +69,7 @@ class Gossip(PeerSgd):
     merge: Literal["mean", "age"] = "mean"
 
     synchronous: ClassVar[bool] = False
+    only_trains: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

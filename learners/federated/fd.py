@@ -49,6 +49,7 @@ class FederatedDistillation(ServerSgd):
     distillation_weight: PositiveOrZero = 1.0
     own_answers: Literal["auto", "left_out", "kept"] = "auto"
 
+    needs_classes: ClassVar[bool] = True
     heterogeneous: ClassVar[bool] = True
     download_kind: ClassVar[str] = "answers"
 

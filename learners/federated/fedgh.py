@@ -45,6 +45,7 @@ class FedGh(LastLayerSgd):
     server_weights: Literal["samples", "uniform"] = "uniform"
     server_learning_rate: LearningRate = 0.01
 
+    needs_classes: ClassVar[bool] = True
     learner_name: ClassVar[str] = "fedgh"
     what_is_sent: ClassVar[str] = "a whole layer and tables of representations"
 

@@ -57,6 +57,7 @@ class FedMd(ServerSgd):
     digest_batch_size: Count = 256
     digest_learning_rate: LearningRate | None = None
 
+    needs_classes: ClassVar[bool] = True
     heterogeneous: ClassVar[bool] = True
     uses_public_samples: ClassVar[bool] = True
     download_kind: ClassVar[str] = "consensus"

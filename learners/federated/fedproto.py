@@ -54,6 +54,7 @@ class FedProto(ServerSgd):
     prototype_weight: PositiveOrZero = 1.0
     inference_classes: Literal["all", "own"] = "all"
 
+    needs_classes: ClassVar[bool] = True
     heterogeneous: ClassVar[bool] = True
     only_trains: ClassVar[bool] = True
     reports: ClassVar[tuple[str, ...]] = ("head", "after_local_training", "head/after_local_training")

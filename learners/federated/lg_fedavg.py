@@ -31,6 +31,7 @@ class LgFedAvg(LastLayerSgd):
 
     learner_name: ClassVar[str] = "lg_fedavg"
     what_is_sent: ClassVar[str] = "whole layers"
+    needs_classes: ClassVar[bool] = False
 
     def client(self, node: Node) -> Program:
         body, header = yield from self.begun(node)

@@ -37,6 +37,7 @@ AFTER_LOCAL_TRAINING = "after_local_training"
 class SharedPartSgd(ServerSgd):
     """Rounds as in `ServerSgd`, of a part that all have in common."""
 
+    needs_classes: ClassVar[bool] = True
     heterogeneous: ClassVar[bool] = True
     shared_head: ClassVar[str | None] = None
     """Under which name the server reports the shared model, where that can answer alone; one of `reports`."""

@@ -29,6 +29,7 @@ class StatisticsSgd(NeighborSgd):
     weight_decay: PositiveOrZero = 1e-5
     local_optimizer: OptimizerName = "adam"
 
+    needs_classes: ClassVar[bool] = True
     objectives: ClassVar[tuple[str, ...]] = ("coding_rate_reduction",)
     heterogeneous: ClassVar[bool] = True
     only_trains: ClassVar[bool] = True

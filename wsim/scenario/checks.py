@@ -9,7 +9,7 @@ from channels.mobility import TraceFile
 from channels.path_loss.model import optional
 from learners.mixing import FILE
 from wsim.catalog import find, importable
-from wsim.scenario import churn_checks, compute, evaluation, files, geometry_checks, mixing, selectivity
+from wsim.scenario import churn_checks, compute, control, evaluation, files, geometry_checks, mixing, selectivity
 from wsim.scenario.items import graph_of, made, named, path_loss_of
 from wsim.scenario.losses import broadcasts, loses_for_good
 from wsim.scenario.messages import problem, shown
@@ -22,7 +22,7 @@ def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str
     """Raise a ScenarioError for the first combination that cannot be run.
 
     learner: the learner's class; only `objectives`, `uses_server`, `synchronous`, `heterogeneous`, `directed`, `fixed_graph`,
-        `takes_matrix`, `negative_weights`, `uses_public_samples` and `sends` are used.
+        `takes_matrix`, `negative_weights`, `uses_public_samples`, `needs_classes` and `sends` are used.
     texts: referenced files by name.
     """
     _stop(scenario, source)
@@ -36,6 +36,7 @@ def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str
     _graph(scenario, learner, source, texts)
     mixing.check(scenario, learner, source, texts)
     _codec(scenario, source)
+    control.check(scenario, learner, source)
     _task(scenario, learner, source)
     _algorithm(scenario, learner, source)
     evaluation.check(scenario, learner, source)

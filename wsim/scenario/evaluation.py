@@ -6,11 +6,13 @@ nothing else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from learners.representation.names import ACCURACIES, DEFAULT_ACCURACY, Metric
 from wsim.scenario import quantities as q
@@ -21,14 +23,39 @@ if TYPE_CHECKING:
     from wsim.scenario.root import Scenario
 
 Subject = Literal["device", "server", "mean_model"]
-TestData = Literal["global_test", "own_test", "own_classes", "own_view", "train"]
+TEST_DATA = ("global_test", "own_test", "own_classes", "own_view", "own_scale", "train")
+SCALE = "scale_[1-9][0-9]{0,5}"
+
+
+def is_test_data(word: str) -> bool:
+    """One of `TEST_DATA`, or "scale_16"."""
+    return word in TEST_DATA or re.fullmatch(SCALE, word) is not None
+
+
+def _test_data(word: str) -> str:
+    if not is_test_data(word):
+        accepts = f'accepted are {", ".join(map(shown, TEST_DATA))}, and "scale_16" of a control problem'
+        raise PydanticCustomError("word", "{says}", {"says": accepts + nearest(word, TEST_DATA)})
+    return word
+
+
+TestData = Annotated[
+    str,
+    AfterValidator(_test_data),
+    WithJsonSchema({"anyOf": [{"enum": list(TEST_DATA)}, {"type": "string", "pattern": f"^{SCALE}$"}]}),
+]
 Level = Literal["mean", "worst", "p10", "median", "best"]
 OverDevices = Literal["mean", "worst", "p10", "median", "best", "std", "disagreement"]
 
 METHOD_DEFAULT = "method_default"
 AFTER_LOCAL_TRAINING = "after_local_training"
-OWN_DATA = ("own_test", "own_classes", "own_view")
+OWN_DATA = ("own_test", "own_classes", "own_view", "own_scale")
 """Data of which every device has some of its own."""
+
+
+def scale_of(data: str) -> int | None:
+    """The number of objects K of data "scale_K", else None."""
+    return int(data.removeprefix("scale_")) if data.startswith("scale_") else None
 
 
 class Targets(Table):
@@ -50,6 +77,8 @@ class Evaluation(Table):
     data: "global_test": the common test set; "own_test": of each device, its part of data.local_test_fraction;
         "own_classes": of each device, the samples of the common test set of the classes that it trains on;
         "own_view": of each device, its view of the common test set (data.views), which holds all views of all samples;
+        "own_scale", "scale_16": of a control problem ([data] interference_channel and others), the test samples of as many objects as
+        the device begins with, or of so many;
         "train": a fixed random subset of the devices' training samples, as many as the common test set has, the same for all.
         With "global_test", results have the generalization gap: train minus test accuracy
     over_devices: "mean", "worst" and "best" device, "median", "p10" (a tenth of the devices is worse), "std";

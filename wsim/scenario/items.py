@@ -19,6 +19,7 @@ from wsim.catalog import find, importable
 from wsim.errors import ScenarioError
 from wsim.packets import room_bits
 from wsim.scenario import mixing
+from wsim.scenario.control import check_model
 from wsim.scenario.conversion import convert, ranges_in_words, words
 from wsim.scenario.keys import REQUIRED, Key, keys_of, own_keys, taken
 from wsim.scenario.learning import Model, Topology
@@ -67,7 +68,7 @@ def check(
     if shape is not None:
         _check_partition(scenario, partition, shape, data, source)
     shape = _viewed(scenario, shape, source, task)
-    model = _models(scenario.model, source, mentioned, shape if task is None else None, data.name)
+    model = _models(scenario.model, source, mentioned, shape if task is None else None, data.name, task)
     channel = scenario.channel
     (path_loss,), path_loss_table = complete(channel.path_loss, ("channel", "path_loss"), source, mentioned)
     made(path_loss, ("channel", "path_loss"), source, path_loss_table, taken(path_loss.make, los=channel.los))
@@ -133,11 +134,13 @@ def graph_of(topology: Topology) -> Any:
     return kind(**own_keys("topology", kind, topology))
 
 
-def _models(model: Model, source: str, mentioned: Mentions, shape: DataShape | None, data: str) -> Model:
+def _models(model: Model, source: str, mentioned: Mentions, shape: DataShape | None, data: str, own_task: Any) -> Model:
     """[model] and its variants with all of their keys, each of which can be built for the data."""
 
     def checked(table: Any, path: Path) -> Any:
         (item,), found = complete(table, path, source, mentioned)
+        if own_task is None:
+            check_model(item.name, data, path, source)
         if shape is not None:
             arguments = {"input_shape": shape.input_shape, "num_classes": shape.num_classes}
             made(item, path, source, found, arguments, f" of data {data}")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from learners.representation.names import ACCURACIES
+from wsim.headline import share_of
 from wsim.plotting import (
     BLUE,
     GRAY,
@@ -95,7 +96,10 @@ def draw_comparison(comparison: Comparison) -> Figure:
                 axes[1].set_title(_words(comparison, point))
         if reached:  # what an interval of few seeds claims beyond 0 and 1 is cut off
             low = max(min(reached), 0.0) if picture.accuracy_from is None else picture.accuracy_from
-            high = max(min(max(reached), 1.0), low)
+            best = max(
+                run.accuracy[np.isfinite(run.accuracy)].max(initial=0) for row in comparison.rows for run in row.runs
+            )
+            high = max(min(max(reached), max(best, 1.0)), low)
             panels[0][0].set_ylim(low - 0.03 * (high - low or 1), high + 0.03 * (high - low or 1))
     seeds = max((len(row.runs) for row in comparison.rows), default=0)
     what = f"mean and 95 % interval over {seeds} seeds" if seeds > 1 else "one seed"
@@ -225,6 +229,9 @@ def _accuracy(comparison: Comparison) -> str:
     same = set.intersection(*words) if words else set()
     if metrics := sorted(same & set(ACCURACIES)):
         return metrics[0].replace("_", " ")
+    shares = {share_of(run.resolved) for row in comparison.rows for run in row.runs}
+    if len(shares) == 1 and (share := shares.pop()) is not None:
+        return share
     return "own test accuracy" if same & set(OWN_DATA) else "test accuracy"
 
 

@@ -1,0 +1,19 @@
+"""What the numbers that are called accuracy are, in the words of tables and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+REFERENCES = {
+    "interference_channel": "WMMSE",
+    "link_activation": "greedy activation",
+    "parallel_channels": "water-filling",
+}
+"""Of control problems: whose rate is 1."""
+
+
+def share_of(resolved: Mapping[str, Any]) -> str | None:
+    """The reference that a run's "accuracy" is a share of, "share of the WMMSE rate"; None for classification."""
+    reference = REFERENCES.get(resolved["data"]["name"])
+    return None if reference is None else f"share of the {reference} rate"

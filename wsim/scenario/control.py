@@ -1,0 +1,83 @@
+"""Checks of scenarios whose [data] is a control problem (`learners.control`), and that others ask for nothing of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wsim.catalog import find, importable
+from wsim.scenario.evaluation import scale_of
+from wsim.scenario.messages import problem
+from wsim.scenario.root import Scenario
+
+WITH_SAMPLES = ("own_test", "own_classes", "own_view", "train")
+"""Test data that are labelled samples of devices."""
+
+
+def controls_of(data_name: str) -> str | None:
+    """The kind of samples of a control problem, None of other data."""
+    kind: str | None = getattr(find("dataset", data_name), "controls", None)
+    return kind
+
+
+def kinds_of(model: Any) -> tuple[str, ...]:
+    """Kinds of samples that a model decides about; none for a classifier."""
+    kinds: str | tuple[str, ...] = getattr(model, "controls", ())
+    return (kinds,) if isinstance(kinds, str) else kinds
+
+
+def controllers(kind: str) -> list[str]:
+    """Names of the models for samples of a kind."""
+    return [name for name, model in importable("model").items() if kind in kinds_of(model)]
+
+
+def check_model(name: str, data_name: str, path: tuple[str | int, ...], source: str) -> None:
+    """Raise a ScenarioError unless the model is for such data."""
+    kind = controls_of(data_name)
+    takes = kinds_of(find("model", name))
+    if kind is None and takes:
+        problems = [data for data, load in importable("dataset").items() if getattr(load, "controls", None) in takes]
+        says = f"is a controller, and data {data_name} are samples to classify; with it: data {', '.join(problems)}"
+        raise problem(source, (*path, "name"), says, value=name)
+    if kind is not None and kind not in takes:
+        says = f"does not decide about objects of data {data_name}; one of {', '.join(controllers(kind))}"
+        raise problem(source, (*path, "name"), says, value=name)
+
+
+def check(scenario: Scenario, learner: Any, source: str) -> None:
+    """Raise a ScenarioError for the first key that does not go with the data. learner: its class, of which `needs_classes` is used."""
+    data = scenario.evaluation.data
+    if controls_of(scenario.data.name) is None:
+        for number, word in enumerate(data):
+            if word == "own_scale" or scale_of(word) is not None:
+                says = f"is of control problems, such as data interference_channel, and this is {scenario.data.name}"
+                raise problem(source, ("evaluation", "data", number), says, value=word)
+        return
+    name = scenario.data.name
+    if getattr(learner, "needs_classes", False):
+        says = (
+            f"learns from classes of samples, and data {name} have none; one that trains models, such as fedavg, dpsgd"
+        )
+        raise problem(source, ("algorithm", "name"), says, value=scenario.algorithm.name)
+    if scenario.model.variants:
+        raise problem(
+            source, ("model", "variants"), f"controllers of data {name} are of one architecture; leave this out"
+        )
+    for key in ("objective", "distortion"):
+        if (value := getattr(scenario.task, key)) is not None:
+            raise problem(source, ("task", key), f"data {name} have their own; leave this out", value=value)
+    for key in ("local_test_fraction", "public_fraction", "views"):
+        if getattr(scenario.data, key) is not None:
+            raise problem(source, ("data", key), f"{name} is no data set of labelled samples; leave this out")
+    if scenario.evaluation.metrics:
+        says = f"are of representations of classes, and data {name} have none; leave them out"
+        raise problem(source, ("evaluation", "metrics"), says, value=scenario.evaluation.metrics)
+    own = scenario.data.own
+    tested = sorted({*own["scales"], *own["test_scales"]})
+    for number, word in enumerate(data):
+        if word in WITH_SAMPLES:
+            says = f'data {name} have no labelled samples; "global_test", "own_scale", "scale_{tested[0]}"'
+            raise problem(source, ("evaluation", "data", number), says, value=word)
+        scale = scale_of(word)
+        if scale is not None and scale not in tested:
+            says = f"nothing is tested with {scale} objects; add it to data.test_scales, or one of {', '.join(map(str, tested))}"
+            raise problem(source, ("evaluation", "data", number), says, value=word)
