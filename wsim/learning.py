@@ -78,6 +78,8 @@ class Learning:
             raise DataError(f"{scenario.scenario.name} [data]: {error}") from None
         self.class_counts = _class_counts(self.parts, labels, getattr(dataset, "num_classes", 0))
         self.problem: Problem | None = dataset if isinstance(dataset, Problem) else None
+        self.task: Any
+        self._tasks: list[Any]
         if self.problem is not None:
             self.task = ControlTask(self.problem, _controller(scenario.model, self.problem, scenario), scenario.dtype)
             self._tasks = [self.task] * scenario.num_devices
@@ -85,7 +87,7 @@ class Learning:
             says = learner if hasattr(learner, "objectives") else _registered(scenario.algorithm.name)
             objective = OBJECTIVES[objective_of(scenario, says)](scenario)
             model = _model(scenario.model, dataset, scenario, objective)
-            self.task: Any = Task(dataset, model, scenario.dtype, objective=objective, public_samples=public)
+            self.task = Task(dataset, model, scenario.dtype, objective=objective, public_samples=public)
             self._tasks = _tasks_of_devices(scenario, self.task)
         else:
             self.task = _own_task(scenario, task)

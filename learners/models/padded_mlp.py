@@ -37,6 +37,7 @@ class PaddedMlp(Controller):
     """
 
     controls = "matrix"
+    kinds = ("matrix", "vector")
 
     def __init__(
         self,
@@ -46,7 +47,9 @@ class PaddedMlp(Controller):
         batch_norm: bool = False,
     ) -> None:
         shape = tuple(input_shape)
-        self.max_objects = checked_objects(type(self).__name__, shape, num_classes, ("matrix", "vector"))
+        self.max_objects = self.largest_scale = checked_objects(
+            type(self).__name__, shape, num_classes, ("matrix", "vector")
+        )
         self.input_shape = shape
         self.feature_dim = self.max_objects
         if shape[1] != self.max_objects + 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 from wsim.catalog import find, importable
 from wsim.scenario.evaluation import scale_of
-from wsim.scenario.messages import problem
+from wsim.scenario.messages import Path, problem
 from wsim.scenario.root import Scenario
 
 WITH_SAMPLES = ("own_test", "own_classes", "own_view", "train")
@@ -21,8 +21,9 @@ def controls_of(data_name: str) -> str | None:
 
 def kinds_of(model: Any) -> tuple[str, ...]:
     """Kinds of samples that a model decides about; none for a classifier."""
-    kinds: str | tuple[str, ...] = getattr(model, "controls", ())
-    return (kinds,) if isinstance(kinds, str) else kinds
+    one: str | None = getattr(model, "controls", None)
+    kinds: tuple[str, ...] = getattr(model, "kinds", () if one is None else (one,))
+    return kinds
 
 
 def controllers(kind: str) -> list[str]:
@@ -30,7 +31,7 @@ def controllers(kind: str) -> list[str]:
     return [name for name, model in importable("model").items() if kind in kinds_of(model)]
 
 
-def check_model(name: str, data_name: str, path: tuple[str | int, ...], source: str) -> None:
+def check_model(name: str, data_name: str, path: Path, source: str) -> None:
     """Raise a ScenarioError unless the model is for such data."""
     kind = controls_of(data_name)
     takes = kinds_of(find("model", name))
