@@ -15,5 +15,6 @@ REFERENCES = {
 
 def share_of(resolved: Mapping[str, Any]) -> str | None:
     """The reference that a run's "accuracy" is a share of, "share of the WMMSE rate"; None for classification."""
-    reference = REFERENCES.get(resolved["data"]["name"])
+    data = resolved.get("data")
+    reference = REFERENCES.get(data.get("name", "")) if isinstance(data, Mapping) else None
     return None if reference is None else f"share of the {reference} rate"

@@ -588,7 +588,7 @@ VARIANTS = 'model.variants=[{name="mlp", hidden=[8]}, {name="mlp", hidden=[4]}]'
         (['evaluation.subjects=["divice"]'], r'accepted are "device", "server", "mean_model" \(device\?\)'),
         (['evaluation.data=["own_test"]'], r'data\.0 = "own_test": needs \[data\] local_test_fraction, such as 0.2'),
         (['evaluation.data=["train", "global_test"]'], r'data\.0 = "train": the first is the headline, .* name "global_test" before it'),
-        (['evaluation.data=["trian"]'], r'accepted are "global_test", "own_test", "own_classes", "own_view", "train" \(train\?\)'),
+        (['evaluation.data=["trian"]'], r'accepted are "global_test", "own_test", "own_classes", "own_view", "own_scale", "train", and "scale_16" of a control problem \(train\?\)'),
         (['evaluation.targets={accuracy=[0.5], data="train"}'], r'data = "train": is not measured; \[evaluation\] data = '),
         (['evaluation.over_devices=["std"]'], r"over_devices = .*: holds no accuracy; at least one of"),
         (
