@@ -14,11 +14,16 @@ Sends, per round and client: its part each way, 32 |P_k| bits with float32, abou
 whose rows are in the mean (absent_classes = "masked"). With downlink = "broadcast" the server sends once to all clients of one width:
 one part a width, not one a client.
 
+With units = "rolling" the windows move by a unit a round, so that all of w is trained, whoever is there: P_k has units -t, 1 - t, ...
+modulo n of every hidden layer in round t. That is FedRolex, Alam, Liu, Yan and Zhang, "FedRolex: model-heterogeneous federated learning
+with rolling sub-model extraction", NeurIPS 2022 (arXiv 2212.01548), with HeteroFL's means; t is the number of the round, which travels in
+front of every message anyway.
+
 As in the authors' code: the first units, s_k = 1 (server_weights = "samples" weighs by n_k), fixed widths, both scaling and masks. Its static
 batch normalization, statistics of which are taken anew after training, has no counterpart: no model here has batch normalization, and
 those that normalize (resnet20, vgg11) are refused, since statistics of groups of maps would change with the width. Ours: a device answers
 with its sub-network, scaled as in training (there, only the server's model is tested); a deadline; missing numbers of a download stay as in
-the client's last copy, and numbers of an upload that did not arrive are not held by that client in that round.
+the client's last copy of them, and numbers of an upload that did not arrive are not held by that client in that round.
 """
 
 from __future__ import annotations
@@ -32,7 +37,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from learners.averaging import full_masks
+from learners.averaging import fill, full_masks
 from learners.compression.codec import check_for_models
 from learners.deferred import op
 from learners.federated import class_flags, class_tables
@@ -49,10 +54,12 @@ from learners.task import Task, weighted_cross_entropy
 @dataclass(frozen=True)
 class HeteroFl(ServerSgd):
     """Rounds as in `ServerSgd`. width_ratios: r, dealt to the devices in turn, device i has number i modulo their count; one is 1.
+    units: of each hidden layer, the "first" or "rolling" ones.
     scaled_activations: scaling as above. absent_classes: "masked" as above, or "trained" as all others."""
 
     server_weights: Literal["samples", "uniform"] = "uniform"
     width_ratios: tuple[Part, ...] = (1.0, 0.5, 0.25)
+    units: Literal["first", "rolling"] = "first"
     scaled_activations: bool = True
     absent_classes: Literal["masked", "trained"] = "masked"
 
@@ -61,6 +68,7 @@ class HeteroFl(ServerSgd):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_for_models(self.codec, "parts of models")
+        check_choice("units", self.units, ("first", "rolling"))
         check_choice("absent_classes", self.absent_classes, ("masked", "trained"))
         object.__setattr__(self, "width_ratios", tuple(self.width_ratios))
         shown = f"width_ratios = {list(self.width_ratios)}"
@@ -83,7 +91,7 @@ class HeteroFl(ServerSgd):
             for ratio in dict.fromkeys(self.width_ratios):
                 group = [client for client in clients if self.ratio_of(client) == ratio]
                 if group:
-                    yield from self.send_download(node, group, k, self._part(node, w, self.narrow_task(ratio)))
+                    yield from self.send_download(node, group, k, self._part(node, w, self.narrow_task(ratio), k))
             updates = yield from self.collect(node, clients, k)
             if updates.messages:
                 w = yield from self._averaged(node, w, updates)
@@ -105,8 +113,17 @@ class HeteroFl(ServerSgd):
     def _tasks(self) -> dict[float, Task]:
         return {}
 
-    def _part(self, node: Node, w: Value, task: Task) -> Payload:
-        return self.codec.payload(part(w, indices_of(task)), with_task(node, task))
+    def _part(self, node: Node, w: Value, task: Task, k: int) -> Payload:
+        return self.codec.payload(part(w, self.places(task, k)), with_task(node, task))
+
+    def turn(self, k: int) -> int:
+        """By how many units the windows have moved in round k."""
+        return k if self.units == "rolling" else 0
+
+    def places(self, task: Task, k: int) -> Tensor:
+        """Where the parameters of a sub-network are in the server's model in round k."""
+        narrow: Narrow = task.model  # type: ignore[assignment]
+        return narrow.indices(self.turn(k))
 
     def _averaged(self, node: Node, w: Value, updates: Received) -> Generator[Any, Any, Value]:
         """The server's model after a round."""
@@ -114,12 +131,15 @@ class HeteroFl(ServerSgd):
         sums = totals = torch.zeros_like(self.task.zero_parameters)
         for ratio in dict.fromkeys(self.width_ratios):
             task = self.narrow_task(ratio)
-            group = [i for i, sender in enumerate(updates.senders) if self.ratio_of(sender) == ratio]
-            if group:
+            own = [i for i, sender in enumerate(updates.senders) if self.ratio_of(sender) == ratio]
+            for turn in sorted(
+                {self.turn(updates.messages[i].round) for i in own}
+            ):  # late ones have windows of their own
+                group = [i for i in own if self.turn(updates.messages[i].round) == turn]
                 messages = [updates.messages[i] for i in group]
                 parts, holds = zip(*(self._content(message, task) for message in messages), strict=True)
                 masks = full_masks(Received(tuple(messages))) or list(holds)
-                args = list(parts), masks, list(holds), shares[group], indices_of(task)
+                args = list(parts), masks, list(holds), shares[group], self.places(task, turn)
                 sums, totals = yield Compute(add_held, (sums, totals, *args))
         return (yield Compute(mean_of_holders, (w, sums, totals)))
 
@@ -139,9 +159,13 @@ class HeteroFl(ServerSgd):
         held = node.tensor(class_tables.counts(task.train_labels, samples, task.num_classes) > 0)
         masked = self.absent_classes == "masked"
         objective = (masked_cross_entropy, held) if masked else ()
-        x = part(node.initial_parameters, indices_of(task))  # the last copy of its part of the server's model
+        last = (
+            node.initial_parameters
+        )  # its last copy of its part of the server's model; of all parts, where these change
+        if self.units == "first":
+            last = part(last, self.places(task, 0))
         while True:
-            message = yield from self.download(node, x)
+            message, last = yield from self._received(node, task, last)
             x = message.data
             yield Report("model", x, task.metric)
             trained = yield from self.train(here, x, message.round, self.batches(node), *objective)
@@ -149,11 +173,17 @@ class HeteroFl(ServerSgd):
             flagged = class_flags.payload(trained, held, self.codec, here) if masked else None
             yield from self.upload(node, message.round, flagged or self.codec.payload(trained, here))
 
-
-def indices_of(task: Task) -> Tensor:
-    """Where the parameters of a sub-network are in the server's model."""
-    indices: Tensor = task.model.indices  # type: ignore[attr-defined]
-    return indices
+    def _received(self, node: Node, task: Task, last: Value) -> Generator[Any, Any, tuple[Message, Value]]:
+        """The next download, whole, and then the last copy, which what is missing is taken from. `yield from` it."""
+        if self.units == "first":
+            message = yield from self.download(node, last)
+            return message, message.data
+        message = yield from self.download(node)
+        places = self.places(task, message.round)
+        if message.mask is not None:
+            filled = yield Compute(fill, (message.data, message.mask, part(last, places)))
+            message = message._replace(data=filled, mask=None)
+        return message, put(last, places, message.data)
 
 
 def trained_parameters(shapes: Shapes, held: Tensor) -> Tensor:
@@ -175,6 +205,12 @@ def masked_cross_entropy(
 def part(w: Tensor, indices: Tensor) -> Tensor:
     """w[indices]: a sub-network [num_indices] of a model [num_params]."""
     return w[indices]
+
+
+@op
+def put(w: Tensor, indices: Tensor, x: Tensor) -> Tensor:
+    """w [num_params] with x [num_indices] at these places."""
+    return w.scatter(0, indices, x)
 
 
 @op(

@@ -4,11 +4,15 @@
 
 What remains of each tensor is its leading corner, also behind a flattening of maps, whose pixels lie together. Widths below are nested:
 those of a smaller ratio are among those of a larger one. For models that say so (`LinearHead.narrows`).
+
+The units may also roll: in turn t those of a layer of n units are -t, 1 - t, 2 - t, ... modulo n, so that over n turns every unit is among
+the first as often as every other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import ceil, prod
 
 import numpy as np
@@ -23,8 +27,7 @@ ROUNDING_DIGITS = 9
 
 class Narrow:
     """A model with a ratio, in (0, 1], of the hidden units of `model`. scaled: hidden layers' outputs, before their activation, are divided
-    by the ratio (as a dropout that leaves units out would; weights and biases are, which is the same). indices: int64 [num_params], where
-    its parameters are in the flat row of `model`."""
+    by the ratio (as a dropout that leaves units out would; weights and biases are, which is the same)."""
 
     def __init__(self, model: Model, ratio: float, *, scaled: bool = True) -> None:
         check_narrows(model)
@@ -37,7 +40,10 @@ class Narrow:
         self.has_convolution = model.has_convolution
         self.shapes: Shapes = narrowed(model.shapes, ratio)
         self.feature_dim = self.shapes[-2][1]
-        self.indices = torch.from_numpy(corners(model.shapes, self.shapes))
+
+    def indices(self, turn: int = 0) -> Tensor:
+        """int64 [num_params]: where its parameters are in the flat row of `model`."""
+        return kept_places(self._model.shapes, self.shapes, turn)
 
     def representation(self, parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
         if self._divisor != 1:
@@ -52,7 +58,7 @@ class Narrow:
         return self.head(parameters, self.representation(parameters, inputs))
 
     def initial(self, rng: np.random.Generator) -> np.ndarray:
-        return self._model.initial(rng)[self.indices.numpy()]
+        return self._model.initial(rng)[self.indices().numpy()]
 
 
 def check_narrows(model: Model) -> None:
@@ -78,11 +84,23 @@ def narrowed(shapes: Shapes, ratio: float) -> Shapes:
     return tuple(found)
 
 
-def corners(shapes: Shapes, kept: Shapes) -> np.ndarray:
-    """int64: where the leading corners of these shapes lie in the flat row, in order."""
+def rolled(num_units: int, num_kept: int, turn: int) -> np.ndarray:
+    """int64 [num_kept]: the units that are kept of a layer in a turn, in order."""
+    return (np.arange(num_kept) - turn) % num_units
+
+
+@lru_cache(maxsize=32)  # all devices of a width ask for the same in a round
+def kept_places(shapes: Shapes, kept: Shapes, turn: int) -> Tensor:
+    """int64: where the parameters of `narrowed` shapes lie in the flat row, in order."""
     places, start = [], 0
-    for shape, part in zip(shapes, kept, strict=True):
-        numbers = np.arange(start, start + prod(shape)).reshape(shape)
-        places.append(numbers[tuple(slice(size) for size in part)].ravel())
-        start += prod(shape)
-    return np.concatenate(places)
+    before, num_before = np.zeros(1, dtype=np.int64), 1  # units below that are kept
+    for layer, (weight, bias) in enumerate(zip(shapes[::2], shapes[1::2], strict=True)):
+        last = 2 * layer == len(shapes) - 2
+        rows = rolled(bias[0], kept[2 * layer][0], 0 if last else turn)
+        pixels = weight[1] // num_before
+        columns = (before[:, None] * pixels + np.arange(pixels)).ravel()
+        numbers = np.arange(start, start + prod(weight)).reshape(weight)
+        places += [numbers[rows][:, columns].ravel(), start + prod(weight) + rows]
+        start += prod(weight) + bias[0]
+        before, num_before = rows, bias[0]
+    return torch.from_numpy(np.concatenate(places))

@@ -346,6 +346,11 @@ def keep_drawn_args(rng: np.random.Generator, task: Task) -> Args:
     return vector(rng, task), torch.from_numpy(np.sort(places)), 20.0, 32
 
 
+def put_args(rng: np.random.Generator, task: Task) -> Args:
+    places = torch.arange(3, task.num_params, 2).roll(5)
+    return vector(rng, task), places, vector(rng, task)[: len(places)]
+
+
 def factor(rng: np.random.Generator, task: Task, shapes_of: Any = low_rank.left_shapes) -> Tensor:
     """A factor of rank 2, the left one unless another is named."""
     shapes = shapes_of(task.model.shapes, 2)
@@ -711,6 +716,7 @@ MODULE_OPS: dict[Op, Job] = {
     truncated_svd.truncated: lambda rng, task: (vector(rng, task), scalar(rng, task) * 0.6, task.model.shapes),
     fedgh.header_trained: header_trained_args,
     heterofl.part: lambda rng, task: (vector(rng, task), torch.arange(3, task.num_params, 2)),
+    heterofl.put: put_args,
     heterofl.add_held: add_held_args,
     heterofl.mean_of_holders: lambda rng, task: (vector(rng, task), vector(rng, task), vector(rng, task)),
     fd.answer_sums: lambda rng, task: average_prototypes_args(rng, task)[1:],

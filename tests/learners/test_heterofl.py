@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from learners.federated.class_flags import FlaggedFragments
 from learners.federated.fedavg import FedAvg
 from learners.federated.heterofl import HeteroFl, add_held, masked_cross_entropy, mean_of_holders, trained_parameters
 from learners.models.flat import unflatten
-from learners.models.narrow import Narrow, narrowed
+from learners.models.narrow import Narrow, kept_places, narrowed, rolled
 from learners.models.small_cnn import SmallCnn
 from learners.protocol import SERVER, Message
-from tests.contract.worlds import calm
+from tests.contract.equality import assert_equal_records
+from tests.contract.test_estimate import assert_equal_but_for_values
+from tests.contract.worlds import calm, harsh
 from tests.learners.pair_runs import F64, learner, play, small_digits, vector
 from tests.learners.test_algorithm_steps import Hand
 from tests.learners.test_fedproto import node_of, small_task
@@ -50,13 +53,31 @@ def test_first_units_with_their_columns_and_all_classes_remain() -> None:
     narrow = Narrow(model, 0.5)
     assert narrow.shapes == ((3, 64), (3,), (2, 3), (2,), (10, 2), (10,))
     whole = torch.arange(64 * 5 + 5 + 15 + 3 + 30 + 10)
-    parts = zip(unflatten(whole[narrow.indices], narrow.shapes), unflatten(whole, model.shapes), strict=True)
+    parts = zip(unflatten(whole[narrow.indices()], narrow.shapes), unflatten(whole, model.shapes), strict=True)
     corners = [(3, 64), (3,), (2, 3), (2,), (10, 2), (10,)]
     assert all(
         torch.equal(part, full[tuple(slice(n) for n in corner)])
         for (part, full), corner in zip(parts, corners, strict=True)
     )
     assert Narrow(small_digits([100]).model, 0.07).shapes[0] == (7, 64)  # 0.07 * 100 is a little more than 7
+
+
+def test_windows_roll_by_a_unit_a_turn() -> None:
+    """FedRolex: 3 of 8 units; in 8 turns every unit is there three times. Layers of other widths have a turn of their own, columns and pixels of
+    maps follow the layer below, inputs and classes stay."""
+    assert [rolled(8, 3, t).tolist() for t in (0, 1, 2, 9)] == [[0, 1, 2], [7, 0, 1], [6, 7, 0], [7, 0, 1]]
+    assert np.bincount(np.concatenate([rolled(8, 3, t) for t in range(8)])).tolist() == [3] * 8
+    assert kept_places(((2, 1), (2,), (1, 6), (1,)), ((1, 1), (1,), (1, 3), (1,)), 1).tolist() == [1, 3, 7, 8, 9, 10]
+    model = SmallCnn((3, 16, 16), 10, (4, 6), 8)
+    narrow = Narrow(model, 0.25)
+    whole = torch.arange(sum(prod(shape) for shape in model.shapes))
+    c1, b1, c2, b2, f1, b3, f2, b4 = unflatten(whole, model.shapes)
+    maps, more, hidden = [3], [5, 0], [7, 0]
+    assert f1.shape == (8, 6), "of 16 x 16 pixels one a map is left"
+    expected = (c1[maps], b1[maps], c2[more][:, maps], b2[more], f1[hidden][:, more], b3[hidden], f2[:, hidden], b4)
+    assert torch.equal(narrow.indices(1), torch.cat([part.flatten() for part in expected]))
+    assert sorted(Narrow(model, 1.0).indices(3).tolist()) == whole.tolist()
+    assert torch.equal(Narrow(model, 1.0).indices(0), whole)
 
 
 def test_a_narrow_convolutional_network_divides_what_its_hidden_layers_give() -> None:
@@ -68,9 +89,9 @@ def test_a_narrow_convolutional_network_divides_what_its_hidden_layers_give() ->
     h = F.max_pool2d(torch.relu(F.conv2d(inputs, c1[:1], b1[:1]) / 0.25), 2)
     h = F.max_pool2d(torch.relu(F.conv2d(h, c2[:2, :1], b2[:2]) / 0.25), 2)
     h = torch.relu(F.linear(h.flatten(1), f1[:2, :2], b3[:2]) / 0.25)
-    found = narrow.forward(unflatten(w[narrow.indices], narrow.shapes), inputs)
+    found = narrow.forward(unflatten(w[narrow.indices()], narrow.shapes), inputs)
     assert torch.allclose(found, F.linear(h, f2[:, :2], b4), rtol=0, atol=1e-12)
-    assert torch.equal(torch.tensor(narrow.initial(np.random.default_rng(1))), w[narrow.indices])
+    assert torch.equal(torch.tensor(narrow.initial(np.random.default_rng(1))), w[narrow.indices()])
 
 
 def test_absent_classes_count_as_logits_of_zero_and_their_rows_are_not_held() -> None:
@@ -127,6 +148,45 @@ def test_a_client_fills_what_is_missing_from_its_last_copy() -> None:
     assert held.tolist() == [1, 1]
 
 
+def test_a_client_of_rolling_units_fills_what_is_missing_from_all_its_last_copies() -> None:
+    """4 of 8 hidden units: in round 0 units 0 to 3, in round 1 units 7, 0, 1, 2, of which those below have been there before. Bias 7 is the
+    first of the second window's, behind its weights."""
+    task = small_digits([8])
+    made = learner(HeteroFl, task, width_ratios=(1.0, 0.5), learning_rate=1e-12, units="rolling")
+    node = node_of(task, np.arange(12), id=1)
+    own = task.initial_parameters(np.random.default_rng(5))
+    node.initial_parameters = own
+    client = Hand(made.program(node))
+    narrow = made.narrow_task(0.5)
+    x = torch.ones(narrow.num_params, dtype=F64)
+    client.answer(Message(SERVER, "model", 0, x))
+    mask = torch.zeros(narrow.num_params, dtype=torch.bool)
+    mask[4 * 64 + 1] = True
+    client.answer(Message(SERVER, "model", 1, 2 * x, mask))
+    sent, _ = client.sent[-1].payload.data
+    assert torch.allclose(sent[4 * 64 : 4 * 64 + 4], vector(float(own[8 * 64 + 7]), 2, 1, 1), atol=1e-9)
+    assert torch.allclose(sent[:64], own[7 * 64 : 8 * 64], atol=1e-9)
+
+
+def test_late_updates_of_rolling_units_go_where_their_round_had_them() -> None:
+    """Two hidden units, of which clients 0 and 2 have one: unit 0 in round 0, unit 1 in round 1. In that round there come one of it and a late one
+    of round 0; in round 2 client 1, who has both, gets them in order."""
+    task = small_digits([2])
+    options = {"width_ratios": (0.5, 1.0), "units": "rolling", "absent_classes": "trained"}
+    made = learner(HeteroFl, task, 3, **options, deadline_s=1.0, late="use")
+    server = Hand(made.program(node_of(task, id=SERVER)))
+    x = torch.full((made.narrow_task(0.5).num_params,), 4.0, dtype=F64)
+    server.answer()
+    server.answer(Message(2, "update", 1, 3 * x), late=(Message(0, "update", 0, x),))
+    weights, biases, last, _ = unflatten(server.sent[-1].payload.data, task.model.shapes)
+    assert server.sent[-1].to == [1]
+    assert (weights[0] == 4).all()
+    assert (weights[1] == 12).all()
+    assert biases.tolist() == [4, 12]
+    assert (last[:, 0] == 4).all()
+    assert (last[:, 1] == 12).all()
+
+
 def test_losses_of_a_vector_with_flags() -> None:
     """12 classes are 2 bytes; packets of 6 bytes: the first has the flags and a number."""
     task = small_task(2)
@@ -146,13 +206,14 @@ def plain_logits(tensors: list[Tensor], inputs: Tensor, ratio: float) -> Tensor:
     return torch.relu((inputs @ weight.T + bias) / ratio) @ last.T + shift
 
 
-def test_a_run_equals_a_plain_torch_loop(executor: Any) -> None:
+@pytest.mark.parametrize("units", ["first", "rolling"])
+def test_a_run_equals_a_plain_torch_loop(units: str, executor: Any) -> None:
     """Four devices of widths 1, 1/2, 1/4 and 1, different labels, 3 rounds of steps with momentum; slices are taken and put back by hand."""
     task = small_digits([6])
     labels, inputs = torch.tensor(task.train_labels), torch.tensor(task.dataset.train_inputs).flatten(1)
     parts = [[int(i) for i in torch.nonzero((labels >= 2 * j) & (labels < 2 * j + 4)).flatten()[:30]] for j in range(4)]
     ratios, widths = (1.0, 0.5, 0.25, 1.0), (6, 3, 2, 6)
-    options = {"batch_size": 5, "local_steps": 3, "learning_rate": 0.1, "momentum": 0.5}
+    options = {"batch_size": 5, "local_steps": 3, "learning_rate": 0.1, "momentum": 0.5, "units": units}
     made = learner(HeteroFl, task, 3, width_ratios=ratios[:3], **options)
     w = task.initial_parameters(np.random.default_rng(1))
     found = play(made, [task] * 4, parts, [w] * 4, w, executor, uninvited=0)
@@ -162,7 +223,8 @@ def test_a_run_equals_a_plain_torch_loop(executor: Any) -> None:
         sums = [torch.zeros_like(part) for part in full]
         counts = [torch.zeros_like(part) for part in full]
         for i, (ratio, n) in enumerate(zip(ratios, widths, strict=True)):
-            mine = [full[0][:n], full[1][:n], full[2][:, :n], full[3]]
+            mine_of = (torch.arange(n) - (k if units == "rolling" else 0)) % 6
+            mine = [full[0][mine_of], full[1][mine_of], full[2][:, mine_of], full[3]]
             mine = [tensor.clone().requires_grad_() for tensor in mine]
             flat = torch.cat([tensor.detach().flatten() for tensor in mine])
             assert torch.allclose(found[i, "model"][k], flat, rtol=0, atol=1e-10), f"round {k}, device {i}"
@@ -179,9 +241,9 @@ def test_a_run_equals_a_plain_torch_loop(executor: Any) -> None:
             assert torch.allclose(found[i, "after_local_training"][k], flat, rtol=0, atol=1e-10)
             with torch.no_grad():
                 for total, count, at, tensor in (
-                    (sums[0], counts[0], np.s_[:n], mine[0]),
-                    (sums[1], counts[1], np.s_[:n], mine[1]),
-                    (sums[2], counts[2], (present[:, None], torch.arange(n)), mine[2][present]),
+                    (sums[0], counts[0], mine_of, mine[0]),
+                    (sums[1], counts[1], mine_of, mine[1]),
+                    (sums[2], counts[2], (present[:, None], mine_of), mine[2][present]),
                     (sums[3], counts[3], present, mine[3][present]),
                 ):
                     total[at] += tensor
@@ -202,6 +264,15 @@ def test_full_widths_without_masks_are_fedavg() -> None:
         for cls, keys in ((HeteroFl, same), (FedAvg, {}))
     )
     assert torch.allclose(torch.stack(ours), torch.stack(theirs), rtol=0, atol=1e-14)
+
+
+def test_rolling_units_in_a_lossy_world() -> None:
+    """An estimate is the run, and the executor's window changes no bit, with late updates of other windows among those of a round."""
+    loaded = harsh("heterofl", "algorithm.units=rolling", "algorithm.late=use")
+    run, other, estimate = (simulate(loaded, *how) for how in (("batched", 1), ("batched", 4096), ("null",)))
+    assert_equal_records(run, other)
+    assert_equal_but_for_values(run, estimate)
+    assert run.accuracy[-1] > 0.5
 
 
 @pytest.mark.parametrize(("keys", "flags", "downloads"), [((), 8, 2), (("algorithm.downlink=broadcast",), 8, 1),
@@ -227,6 +298,7 @@ def test_payloads_are_parts_of_the_model(keys: tuple[str, ...], flags: int, down
             "codec={name='topk', ratio=0.1}",
             r"name = \"heterofl\": sends parts of models, and this codec is for changes",
         ),
+        ("algorithm.units=last", r"\[algorithm\] units.*first.*rolling"),
         ("evaluation.subjects=['mean_model']", r"heterofl reports as \"model\" is not one"),
         ("model.hidden=[]", r"calm \[model\]: Mlp has no hidden layer that could be narrower"),
         ("model.variants=['mlp']", r"\[model\] variants.*heterofl needs one architecture"),

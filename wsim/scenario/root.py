@@ -95,6 +95,8 @@ class Scenario(Table):
                 del values["algorithm"][key]
         if values["algorithm"].get("local_optimizer") == "sgd":
             del values["algorithm"]["local_optimizer"]
+        if values["algorithm"].get("units") == "first":
+            del values["algorithm"]["units"]
         if values["algorithm"].get("class_shares") == "own":
             del values["algorithm"]["class_shares"]
         if values["algorithm"].get("late") == "discard":
