@@ -55,8 +55,8 @@ def links_of(device: int, counts: list[np.ndarray], codec: Any) -> ClusterLinks:
     return links
 
 
-def answered(program: Generator[Any, Any, Any], sent: list[Payload], messages: list[Message]) -> Any:
-    """The program's result; its sends are kept, the messages are what it receives."""
+def answered(program: Generator[Any, Any, Any], sent: list[Payload], received: Received) -> Any:
+    """The program's result; its sends are kept, `received` is the answer to what it waits for, late messages included."""
     answer = None
     while True:
         try:
@@ -69,8 +69,8 @@ def answered(program: Generator[Any, Any, Any], sent: list[Payload], messages: l
             case Send(payload=payload):
                 sent.append(payload)
                 answer = Ticket(1)
-            case Receive():
-                answer = Received(tuple(messages))
+            case Receive(late=True):
+                answer = received
 
 
 def statistics(codec: Any) -> tuple[Payload, Tensor]:
@@ -80,7 +80,7 @@ def statistics(codec: Any) -> tuple[Payload, Tensor]:
     z = z / z.norm(dim=-1, keepdim=True)
     v = z.mT @ z / 5
     sent: list[Payload] = []
-    answered(links.tell(0, 1, v * torch.from_numpy(THEIRS)[:, None, None]), sent, [])
+    answered(links.tell(0, 1, v * torch.from_numpy(THEIRS)[:, None, None]), sent, Received(()))
     return sent[0], v
 
 
@@ -92,8 +92,8 @@ def heard(links: ClusterLinks, payload: Payload, lost: tuple[int, ...], number: 
         arrived[list(lost)] = False
         mask = torch.as_tensor(payload.codec.received_mask(arrived, PACKET_BITS, payload.num_values))
     message = Message(1, KIND, number, payload.data, mask)
-    answered(links._receive((1,), number, None), [], [message])
-    return answered(links.of_others(0), [], [])
+    answered(links._receive((1,), number, None), [], Received((message,)))
+    return answered(links.of_others(0), [], Received(()))
 
 
 def test_counts_are_those_of_the_message() -> None:
@@ -133,3 +133,39 @@ def test_masks_of_counts() -> None:
     fragments = CountedFragments(Float32(), 3 * 32, 2)
     arrived = np.array([True, True, False, True])
     assert fragments.received_mask(arrived, 48, 5, 16).tolist() == [True, True, False, False, True]
+
+
+def share(value: float) -> Tensor:
+    """Full matrices of classes 0 to 2 as triangles: the first number of each is `value`, the last 1 - value."""
+    triangle = torch.zeros(D * (D + 1) // 2, dtype=torch.float64)
+    triangle[0], triangle[-1] = value, 1 - value
+    return triangle.repeat(3)
+
+
+def test_late_shares_and_statistics_are_used_unless_newer_ones_came_before() -> None:
+    """A round has five numbers: shares are 5 k, statistics after device 1's own turn (turn 2) are 5 k + 4. In round 1 those of round 0
+    come; in round 3 those of rounds 3 and 2; in round 4 those of round 2 again, and no others; in round 5 those of round 4."""
+    links = links_of(0, [MINE + THEIRS, THEIRS], Float32())
+    counts = torch.from_numpy(THEIRS) / 2
+
+    def said(number: int) -> Message:
+        k = number // 5
+        data: Any = share(0.1 * k)
+        return Message(1, KIND, number, (data, counts) if number % 5 else data, None)
+
+    def hears(k: int, of_round: list[int], late: list[int]) -> tuple[float, float]:
+        """10 times the first number of class 1, of the shares and of the statistics."""
+        for exchange in (0, 4):
+            answer = Received(
+                tuple(said(5 * i + exchange) for i in of_round), late=tuple(said(5 * i + exchange) for i in late)
+            )
+            answered(links._receive((1,), 5 * k + exchange, None), [], answer)
+        (v,), (known,) = answered(links._shares.tables((1,)), [], Received(()))
+        assert known.tolist() == [1, 1, 1] + [0] * 7
+        w, _ = answered(links.of_others(0), [], Received(()))
+        return round(10 * float(v[1, 0, 0]), 9), round(10 * float(w[1, 0, 0] / counts[1]), 9)
+
+    assert hears(1, [], [0]) == (0, 0)
+    assert hears(3, [3], [2]) == (3, 3)
+    assert hears(4, [], [2]) == (3, 3)
+    assert hears(5, [], [4]) == (4, 4)
