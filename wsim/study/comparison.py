@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from wsim.scenario.messages import shown
 from wsim.scenario.study import Definition
 from wsim.study.finished import Finished
-from wsim.study.names import short_keys
+from wsim.study.names import short_keys, words
 from wsim.study.statistics import Difference, Estimate, difference, estimate
 
 
@@ -166,8 +165,7 @@ class Comparison:
 
     def _named(self, row: Row) -> str:
         """ "D2 (lr = 1)"."""
-        short = short_keys(self.axes)
-        point = ", ".join(f"{short[key]} = {shown(value)}" for key, value in row.point.items())
+        point = words(row.point, short_keys(self.axes))
         return f"{row.arm} ({point})" if point else row.arm
 
     @property

@@ -11,7 +11,6 @@ from rich.text import Text
 
 from wsim.record import RunRecord
 from wsim.report import bits, joules, num_rounds, seconds, summary_dict
-from wsim.scenario.messages import shown
 from wsim.study import names
 from wsim.study.plan import Cell, Plan
 
@@ -48,8 +47,7 @@ def estimates_table(found: list[tuple[Cell, RunRecord]]) -> RenderableType:
         table.add_row(*map(Text, [*cells, f"{record.messages_sent:,}", f"{lost:,}"]))
     parts: list[RenderableType] = []
     for cell, table in points.values():
-        short = names.short_keys(list(cell.point))
-        title = ", ".join(f"{short[key]} = {shown(value)}" for key, value in cell.point.items())
+        title = names.words(cell.point, names.short_keys(list(cell.point)))
         parts += [Text(title, style="bold"), table, Text("")] if title else [table, Text("")]
     return Group(*parts[:-1])
 

@@ -1,4 +1,4 @@
-"""File names from the names of arms and axes."""
+"""Names of points for people, and file names from the names of arms and axes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from wsim.scenario.messages import bare, shown
 
 LONGEST = 120  # characters of a name without seed and ending
 
@@ -22,6 +24,18 @@ def of_point(arm: str | None, point: Mapping[str, Any]) -> str:
     parts += [f"{_plain(key)}={_plain(_shown(value))}" for key, value in point.items()]
     name = ",".join(parts) or "base"
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 9]}-{digest(name)[:8]}"
+
+
+def words(point: Mapping[str, Any], short: Mapping[str, str], limit: int = 60) -> str:
+    """`kind = "tdma", rate = 0.1`, empty for no axes. short: what each key is called."""
+    return ", ".join(f"{short[key]} = {value_text(value, limit)}" for key, value in point.items())
+
+
+def value_text(value: Any, limit: int = 60) -> str:
+    """A value of an axis on one line and not too long; a table with what is in it, which tells it from others."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{bare(key)} = {value_text(inner, limit)}" for key, inner in value.items()) + " }"
+    return shown(value, limit)
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:

@@ -216,11 +216,16 @@ def _draw_by_point(axis: Axes, comparison: Comparison, styles: Mapping[str, dict
             shift = 0.6 * ((arms.index(row.arm) + 0.5) / len(arms) - 0.5)
             half = np.nan_to_num(found.half_width)
             axis.errorbar(i + shift, found.mean, half, fmt="o", markersize=5, color=styles[row.arm]["color"], capsize=2)
-    labels = [", ".join(shown(point[key], 16) for key in comparison.axes if key in point) for point, _ in points]
+    labels = [", ".join(_values(point[key]) for key in comparison.axes if key in point) for point, _ in points]
     axis.set_xlabel(", ".join((names.short_keys(comparison.axes) | _picture(comparison).titles).values()))
     axis.set_xticks(range(len(points)), labels, rotation=30, ha="right", rotation_mode="anchor", fontsize=9, color=INK)
     axis.set_xlim(-0.5, len(points) - 0.5)
     axis.set_ylabel(f"{_accuracy(comparison)} at equal time")
+
+
+def _values(value: Any) -> str:
+    """Of an axis, those of a table one after the other."""
+    return ", ".join(map(_values, value.values())) if isinstance(value, dict) else shown(value, 16)
 
 
 def _accuracy(comparison: Comparison) -> str:
@@ -241,4 +246,4 @@ def _evaluated(row: Row) -> bool:
 
 def _words(comparison: Comparison, point: Mapping[str, Any]) -> str:
     short = names.short_keys(comparison.axes) | _picture(comparison).titles
-    return ", ".join(f"{short[key]} = {shown(value, 30)}" for key, value in point.items())
+    return names.words(point, short, 30)

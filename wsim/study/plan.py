@@ -21,7 +21,6 @@ from wsim.errors import ScenarioError
 from wsim.scenario import Loaded, arms, load, load_text
 from wsim.scenario.arms import Selection
 from wsim.scenario.load import parse
-from wsim.scenario.messages import shown
 from wsim.study import names
 
 
@@ -52,8 +51,7 @@ class Cell:
     @property
     def title(self) -> str:
         """For people: the arm and where on the axes it is."""
-        short = names.short_keys(list(self.point))
-        return ", ".join([self.arm, *(f"{short[key]} = {shown(value)}" for key, value in self.point.items())])
+        return ", ".join(filter(None, [self.arm, names.words(self.point, names.short_keys(list(self.point)))]))
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ def _cells(
     stem_of = dict(zip(identities, names.distinct(stems, identities), strict=True))
     for point, selection, loaded in chosen:
         arm = loaded.scenario.algorithm.name if selection.arm is None else selection.arm
-        where = "".join(f", {short[key]} = {shown(value)}" for key, value in selection.point.items())
+        where = f", {names.words(selection.point, short)}" if selection.point else ""
         runs = []
         for number, seed in enumerate(seeds, start=1):
             resolved = loaded.scenario.resolved()

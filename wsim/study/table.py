@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 
 from wsim.report import si
 from wsim.scenario.arms import toml
-from wsim.scenario.messages import shown
 from wsim.study import names
 from wsim.study.comparison import (
     ACCURACY,
@@ -107,7 +106,7 @@ def equal_time(row: Row) -> str:
 
 def point_cells(comparison: Comparison, row: Row) -> list[str]:
     """The values of the axes."""
-    return [shown(row.point[key]) if key in row.point else "" for key in comparison.axes]
+    return [names.value_text(row.point[key]) if key in row.point else "" for key in comparison.axes]
 
 
 def to_target_text(row: Row, target: float) -> str:

@@ -11,7 +11,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from wsim.scenario.messages import shown
 from wsim.study import names
 from wsim.study.comparison import ACCURACY_END, END, Comparison, Measure, Row, rounds_to_target, to_target
 from wsim.study.statistics import Difference
@@ -27,7 +26,7 @@ def comparison_table(comparison: Comparison, width: int) -> RenderableType:
     label_width = max(map(len, _labels(comparison)))
     for point, rows in comparison.points():
         if point:
-            parts += [Text(", ".join(f"{short[key]} = {shown(value)}" for key, value in point.items()), style="bold")]
+            parts += [Text(names.words(point, short), style="bold")]
         lines = [_column(comparison, row) for row in rows]
         room = max((width - label_width - _GAP) // (max(len(cell) for column in lines for cell in column) + _GAP), 1)
         for first in range(0, len(rows), room):

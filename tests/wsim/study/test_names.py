@@ -1,4 +1,4 @@
-"""File names of arms and points."""
+"""Names of points, and file names of arms and points."""
 
 from __future__ import annotations
 
@@ -26,3 +26,11 @@ def test_equal_names_are_told_apart_whatever_their_order() -> None:
     back = names.distinct(["A", "b", "a"], ["2", "3", "1"])
     assert sorted(forth) == sorted(back)
     assert len({name.casefold() for name in forth}) == 3
+
+
+def test_tables_on_an_axis_are_told_apart_by_what_is_in_them() -> None:
+    lossy = {"channel.forced_loss": {"rate": 0.1, "mean_burst_packets": 5.0}, "mac.kind": "tdma"}
+    short = names.short_keys(list(lossy))
+    assert names.words(lossy, short) == 'forced_loss = { rate = 0.1, mean_burst_packets = 5 }, kind = "tdma"'
+    assert names.words({}, short) == ""
+    assert names.value_text({"a b": [1, 2]}) == '{ "a b" = [1, 2] }'

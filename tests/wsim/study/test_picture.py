@@ -77,6 +77,9 @@ def test_every_point_of_the_axes_has_a_row_or_one_place_among_many() -> None:
     many = draw_comparison(make_comparison(points=tuple(points), seeds=(1, 2)))
     assert len(many.axes) == 1
     assert len(many.axes[0].get_xticks()) == MAX_ROWS + 1
+    tables: Any = [{"channel.forced_loss": {"rate": 0.1 * i, "mean_burst_packets": 5.0}} for i in range(MAX_ROWS + 1)]
+    by_table = draw_comparison(make_comparison(points=tuple(tables), seeds=(1, 2)))
+    assert by_table.axes[0].get_xticklabels()[1].get_text() == "0.1, 5"
 
 
 def test_a_family_shares_a_color_and_a_column_of_the_legend() -> None:
