@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from learners.control.scale_stream import ScaleWalk, decoded
+from learners.protocol import SERVER
 from tests.contract.worlds import LEARNERS, calm, kind_of
 from wsim.engine import simulate
 from wsim.errors import ScenarioError
@@ -166,3 +167,43 @@ def test_controllers_and_scales_are_of_control_problems(override: str, says: str
     with pytest.raises(ScenarioError, match=says) as error:
         calm("fedavg", override)
     assert "\n" not in str(error.value)
+
+
+def test_payloads_are_the_sub_matrices_both_ways_whatever_the_scale() -> None:
+    """2 hidden units: (2 + 4) * 2 + 2 numbers of the first layer, (2 + 4) + 1 of the last, 32 bits each; scales walk meanwhile."""
+    small = 'model={name="edge_equivariant", hidden=[2]}'
+    requests: list[tuple[object, ...]] = []
+    simulate(
+        calm("fedavg", *control("data.scale_every_s=0.02", "data.scales=[2, 9]", "data.test_scales=[]", small)),
+        trace=requests,
+    )
+    num_bits = {(request[0] == SERVER, request[5]) for request in requests if request[1] == "send"}
+    num_params = (2 + 4) * 2 + 2 + (2 + 4) + 1
+    assert num_bits == {(True, 32 * num_params), (False, 32 * num_params)}
+
+
+def test_who_joins_controls_at_its_own_scale_at_once() -> None:
+    """Zero-shot: with the server's model, before any training of its own, and with nothing sent but that model. Shares are of the server's
+    model on the joining device's scale and of the device's own."""
+    joins = 'devices=[{name="a", count=3, compute={effective_flops=1e6}, radio={tx_power_dbm=20.0}}, '
+    joins += '{name="late", count=1, like="a", churn={kind="schedule", join_s=[0.2]}}]'
+    data = 'evaluation.data=["scale_3"]'
+    loaded = calm(
+        "fedavg",
+        *control(
+            joins,
+            data,
+            "data.scales=[2, 2, 2, 3]",
+            "data.test_scales=[]",
+            "stop.rounds=30",
+            'evaluation.subjects=["server", "device"]',
+        ),
+    )
+    record = simulate(loaded)
+    joined = next(
+        i for i, time_s in enumerate(record.eval_time_s) if np.isfinite(record.series_accuracy_by_device[1][i, 3])
+    )
+    assert record.eval_time_s[joined] < 0.25 < record.eval_time_s[-1]
+    assert joined > 2
+    server = record.series_accuracy[0]
+    assert record.series_accuracy_by_device[1][joined, 3] in (server[joined], server[joined - 1])
