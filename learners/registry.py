@@ -99,6 +99,7 @@ DATASETS = {
     "npz": "learners.data.npz:npz",
     "interference_channel": "learners.control.data_sets:interference_channel",
     "link_activation": "learners.control.data_sets:link_activation",
+    "recorded_channels": "learners.control.data_sets:recorded_channels",
     "parallel_channels": "learners.control.data_sets:parallel_channels",
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 REFERENCES = {
     "interference_channel": "WMMSE",
     "link_activation": "greedy activation",
+    "recorded_channels": "WMMSE",
     "parallel_channels": "water-filling",
 }
 """Of control problems: whose rate is 1."""

@@ -2,6 +2,7 @@
 
     interference_channel   powers of K links that disturb each other; reference: WMMSE
     link_activation        which of K device-to-device links are on; reference: greedy activation
+    recorded_channels      as the first, of gains from a file
     parallel_channels      a budget of power split over K channels; reference: water-filling, the optimum
 
 The channels' laws and their sources are in the modules that draw them. They are the lineage's or ours: the equations, task and numbers of
@@ -11,6 +12,7 @@ the paper whose method these problems are for (arXiv 2108.00231) were not availa
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,11 +23,12 @@ from learners.control.device_links import draw_device_links
 from learners.control.interference_channel import draw_interference
 from learners.control.parallel_channels import draw_parallel
 from learners.control.problem import Problem, ScaleTest, check_scales, packed, sample_width
+from learners.control.recorded_channels import read_channels
 from learners.control.rules import Kind, PowerControl, PowerSplit, Rule, log_feature
 from learners.control.water_filling import water_filling
 from learners.control.wmmse import wmmse
 from learners.data.shape import DataShape, described_by
-from learners.quantities import Count, Positive, Samples, Seconds
+from learners.quantities import Count, FilePath, Fraction, Positive, Samples, Seconds
 
 Loader = TypeVar("Loader", bound=Callable[..., Any])
 Draw = Callable[[np.random.Generator, int, int], np.ndarray]
@@ -176,6 +179,47 @@ def link_activation(
     )
 
 
+@controls("matrix")
+def recorded_channels(
+    rng: np.random.Generator,
+    *,
+    file: FilePath,
+    scales: tuple[Count, ...],
+    scale_every_s: Seconds | None = None,
+    test_scales: tuple[Count, ...] = (),
+    test_fraction: Fraction = 0.2,
+) -> Problem:
+    """Powers of links whose gains you recorded: an .npz file with `gains`, SNRs at full power [num, K, K], see
+    `learners.control.recorded_channels`.
+
+    scales, scale_every_s, test_scales: as for interference_channel, of the first links of each sample, at most the file's K. test_fraction: of
+    the samples, drawn at random. The rest is dealt to the devices.
+    Raises ValueError, one line, for what the file may not hold, scales above its K, and fewer than two samples.
+    """
+    check_scales(scales, scale_every_s)
+    gains = read_channels(Path(file))
+    largest = max(*scales, *test_scales)
+    if largest > gains.shape[1]:
+        key = "scales" if max(scales) == largest else "test_scales"
+        raise ValueError(f"{key}: up to {largest} links, and {file} has samples of {gains.shape[1]}")
+    num_test = max(1, round(test_fraction * len(gains)))
+    if num_test >= len(gains):
+        raise ValueError(f"{file}: {len(gains)} sample(s), at least two, one to train on and one to test")
+    order = rng.permutation(len(gains))
+    test, train = gains[order[:num_test]], gains[order[num_test:]]
+    rule = PowerControl(feature="log")
+
+    def cut(gains: np.ndarray, scale: int) -> np.ndarray:
+        return packed(log_feature(gains[:, :scale, :scale]))
+
+    tests, notes = {}, []
+    for scale in sorted({*scales, *test_scales}):
+        tests[scale], note = tested(cut(test, scale), rule, wmmse, rng)
+        notes.append(f"{scale}: {note}")
+    pool = cut(train, max(scales))
+    return Problem("recorded_channels", rule, scales, scale_every_s, pool, tests, "WMMSE", (in_words("WMMSE", notes),))
+
+
 @controls("vector")
 @described_by(_split_shape)
 def parallel_channels(
@@ -237,8 +281,14 @@ def _problem(
     for scale in sorted({*scales, *test_scales}):
         tests[scale], note = tested(packed(draw(rng, test_samples, scale)), rule, reference, rng)
         notes.append(f"{scale}: {note}")
-    says = f"mean sum rate of {reference_name} on the tests by number of objects, and the shares of it that equal full and random powers have: "
-    return Problem(name, rule, scales, scale_every_s, pool, tests, reference_name, (says + "; ".join(notes),))
+    return Problem(name, rule, scales, scale_every_s, pool, tests, reference_name, (in_words(reference_name, notes),))
+
+
+def in_words(reference_name: str, notes: list[str]) -> str:
+    return (
+        f"mean sum rate of {reference_name} on the tests by number of objects, and what share of it full (or equal) and random powers have: "
+        + "; ".join(notes)
+    )
 
 
 def tested(inputs: np.ndarray, rule: Rule, reference: Reference, rng: np.random.Generator) -> tuple[ScaleTest, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from learners.control.scale_stream import ScaleWalk, decoded
 from learners.protocol import SERVER
 from tests.contract.worlds import LEARNERS, calm, kind_of
 from wsim.engine import simulate
-from wsim.errors import ScenarioError
+from wsim.errors import DataError, ScenarioError
 
 SMALL = [
     'data={name="interference_channel", scales=[2, 3], train_samples=24, test_samples=4, noise=1.0, test_scales=[5]}',
@@ -207,3 +209,33 @@ def test_who_joins_controls_at_its_own_scale_at_once() -> None:
     assert joined > 2
     server = record.series_accuracy[0]
     assert record.series_accuracy_by_device[1][joined, 3] in (server[joined], server[joined - 1])
+
+
+def recorded(folder: Path, **arrays: np.ndarray) -> list[str]:
+    np.savez(folder / "channels.npz", **arrays)
+    data = f'data={{name="recorded_channels", file="{folder}/channels.npz", scales=[2, 3]}}'
+    return [data, 'model={name="edge_equivariant", hidden=[4]}', "stop.rounds=1"]
+
+
+def test_recorded_gains_are_learned_from(tmp_path: Path) -> None:
+    gains = np.random.default_rng(3).exponential(10.0, (30, 3, 3))
+    record = simulate(calm("fedavg", *recorded(tmp_path, gains=gains, types=np.zeros(3, dtype=np.int64))))
+    assert 0.3 < record.accuracy[-1] < 1.3
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"gains": -np.ones((4, 3, 3))}, "not negative"),
+        ({"gains": np.ones((4, 0, 0))}, "K = 0"),
+        ({"gains": np.ones((4, 3, 3)), "types": np.array([0, 0, 1])}, "exchangeable"),
+        ({"gains": np.ones((4, 2, 2))}, "scales: up to 3 links"),
+        ({"gains": np.ones((1, 3, 3))}, "at least two"),
+    ],
+)
+def test_recorded_gains_that_cannot_be_are_refused_in_one_line(
+    changes: dict[str, np.ndarray], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises((ScenarioError, DataError), match=says) as error:
+        simulate(calm("fedavg", *recorded(tmp_path, **changes)))
+    assert "\n" not in str(error.value)
