@@ -338,6 +338,8 @@ class Loopback:
                 return math.inf
             case "gain":
                 return 0.0
+            case "link" | "link_rate":  # nobody is in a pair
+                return None
             case "time":
                 return self.now_s
             case "membership":

@@ -28,6 +28,7 @@ from wsim.compute import slow_down
 from wsim.driver import Driver
 from wsim.errors import ScenarioError
 from wsim.evaluation import Evaluator
+from wsim.flows import build_flows
 from wsim.learning import Learning
 from wsim.ledger import Ledger
 from wsim.limits import STOP, Limits
@@ -166,6 +167,7 @@ class Run:
             star = None if self.cells is None else CellTopology(self.cells)
             self.topology = build_topology(scenario, self.mac, loaded.files, world, self.streams, star)
             self.hearing = build_hearing(scenario, self.mac, world)
+        self.flows = build_flows(scenario, world)
         world.links.expect(self.topology.edges())
         if hasattr(self.learning.learner, "check_graph"):
             with self._blaming_the_scenario("[algorithm] "):

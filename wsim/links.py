@@ -142,6 +142,12 @@ class Links:
         gain *= scale[:, None, None]
         return np.moveaxis(gain, -1, 0)
 
+    def gain(self, tx: np.ndarray, rx: np.ndarray, cell: int) -> np.ndarray:
+        """[num_links] linear power gains with everything, whatever is sent; the mean over the band."""
+        if self.blocks is None:
+            return self.channel.gain(tx, rx, cell, 1)[:, 0]
+        return self.band_mean(np.moveaxis(self.channel.gain_per_block(tx, rx, cell, 1, *self.blocks)[:, 0], -1, 0))
+
     def constant_cn0(self, tx: int, receivers: Sequence[int]) -> np.ndarray:
         """C/N0 in Hz of links that never change, as `band_cn0`: [len(receivers)] or [num_blocks, len(receivers)]."""
         return self._constant_cn0.of(tx, receivers)

@@ -21,6 +21,8 @@ class Senses:
 
     def observe(self, node: SimNode, request: Observe) -> tuple[Any, float]:
         """The value and the seconds that looking takes; its joules are booked here."""
+        if request.what == "link_rate":  # nobody looks: it is for the record
+            return self._run.flows.rate(node.index, self._run.clock.now_s), 0.0
         cost = self._run.scenario.observation
         self._run.observe_j[node.index] += cost.energy_j
         if self._run.batteries is not None:
@@ -47,10 +49,11 @@ class Senses:
                 snr = links.band_cn0(tx, rx, cell, 1) / bandwidth_hz
                 value = float(links.band_efficiency(snr, rx[:, None])[0, 0] * bandwidth_hz)
             else:
-                cn0 = links.cn0(tx, rx, cell, 1)
-                value = float(10 * np.log10(cn0[0, 0] * links.noise_w_per_hz[rx][0] / links.tx_power_w[tx][0]))
+                value = float(10 * np.log10(links.gain(tx, rx, cell)[0]))
+        elif request.what == "link":
+            value = self._run.flows.own(node.index, now_s)
         else:
-            known = "position, battery, gain, rate, time, membership"
+            known = "position, battery, gain, rate, time, membership, link, link_rate"
             raise SimulationError(f"node {node.id}: Observe({request.what!r}): what can be observed is {known}")
         return value, cost.delay_s
 

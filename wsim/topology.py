@@ -230,10 +230,20 @@ class BeaconTopology(RadioTopology):
 
 
 class Proximity:
-    """Pairs of devices whose local mean SNR (over `bandwidth_hz`, weaker direction) is at least `min_snr_db`."""
+    """Pairs of devices whose local mean SNR (over `bandwidth_hz`, weaker direction) is at least `min_snr_db`.
 
-    def __init__(self, links: Links, num_devices: int, bandwidth_hz: float, min_snr_db: float) -> None:
+    tx_power_w: [num_nodes] to go by, None for the present ones."""
+
+    def __init__(
+        self,
+        links: Links,
+        num_devices: int,
+        bandwidth_hz: float,
+        min_snr_db: float,
+        tx_power_w: np.ndarray | None = None,
+    ) -> None:
         self._links = links
+        self._tx_power_w = tx_power_w
         self._nodes = np.arange(num_devices)
         self._bandwidth_hz = bandwidth_hz
         self._min_snr_db = min_snr_db
@@ -241,15 +251,16 @@ class Proximity:
     def pairs(self, time_s: float) -> tuple[np.ndarray, np.ndarray]:
         """[num_pairs, 2] indices with a < b, in order, and [num_pairs] dB."""
         links, channel = self._links, self._links.channel
+        power_w = links.tx_power_w if self._tx_power_w is None else self._tx_power_w
         receiver = (links.rx_antennas[self._nodes] / links.noise_w_per_hz[self._nodes]).max()
-        best = links.tx_power_w[self._nodes].max() * receiver / self._bandwidth_hz
+        best = power_w[self._nodes].max() * receiver / self._bandwidth_hz
         pairs = channel.near_pairs(self._nodes, time_s, self._min_snr_db - 10 * float(np.log10(best)))
         if not len(pairs):
             return pairs, np.empty(0)
         a, b = pairs.T
         gain = 10.0 ** (channel.mean_gain_db(a, b, time_s) / 10.0)  # that of both directions
-        forth = links.tx_power_w[a] / links.noise_w_per_hz[b] * links.rx_antennas[b]
-        back = links.tx_power_w[b] / links.noise_w_per_hz[a] * links.rx_antennas[a]
+        forth = power_w[a] / links.noise_w_per_hz[b] * links.rx_antennas[b]
+        back = power_w[b] / links.noise_w_per_hz[a] * links.rx_antennas[a]
         snr_db = 10 * np.log10(np.minimum(forth, back) * gain / self._bandwidth_hz)
         near = snr_db >= self._min_snr_db
         return pairs[near], snr_db[near]
