@@ -61,6 +61,18 @@ SERVERS: dict[str, tuple[str, ...]] = {
 }
 """Methods beside FedAvg, five steps a round, and what else they change; at least four times less than the plain loop, in CPU seconds."""
 
+CONTROL: dict[str, tuple[str, ...]] = {
+    "power_control": (),
+    "water_filling": (
+        "data={name='parallel_channels', train_samples=4000, test_samples=250}",
+        "model={name='equivariant'}",
+    ),
+}
+"""Control problems whose devices have different numbers of objects, and how they change control_100.toml. 100 devices with 8 samples a step
+take at least 2.5 times less than the plain loop, 8 devices with 64 at most 1.5 times as much; in CPU seconds."""
+
+_FEW = ("devices.0.count=8", "algorithm.batch_size=64", "stop.rounds=20", "evaluation.every_rounds=20")
+
 TRAINING = {
     "fedavg": Training("fedavg_100.toml", "fedavg"),
     "dpsgd": Training("dpsgd_100.toml", "dpsgd"),
@@ -92,6 +104,13 @@ TRAINING = {
         for name, overrides in SERVERS.items()
     },
     "semantic": Training("semantic_10.toml", "semantic", module="semantic", loops=("plain",)),
+    **{
+        f"{name}{suffix}": Training(
+            "control_100.toml", f"{name}{suffix}", (*overrides, *fleet), module="control", loops=("plain",)
+        )
+        for name, overrides in CONTROL.items()
+        for suffix, fleet in (("", ()), ("_few", _FEW))
+    },
     "dpsgd_50": Training("dpsgd_100.toml", "", ("stop.rounds=50", "algorithm.local_steps=1")),
     "gossip_shared": Training("gossip_100.toml", "", ('mac.kind="shared"',)),
     "mnist_fedavg": Training(
@@ -113,7 +132,7 @@ VARIED = {  # an estimate by the scenario of another one
     )
 }
 UPDATES = ("neighbors_10000", "cells_10000")
-OTHERS = ("gains", *UPDATES, "codecs", "help")
+OTHERS = ("gains", "wmmse", *UPDATES, "codecs", "help")
 CODECS = ("int8_affine", "sign", "qsgd")
 """Which compress and decompress at least 200 MB of float32 a CPU second."""
 
@@ -192,6 +211,15 @@ GOALS = [
     *(goal for name in SERVERS for goal in beside_plain(name, 4.0)),
     cpu_goal("semantic: wsim / plain", "semantic wsim", "semantic plain", 1.3),
     as_accurate("semantic"),
+    *(
+        goal
+        for name in CONTROL
+        for goal in (
+            *beside_plain(name, 2.5),
+            cpu_goal(f"{name}_few: wsim / plain", f"{name}_few wsim", f"{name}_few plain", 1.5),
+            as_accurate(f"{name}_few"),
+        )
+    ),
     cpu_goal("mnist_fedavg: wsim / plain", "mnist_fedavg wsim", "mnist_fedavg plain", 1.1),
     as_accurate("mnist_fedavg"),
     *(
@@ -199,6 +227,7 @@ GOALS = [
         for name, bound in zip(ESTIMATES, (20_000, 10_000, 5_000, 1_000, 2_000, 2_000), strict=True)
     ),
     Goal("a million Doppler gains, CPU s", ("gains wsim",), cpu_s("gains"), 1.0, False),
+    Goal("WMMSE, 1,000 channels of 30 links, CPU s", ("wmmse wsim",), cpu_s("wmmse"), 3.0, False),
     *(Goal(f"{name}: an update, CPU s", (f"{name} wsim",), cpu_s(name), 1.0, False) for name in UPDATES),
     *(Goal(f"{name}: float32, MB/s", ("codecs wsim",), codec_rate(name), 200.0, True) for name in CODECS),
     Goal("wsim --help, wall s", ("help wsim",), lambda medians: medians["help wsim"]["wall_s"], 0.5, False),
@@ -229,6 +258,8 @@ def measure_wsim(scenario: str, overrides: tuple[str, ...], executor: str) -> di
 def measure(workload: str, variant: str) -> dict[str, float]:
     if workload == "gains":
         return import_module("benchmarks.gains").measure()
+    if workload == "wmmse":
+        return import_module("benchmarks.control").measure_wmmse()
     if workload == "codecs":
         return import_module("benchmarks.codecs").measure()
     if workload in UPDATES:
