@@ -96,8 +96,7 @@ def test_the_semantic_loop_trains_what_the_scenario_trains() -> None:
 
 @pytest.mark.parametrize("name", run.CONTROL)
 def test_the_loops_of_control_problems_train_what_the_scenario_trains(name: str) -> None:
-    """After two rounds of eight devices, which had 80 % of the reference's rate: 1e-5 of it is more than float32 sums in another order, and padding,
-    make of the same training."""
+    """Two rounds of eight devices: to 1e-5 of the reference's rate, which float32 sums in another order, and padding, do not reach."""
     training = run.TRAINING[f"{name}_few"]
     short = ["stop.rounds=2", "evaluation.every_rounds=2"]
     record = simulate(load(run.FOLDER / training.scenario, [*training.overrides, *short]))
