@@ -39,6 +39,7 @@ LEARNERS = {
     "heterofl": "learners.federated.heterofl:HeteroFl",
     "fd": "learners.federated.fd:FederatedDistillation",
     "fedmd": "learners.federated.fedmd:FedMd",
+    "feddf": "learners.federated.feddf:FedDf",
     "fedgh": "learners.federated.fedgh:FedGh",
     "fml": "learners.federated.fml:Fml",
     "fedkd": "learners.federated.fedkd:FedKd",

@@ -3,7 +3,7 @@
     D = U diag(s) V,   r the smallest with  sum_{i <= r} s_i^2 > T sum_i s_i^2,   r = all of them where none is enough
     sent: 16 bits that say r, U[:, :r], s[:r], V[:r], r (m + n + 1) numbers of a matrix [m, n]
 
-A matrix of zeros has r = 0. One for which r (m + n + 1) numbers are no fewer than its m n goes as it is, 32 m n bits, and so do vectors
+A matrix of zeros has r = 0; one with a number that is not finite has no decomposition and full rank. One for which r (m + n + 1) numbers are no fewer than its m n goes as it is, 32 m n bits, and so do vectors
 (biases). Kernels of convolutions [out, in, height, width] are matrices [out, in height width].
 
 Wu et al., "Communication-efficient federated learning via knowledge distillation", Nature Communications 13 (2022), and its code; there
@@ -29,7 +29,7 @@ RANK_BITS = 16
 
 def ranks_of(singular_values: Tensor, energy: float | Tensor) -> Tensor:
     """r, int64 []. singular_values: s [min(m, n)], descending; energy: T."""
-    squares = singular_values.square()
+    squares = singular_values.double().square()  # in single precision those of small updates are 0
     before = squares.cumsum(0) - squares
     return ((before <= energy * squares.sum()) & (squares > 0)).sum()
 
@@ -49,8 +49,10 @@ def truncated(x: Tensor, energy: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor
         if part.ndim == 1:
             parts.append(part)
             continue
-        u, s, v = torch.linalg.svd(part.reshape(matrix_of(tuple(part.shape))), full_matrices=False)
-        rank = ranks_of(s, energy)
+        matrix = part.reshape(matrix_of(tuple(part.shape)))
+        finite = matrix.isfinite().all()
+        u, s, v = torch.linalg.svd(torch.where(finite, matrix, 0), full_matrices=False)
+        rank = torch.where(finite, ranks_of(s, energy), len(s))
         kept = torch.where(torch.arange(len(s)) < rank, s, 0)
         as_it_is = rank * (u.shape[0] + v.shape[1] + 1) >= part.numel()
         parts.append(torch.where(as_it_is, part, ((u * kept) @ v).reshape(part.shape)))

@@ -62,6 +62,7 @@ from learners.federated import (
     fd,
     fedasync,
     fedbuff,
+    feddf,
     fedgh,
     fedmd,
     fedopt,
@@ -716,6 +717,7 @@ MODULE_OPS: dict[Op, Job] = {
     truncated_svd.truncated: lambda rng, task: (vector(rng, task), scalar(rng, task) * 0.6, task.model.shapes),
     fedgh.header_trained: header_trained_args,
     heterofl.part: lambda rng, task: (vector(rng, task), torch.arange(3, task.num_params, 2)),
+    feddf.targets: lambda rng, task: ([scored(rng, task) for _ in range(int(rng.integers(1, 5)))], "logits"),
     heterofl.put: put_args,
     heterofl.add_held: add_held_args,
     heterofl.mean_of_holders: lambda rng, task: (vector(rng, task), vector(rng, task), vector(rng, task)),
@@ -896,6 +898,16 @@ CORRECTED: dict[str, tuple[Callable[[Task], Op], Job]] = {
     "proximal step": (
         lambda task: local_step(task, cross_entropy, Rule(0.9), fedprox.proximal),
         lambda rng, task: ((vector(rng, task), vector(rng, task)), *minibatch(rng, task), 0.1, vector(rng, task), 0.5),
+    ),
+    "distillation": (
+        lambda task: local_step(task, feddf.distillation, feddf.ADAM),
+        lambda rng, task: (
+            (vector(rng, task), *feddf.ADAM.start(task)),
+            *minibatch(rng, task),
+            rate(rng, task),
+            positions(rng),
+            scored(rng, task).softmax(-1),
+        ),
     ),
     "digest step": (
         fedmd.digest_step,

@@ -24,6 +24,7 @@ KEYS: dict[str, list[str]] = {
         "algorithm.private_epochs=1",
         "algorithm.scores_per_round=20",
     ],
+    "feddf": ["data.public_fraction=0.2", "algorithm.distill_steps=5"],
     "fedkd": ["algorithm.compression=none"],  # else its bits depend on what is learned, and no estimate is exact
     "sgp": ["codec.name=float32"],  # its sums make up for losses, and no codec may round them
     "d2": ["algorithm.form=exact_diffusion"],  # the ring of 6 is none for D2

@@ -72,6 +72,33 @@ def test_matrices_are_cut_where_the_energy_is_enough_and_vectors_go_as_they_are(
     assert truncated_svd.num_bits(SHAPES, ranks.tolist()) == 32 * 16 + 3 * 16
 
 
+def test_what_is_not_finite_goes_as_it_is() -> None:
+    """A matrix of a run that diverges has no decomposition; the other one is cut as ever."""
+    x = torch.tensor(update())
+    x[3], energy = float("nan"), torch.tensor(0.3, dtype=F64)
+    found, ranks = truncated_svd.truncated(x, energy, SHAPES)
+    assert torch.equal(found[:108].nan_to_num(7.0), x[:108].nan_to_num(7.0))
+    whole, usual = truncated_svd.truncated(torch.tensor(update()), energy, SHAPES)
+    assert (ranks[0], ranks[1:].tolist()) == (9, usual[1:].tolist())
+    assert torch.equal(found[108:], whole[108:])
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_ranks_do_not_depend_on_the_scale_in_single_precision(scale: float) -> None:
+    """Where squares are below the smallest number, or above the largest."""
+    energy = torch.tensor(0.97)
+    usual, wanted = truncated_svd.truncated(torch.tensor(update(), dtype=torch.float32), energy, SHAPES)
+    found, ranks = truncated_svd.truncated(torch.tensor(update() * scale, dtype=torch.float32), energy, SHAPES)
+    assert ranks.tolist() == wanted.tolist()
+    assert torch.allclose(found / scale, usual, rtol=1e-4, atol=1e-4)
+
+
+def test_a_run_that_diverges_says_so() -> None:
+    keys = ["algorithm.compression=svd", "algorithm.learning_rate=9000", "algorithm.local_steps=20", "dtype=float32"]
+    run = simulate(calm("fedkd", *keys, "stop.rounds=3", "devices.0.count=2"))
+    assert run.notes[0].startswith("diverged: ")
+
+
 def test_it_pays_below_the_rank_of_the_specification() -> None:
     """A [500, 800]: 307 x 1301 < 400,000 <= 308 x 1301."""
     bits = [truncated_svd.num_bits(((500, 800),), [r]) for r in (306, 307, 308, 500)]

@@ -36,7 +36,7 @@ def test_what_needs_classes_is_refused(learner: str) -> None:
         calm(
             learner,
             *SMALL,
-            *(["data.public_fraction=0.2"] if learner == "fedmd" else []),
+            *(["data.public_fraction=0.2"] if learner in ("fedmd", "feddf") else []),
             "evaluation.metrics=[]",
             "evaluation.inference=method_default",
         )
