@@ -1,4 +1,5 @@
-"""scenarios/studies/semantic_shares.toml and papers/semantic_packet_loss.toml: the sizes that their comments give."""
+"""scenarios/studies/semantic_shares.toml, papers/semantic_packet_loss.toml and papers/compositional_multiview.toml: the sizes that their
+comments give."""
 
 from __future__ import annotations
 
@@ -47,6 +48,16 @@ def test_weights_of_resnet_18_are_70_times_a_full_share() -> None:
 @pytest.mark.parametrize(("arm", "num_packets"), [("fp32", 15), ("fp16", 8), ("int8", 4), ("int4", 2)])
 def test_packets_of_a_share(arm: str, num_packets: int) -> None:
     run = estimated("papers/semantic_packet_loss", arm, "channel.forced_loss.rate=0", "transport.mtu_bytes=1500")
+    assert run.packets_sent == num_packets * run.messages_sent
+
+
+@pytest.mark.parametrize(
+    ("arm", "num_bytes", "num_packets"), [("MCR2, subspaces", 3840, 3), ("MCR2, subspaces, int8", 1040, 1)]
+)
+def test_bytes_of_bases(arm: str, num_bytes: int, num_packets: int) -> None:
+    """Of ten classes three directions of 32 dimensions; of 8 bits a number, two numbers of float32 a class beside them."""
+    run = estimated("papers/compositional_multiview", arm)
+    assert run.payload_bits == 4 * 8 * num_bytes
     assert run.packets_sent == num_packets * run.messages_sent
 
 
