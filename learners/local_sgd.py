@@ -93,6 +93,8 @@ class LocalSgd:
     """Works where devices have different architectures."""
     needs_classes: ClassVar[bool] = False
     """Works with labels of samples or representations of classes, which control problems (`learners.control`) have not."""
+    needs_links: ClassVar[bool] = False
+    """Decides about the links of the network that it runs on: works with data "observed_links" only."""
     sends: ClassVar[bool] = True
     """Sends messages at all."""
 

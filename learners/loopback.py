@@ -127,7 +127,7 @@ _WAIT = object()
 
 
 class Loopback:
-    """observe: (node id, request) -> answer, for what differs from: position [0, 0, 0] m, battery inf J, gain 0 dB,
+    """observe: (node id, request) -> answer, for what differs from: position [0, 0, 0] m, battery inf J, max_power 0 dBm, gain 0 dB, snr inf,
     rate inf bit/s, time by the bench's own clock, membership by the changes of `node.neighbors` since last asked (at first:
     since the start). Analog sends arrive with coefficient 1 and no noise. Actuate changes nothing.
 
@@ -336,8 +336,10 @@ class Loopback:
                 return np.zeros(3)
             case "battery" | "rate":
                 return math.inf
-            case "gain":
+            case "gain" | "max_power":
                 return 0.0
+            case "snr":
+                return math.inf
             case "link" | "link_rate":  # nobody is in a pair
                 return None
             case "time":

@@ -20,7 +20,7 @@ neighbors when it last asked for them; `Outcome` of what was sent to one that is
     Report(name, value, metric)   None, at once; the engine evaluates it at the scenario's evaluation times
     Measure(name, value)          None, at once; kept, and recorded at the scenario's evaluation times
     AwaitJoin()                   a `Joined`, as soon as somebody joins the neighborhood
-    Observe(what, peer)           position | battery | gain | rate | time | membership | link | link_rate, at the scenario's stated cost
+    Observe(what, peer)           position | battery | max_power | gain | snr | rate | time | membership | link | link_rate, at the scenario's stated cost
     Actuate(what, value)          None, at once: transmit power (dBm) or channel index, from now on
 """
 
@@ -239,7 +239,8 @@ class AwaitJoin(NamedTuple):
 
 
 class Observe(NamedTuple):
-    """what: "position" [3] m | "battery" J left | "gain" dB to peer, whatever is sent | "rate" bit/s to peer | "time" s |
+    """what: "position" [3] m | "battery" J left | "max_power" dBm | "gain" dB to peer, whatever is sent | "snr" here of what
+    peer sends at its full power, over the band, not in dB | "rate" bit/s to peer | "time" s |
     "membership" (a tuple of Joined and Left since last asked) | "link" (sender, receiver), the ids of the pair that this device is in
     now, None where it is idle (`wsim.flows`: pairs as [data] observed_links says, else by neighbor_mean_snr_db and update_every_s of
     [topology]) | "link_rate" bit/s/Hz of that pair if all pairs sent now with the powers that are set, None where it is idle: a genie's

@@ -50,10 +50,17 @@ class Senses:
                 value = float(links.band_efficiency(snr, rx[:, None])[0, 0] * bandwidth_hz)
             else:
                 value = float(10 * np.log10(links.gain(tx, rx, cell)[0]))
+        elif request.what == "snr":
+            if request.peer is None:
+                raise SimulationError(f"node {node.id}: Observe('snr') needs a peer")
+            tx, rx = np.array([node.index_of(request.peer)]), np.array([node.index])
+            value = float(self._run.flows.snr(tx, rx, now_s)[0])
+        elif request.what == "max_power":
+            value = float(world.max_tx_power_dbm[node.index])
         elif request.what == "link":
             value = self._run.flows.own(node.index, now_s)
         else:
-            known = "position, battery, gain, rate, time, membership, link, link_rate"
+            known = "position, battery, max_power, gain, snr, rate, time, membership, link, link_rate"
             raise SimulationError(f"node {node.id}: Observe({request.what!r}): what can be observed is {known}")
         return value, cost.delay_s
 

@@ -59,7 +59,10 @@ class ControlTask(Task):
     def training_samples(
         self, indices: Tensor, change: Callable[[Tensor], Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Samples [B, max_scale, width] of codes [B], and the codes: nothing is labelled."""
+        """Samples [B, max_scale, width] of codes [B], and the codes: nothing is labelled. In the place of codes, samples that are no rows of
+        the data set stand for themselves."""
+        if indices.dtype.is_floating_point:
+            return indices, indices
         return decoded(indices, self.samples.train_inputs, self.problem.kind), indices
 
     def step_flops(self, scale: int) -> int:

@@ -81,6 +81,9 @@ class PowerControl:
             else torch.expm1(features * (LOG_SCALE * log(2)))
         )
 
+    def features(self, gains: np.ndarray) -> np.ndarray:
+        return np.sqrt(gains * self.noise) if self.feature == "amplitude" else log_feature(gains)
+
     def decide(self, scores: Tensor, inputs: Tensor) -> Tensor:
         return torch.sigmoid(scores) * inputs[..., -1]
 

@@ -43,13 +43,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sent:
-    """What a device has sent in round k, to whom, and whom it hears then."""
+    """What a device has sent in round k, to whom, and whom it hears then. number: that of the exchange, see `NeighborSgd.exchanges`."""
 
     k: int
     kind: str
     neighbors: tuple[int, ...]
     heard: tuple[int, ...]
     ticket: Ticket
+    number: int
 
 
 @dataclass(frozen=True)
@@ -150,23 +151,27 @@ class NeighborSgd(PeerSgd):
         """Whether there is a round k."""
         return self.num_rounds is None or k < self.num_rounds
 
-    def publish(self, node: Node, k: int, z: Value, kind: str = "model") -> Generator[Any, Any, Sent]:
-        """z [num_values], encoded by the codec, to all present neighbors."""
-        return (yield from self.publish_payload(node, k, self.codec.payload(z, node), kind))
+    def publish(
+        self, node: Node, k: int, z: Value, kind: str = "model", exchange: int = 0
+    ) -> Generator[Any, Any, Sent]:
+        """z [num_values], encoded by the codec, to all present neighbors, in an exchange of round k."""
+        return (yield from self.publish_payload(node, k, self.codec.payload(z, node), kind, exchange))
 
-    def publish_payload(self, node: Node, k: int, payload: Payload, kind: str = "model") -> Generator[Any, Any, Sent]:
+    def publish_payload(
+        self, node: Node, k: int, payload: Payload, kind: str = "model", exchange: int = 0
+    ) -> Generator[Any, Any, Sent]:
         """As `publish`, of something that is encoded already."""
-        (neighbors, heard), ticket = node.peers(k), Ticket(0)
+        (neighbors, heard), ticket, number = node.peers(k), Ticket(0), k * self.exchanges + exchange
         if neighbors:
             broadcast = self.exchange == "broadcast"
-            ticket = yield Send(neighbors, kind, k * self.exchanges, payload, broadcast, expires_s=self.deadline_s)
-        return Sent(k, kind, neighbors, heard, ticket)
+            ticket = yield Send(neighbors, kind, number, payload, broadcast, expires_s=self.deadline_s)
+        return Sent(k, kind, neighbors, heard, ticket, number)
 
     def gather(self, node: Node, sent: Sent) -> Generator[Any, Any, Heard]:
         """What the neighbors sent in the same round."""
         received = Received(())
         if sent.heard:
-            received = yield Receive(sent.heard, sent.kind, sent.k * self.exchanges, timeout_s=self.deadline_s)
+            received = yield Receive(sent.heard, sent.kind, sent.number, timeout_s=self.deadline_s)
         degrees = [message.degree for message in received.messages]
         weights = self.weights_of(node, len(sent.neighbors), received.senders, degrees)
         return Heard(sent, received, node.tensor(weights))
@@ -179,10 +184,10 @@ class NeighborSgd(PeerSgd):
             return [node.mixing_row[sender] for sender in senders]
         return MIXING_WEIGHTS[self.mixing_weights](own_degree, sender_degrees)
 
-    def close(self, node: Node, x: Value, heard: Heard) -> Generator[Any, Any, int]:
-        """Reports x as the model after this round and says which round is next."""
+    def close(self, node: Node, x: Value, heard: Heard, metric: Any = None) -> Generator[Any, Any, int]:
+        """Reports x as the model after this round and says which round is next. metric: as of `Report`."""
         k, received = heard.sent.k, heard.received
-        yield Report("model", x, round=k)
+        yield Report("model", x, metric, round=k)
         if received.alone:  # back from an absence, not counted in yet: no faster than its messages leave
             yield Outcome(heard.sent.ticket)
         heard_of = received.newest if self.round_clock == "newest" else received.newer

@@ -36,6 +36,8 @@ from learners.compression import (
     topk,
     uniform,
 )
+from learners.control import closed_loop, local_wmmse
+from learners.control.rules import PowerControl
 from learners.data.dataset import Dataset
 from learners.data.digits import digits
 from learners.decentralized import (
@@ -551,7 +553,16 @@ def block_args(rng: np.random.Generator, task: Task) -> Args:
     return state, indices, weights, learning_rate, *of_classes, *scalars, *consensus
 
 
+def some_links(rng: np.random.Generator, task: Task) -> Tensor:
+    """SNRs of 1 to 6 links that interfere, padded to 6."""
+    gains = torch.zeros((6, 6), dtype=task.dtype)
+    K = int(rng.integers(1, 7))
+    gains[:K, :K] = torch.from_numpy(10 ** rng.normal(1.0, 0.7, (K, K)))
+    return gains
+
+
 MODULE_OPS: dict[Op, Job] = {
+    local_wmmse.local_wmmse: lambda rng, task: (some_links(rng, task), 3),
     moments.packed: lambda rng, task: (
         matrices(rng, task),
         flags(rng, task) * 7,
@@ -920,6 +931,22 @@ CORRECTED: dict[str, tuple[Callable[[Task], Op], Job]] = {
 }
 """The step of local training with something added to its gradient, and what is done with scores: the same for all models."""
 
+LINKS = PowerControl(feature="log")
+CONTROL_OPS: dict[str, tuple[Callable[[Task], Op], Job]] = {
+    "decide": (
+        lambda task: closed_loop.decide(task, LINKS),
+        lambda rng, task: (vector(rng, task), task.test_inputs[int(rng.integers(len(task.test_inputs)))]),
+    ),
+    **{
+        f"metric of {controller}": (
+            lambda task, controller=controller: closed_loop.controller_metric(task, LINKS, controller, 3),
+            lambda rng, task: (vector(rng, task), task.test_inputs[:5], task.test_labels[:5] + 1),
+        )
+        for controller in ("full", "wmmse")
+    },
+}
+"""What a task of pairwise gains makes."""
+
 CASES = (
     [(op.name, lambda task, op=op: op, args, "mlp", "float") for op, args in MODULE_OPS.items()]
     + [(name, lambda task, op=op: op, args, "mlp", "float") for name, (op, args) in FORMS.items()]
@@ -935,6 +962,7 @@ CASES = (
         for model, stored in (("mlp", "float"), ("mlp", "bytes"), ("lenet", "float"), ("resnet20", "bytes"))
     ]
     + [(name, make_op, args, "mlp", "float") for name, (make_op, args) in CORRECTED.items()]
+    + [(name, make_op, args, "edge_equivariant", "float") for name, (make_op, args) in CONTROL_OPS.items()]
 )
 
 

@@ -198,6 +198,24 @@ def test_programs_see_their_pair_and_gains_of_silent_devices() -> None:
     assert record.energy_j.sum() > 0
 
 
+def test_programs_measure_snrs_of_others_at_their_full_power() -> None:
+    """Of what the other sends, here; whatever its power is set to."""
+    seen: dict[int, tuple[float, float]] = {}
+
+    class Measures(Looks):
+        def program(self, node):  # type: ignore[no-untyped-def]
+            largest_dbm = yield Observe("max_power")
+            yield Actuate("power", largest_dbm - 30)
+            seen[node.id] = largest_dbm, (yield Observe("snr", (node.id + 1) % 17))
+            yield Report("model", node.initial_parameters)
+
+    simulate(moving("observation.delay_s=0"), learner=lambda task, codec, rounds: Measures())
+    run = run_of()
+    for device, (largest_dbm, snr) in seen.items():
+        assert largest_dbm == (10.0 if device < 14 else 16.0)
+        assert snr == run.flows.snr(np.array([(device + 1) % 17]), np.array([device]), 0.0)[0]
+
+
 def test_the_words_are_in_the_message_for_others() -> None:
     class Asks(Looks):
         def program(self, node):  # type: ignore[no-untyped-def]

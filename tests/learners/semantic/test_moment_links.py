@@ -123,7 +123,7 @@ def test_late_messages_are_used_unless_a_newer_one_came_before() -> None:
         return message(k, [0.1 * k, 0.0, 1 - 0.1 * k] * 2)
 
     def hears(k: int, of_round: list[int], late: list[int]) -> float:
-        sent = Sent(k, "moments", (SENDER,), (SENDER,), Ticket(0))
+        sent = Sent(k, "moments", (SENDER,), (SENDER,), Ticket(0), k)
         answer = Received(tuple(map(shares, of_round)), late=tuple(map(shares, late)))
         computed(learner.gather_statistics(node, sent, links), answer)
         found, known = table(links)
