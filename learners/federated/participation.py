@@ -27,3 +27,14 @@ def newest_download(kind: str, *, waits: bool, anyone: bool = False) -> Generato
         return messages[0]
     messages += (yield Receive(None, kind, timeout_s=0)).messages
     return max(reversed(messages), key=lambda message: message.round)
+
+
+def next_of_each(kind: str, waiting: list[Message]) -> Generator[Any, Any, Message]:
+    """The next message of any server, where every one of several has to be answered. waiting: those that came with earlier ones, the newest of
+    each server; it is kept up to date. `yield from` it."""
+    if not waiting:
+        waiting += (yield Receive(None, kind, count=1)).messages
+    waiting += (yield Receive(None, kind, timeout_s=0)).messages
+    newest = {message.sender: message for message in sorted(waiting, key=lambda message: message.round)}
+    waiting[:] = newest.values()
+    return waiting.pop(0)

@@ -24,7 +24,7 @@ from torch import Tensor
 from learners.averaging import fill
 from learners.federated import candidates, header, round_end
 from learners.federated.candidates import ASKING, NOTHING
-from learners.federated.participation import newest_download, sample_clients
+from learners.federated.participation import newest_download, next_of_each, sample_clients
 from learners.federated.selection import POLICIES, Selection
 from learners.fields import check_choice, check_count, check_number
 from learners.local_sgd import LocalSgd
@@ -232,11 +232,14 @@ class ServerSgd(LocalSgd):
         client's last copy of what the server sends, where that is one tensor: what is missing of a message stays as it is there,
         and the message is whole. `yield from` it."""
         waits = self.deadline_s is None and not self.asks
-        held: Message | None = None  # with which a candidate was asked for its loss
+        held = node.state.setdefault("held", {})  # with which a candidate was asked for its loss, by whom
         while True:
-            message = yield from newest_download(self.download_kind, waits=waits, anyone=self.uses_edges)
+            if self.asks and self.uses_edges:
+                message = yield from next_of_each(self.download_kind, node.state.setdefault("waiting", []))
+            else:
+                message = yield from newest_download(self.download_kind, waits=waits, anyone=self.uses_edges)
             if self.asks and message.round % 2 == 0:
-                held = yield from self._answered(node, message, last)
+                held[message.sender] = yield from self._answered(node, message, last)
                 continue
             if self.late == "abort":
                 found = yield from header.read(message)
@@ -244,9 +247,10 @@ class ServerSgd(LocalSgd):
                     continue
                 message, node.state["round_ends_s"] = found
             if self.selection == "loss":
-                if held is None or (held.round + 1, held.sender) != (message.round, message.sender):
+                asked = held.pop(message.sender, None)
+                if asked is None or asked.round + 1 != message.round:
                     continue
-                message = message._replace(data=held.data)
+                message = message._replace(data=asked.data)
                 break
             content = yield from self.opened(node, message)
             if content is not None:

@@ -17,6 +17,7 @@ from learners.protocol import SERVER
 from tests.contract.recording import record, value_of
 from tests.contract.worlds import KEYS, calm
 from tests.learners.oracle_runs import Minibatches, Overheard, Quadratics, digits_task, run, zeros
+from wsim.engine import simulate
 from wsim.errors import ScenarioError
 
 CLIENTS = [0, 1, 2], [3, 4], []
@@ -196,6 +197,21 @@ def test_an_edge_asks_its_own_clients(selection: str) -> None:
             assert len(chosen) == 1
             if selection == "loss":
                 assert chosen[0] == max(told, key=lambda client: float(told[client]))
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_a_client_that_two_edges_ask_answers_both(seed: int) -> None:
+    """Devices that run to and fro between the stations, and no deadline: nobody is forgotten, or an edge would wait for ever."""
+    keys = [
+        'devices.0.mobility={kind="random_waypoint", speed_mps=[20.0, 40.0], pause_s=[0.0, 0.0]}',
+        'cells={layout="positions", positions_m=[[-40.0, 0.0], [40.0, 0.0]], hysteresis_db=0.0, update_every_s=0.01}',
+        "devices.0.compute.effective_flops=2e4",
+        "algorithm.selection=loss",
+        "algorithm.clients_per_round=2",
+        f"scenario.seed={seed}",
+    ]
+    run = simulate(calm("hierfavg", *keys, "area.side_m=150", "stop.rounds=6"), "null")
+    assert run.stop_reason == "rounds"
 
 
 @pytest.mark.parametrize(
