@@ -7,7 +7,7 @@ from typing import Any
 
 REFERENCES = {
     "interference_channel": "WMMSE",
-    "link_activation": "greedy activation",
+    "link_activation": "greedy/WMMSE activation",
     "recorded_channels": "WMMSE",
     "parallel_channels": "water-filling",
 }

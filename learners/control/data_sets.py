@@ -1,7 +1,7 @@
 """The control problems that a scenario's [data] may name, of independently drawn channels.
 
     interference_channel   powers of K links that disturb each other; reference: WMMSE
-    link_activation        which of K device-to-device links are on; reference: greedy activation
+    link_activation        which of K device-to-device links are on; reference: the better of greedy and rounded WMMSE
     recorded_channels      as the first, of gains from a file
     parallel_channels      a budget of power split over K channels; reference: water-filling, the optimum
 
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from learners.control.activation import greedy_activation
+from learners.control.activation import better_activation
 from learners.control.device_links import draw_device_links
 from learners.control.interference_channel import draw_interference
 from learners.control.parallel_channels import draw_parallel
@@ -168,8 +168,8 @@ def link_activation(
         "link_activation",
         rule,
         drawn,
-        greedy_activation,
-        "greedy activation",
+        better_activation,
+        "greedy/WMMSE activation",
         rng,
         scales,
         scale_every_s,
