@@ -198,7 +198,7 @@ def recorded_channels(
     """
     check_scales(scales, scale_every_s)
     gains = read_channels(Path(file))
-    largest = max(*scales, *test_scales)
+    largest = max((*scales, *test_scales))
     if largest > gains.shape[1]:
         key = "scales" if max(scales) == largest else "test_scales"
         raise ValueError(f"{key}: up to {largest} links, and {file} has samples of {gains.shape[1]}")
@@ -292,13 +292,18 @@ def in_words(reference_name: str, notes: list[str]) -> str:
 
 
 def tested(inputs: np.ndarray, rule: Rule, reference: Reference, rng: np.random.Generator) -> tuple[ScaleTest, str]:
-    """A test of samples [n, K, width], and in words how good the reference, full and random power are on it."""
+    """A test of samples [n, K, width], and in words how good the reference, full and random power are on it. ValueError where the
+    reference's mean rate is 0 or infinite, as it is where all gains are 0."""
     samples = torch.from_numpy(inputs)
 
     def mean_rate(powers: torch.Tensor) -> float:
         return float(rule.rates(rule.applied(powers), samples).sum(-1).mean())
 
     best = mean_rate(torch.from_numpy(reference(rule.gains(samples).numpy())))
+    if not 0 < best < np.inf:
+        raise ValueError(
+            f"tests with {inputs.shape[1]} objects: the reference's mean rate is {best:g} bit/s/Hz, and there is no share of it"
+        )
     full = mean_rate(rule.full(samples))
     drawn = mean_rate(rule.drawn(torch.from_numpy(rng.random(inputs.shape[:2])), samples))
     return ScaleTest(inputs, best), f"{best:.3f} bit/s/Hz, {full / best:.3f}, {drawn / best:.3f}"

@@ -9,6 +9,10 @@ breakpoint, between antennas of height h at wavelength lambda (ITU-R P.1411, lin
 The numbers are those of Shen et al. 2021: 50 links a square km of 2 to 65 m, 5 MHz at 2.4 GHz, h = 1.5 m, antennas of 2.5 dB, 40 dBm,
 noise of -169 dBm/Hz, an SNR gap of 6 dB, which is taken off the links' own gains. Ours: the square grows with K, so that the links
 lie equally dense at any K; receivers may lie outside of it; 2.5 dB is counted once a path; no fading; no path is shorter than 1 m.
+
+Links come in the order of their transmitters' distance to the middle, the larger of its two components: the first k of K lie then as a
+layout of k links does, uniform over a square (whose side is that of the nearest transmitter left out), and are as dense: taken at random
+they would be K / k times as far apart in area, and disturb each other less.
 """
 
 from __future__ import annotations
@@ -40,12 +44,14 @@ def path_loss_db(distance_m: np.ndarray) -> np.ndarray:
 def draw_device_links(
     rng: np.random.Generator, num_layouts: int, num_links: int, links_per_km2: float = 50.0
 ) -> np.ndarray:
-    """SNRs at full power [num_layouts, K, K], float64, the diagonal less the SNR gap; row = receiver, column = transmitter.
-    ValueError for K = 0 or a density that is not above 0."""
+    """SNRs at full power [num_layouts, K, K], float64, the diagonal less the SNR gap; row = receiver, column = transmitter, both from the
+    middle outwards. ValueError for K = 0 or a density that is not above 0."""
     check_scale("num_links", num_links)
     check_number("links_per_km2", links_per_km2)
     side_m = 1000 * np.sqrt(num_links / links_per_km2)
-    transmitters_m = side_m * rng.random((num_layouts, num_links, 2))
+    from_middle = rng.random((num_layouts, num_links, 2)) - 0.5
+    order = np.abs(from_middle).max(2).argsort(1)
+    transmitters_m = side_m * np.take_along_axis(from_middle, order[..., None], 1)
     lengths_m = rng.uniform(*LINK_LENGTHS_M, (num_layouts, num_links))
     angles = rng.uniform(0, 2 * pi, (num_layouts, num_links))
     offsets_m = lengths_m[..., None] * np.stack([np.cos(angles), np.sin(angles)], axis=-1)

@@ -211,15 +211,16 @@ def test_who_joins_controls_at_its_own_scale_at_once() -> None:
     assert record.series_accuracy_by_device[1][joined, 3] in (server[joined], server[joined - 1])
 
 
-def recorded(folder: Path, **arrays: np.ndarray) -> list[str]:
+def recorded(folder: Path, scales: str = "[2, 3]", **arrays: np.ndarray) -> list[str]:
     np.savez(folder / "channels.npz", **arrays)
-    data = f'data={{name="recorded_channels", file="{folder}/channels.npz", scales=[2, 3]}}'
+    data = f'data={{name="recorded_channels", file="{folder}/channels.npz", scales={scales}}}'
     return [data, 'model={name="edge_equivariant", hidden=[4]}', "stop.rounds=1"]
 
 
-def test_recorded_gains_are_learned_from(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scales", ["[2, 3]", "[3]"])
+def test_recorded_gains_are_learned_from(scales: str, tmp_path: Path) -> None:
     gains = np.random.default_rng(3).exponential(10.0, (30, 3, 3))
-    record = simulate(calm("fedavg", *recorded(tmp_path, gains=gains, types=np.zeros(3, dtype=np.int64))))
+    record = simulate(calm("fedavg", *recorded(tmp_path, scales, gains=gains, types=np.zeros(3, dtype=np.int64))))
     assert 0.3 < record.accuracy[-1] < 1.3
 
 
@@ -227,6 +228,7 @@ def test_recorded_gains_are_learned_from(tmp_path: Path) -> None:
     ("changes", "says"),
     [
         ({"gains": -np.ones((4, 3, 3))}, "not negative"),
+        ({"gains": np.zeros((4, 3, 3))}, "tests with 2 objects: the reference's mean rate is 0 bit/s/Hz"),
         ({"gains": np.ones((4, 0, 0))}, "K = 0"),
         ({"gains": np.ones((4, 3, 3)), "types": np.array([0, 0, 1])}, "exchangeable"),
         ({"gains": np.ones((4, 2, 2))}, "scales: up to 3 links"),

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from learners.control import device_links
 from learners.control.device_links import draw_device_links, path_loss_db
 from learners.control.gains import check_scale
 from learners.control.interference_channel import draw_interference
 from learners.control.parallel_channels import draw_parallel
+from learners.control.rates import sum_rates
 from learners.control.recorded_channels import read_channels
 
 
@@ -65,14 +67,23 @@ def test_device_links_are_dense_alike_at_any_scale() -> None:
     assert 10 < nearest[80, 50.0] - nearest[80, 5.0] < 20
 
 
+def test_the_first_links_of_many_lie_as_dense_as_few() -> None:
+    """A device of 10 links sees the first 10 of samples of 20: the mean rate at full power and the strongest interferer in dB are those of
+    layouts of 10 within 5 % and 1 dB (some 10 / 11 * 21 / 20 as dense, 0.2 dB; standard errors over 1,000 layouts are 1 % and 0.2 dB). Any 10 of the 20
+    have half the density, 50 % more rate and 4 dB less."""
+    rates, nearest_db = [], []
+    for snrs in (draw_device_links(rng(6), 1000, 20)[:, :10, :10], draw_device_links(rng(7), 1000, 10)):
+        rates.append(sum_rates(torch.from_numpy(snrs), torch.ones(1000, 10, dtype=torch.float64)).mean().item())
+        nearest_db.append((10 * np.log10((snrs * ~np.eye(10, dtype=bool)).max(2))).mean())
+    assert rates[0] == pytest.approx(rates[1], rel=0.05)
+    assert nearest_db[0] == pytest.approx(nearest_db[1], abs=1)
+
+
 def test_rows_of_device_links_are_receivers() -> None:
     """Path by path from the same draws: places of transmitters, lengths and directions of links."""
     found, draws = draw_device_links(rng(3), 2, 3, links_per_km2=3.0), rng(3)
-    transmitters_m, lengths_m, angles = (
-        draws.random((2, 3, 2)) * 1000,
-        draws.uniform(2, 65, (2, 3)),
-        draws.random((2, 3)),
-    )
+    drawn, lengths_m, angles = draws.random((2, 3, 2)) * 1000 - 500, draws.uniform(2, 65, (2, 3)), draws.random((2, 3))
+    transmitters_m = np.array([sorted(layout, key=lambda place: np.abs(place).max()) for layout in drawn])
     for i, k, j in np.ndindex(2, 3, 3):
         way_m = lengths_m[i, k] * np.array([np.cos(2 * np.pi * angles[i, k]), np.sin(2 * np.pi * angles[i, k])])
         distance_m = np.hypot(*(transmitters_m[i, k] + way_m - transmitters_m[i, j]))
