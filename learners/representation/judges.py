@@ -18,7 +18,7 @@ from torch import Tensor
 
 from learners.representation.linear_probe import Probes
 from learners.representation.neighbors import References
-from learners.representation.subspaces import bases, nearest
+from learners.representation.subspaces import bases, nearest, nearest_centered
 from learners.representation.training_features import TrainingFeatures, eigen, moments
 
 Judge = Callable[[Tensor], Tensor]
@@ -86,6 +86,11 @@ class Judges:
             found = torch.stack([bases(*one.eigen, self._dim).to(one.z.dtype) for one in trained])
             candidates = torch.stack([one.candidates for one in trained])
             return lambda z: nearest(z, found, candidates)
+        if way == "centered_subspace":
+            found = torch.stack([bases(*one.centered_eigen, self._dim).to(one.z.dtype) for one in trained])
+            means = torch.stack([one.means.to(one.z.dtype) for one in trained])
+            candidates = torch.stack([one.candidates for one in trained])
+            return lambda z: nearest_centered(z, means, found, candidates)
         if way == "linear_probe":
             return Probes(trained).classify
         references = References(trained)

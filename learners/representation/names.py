@@ -13,6 +13,8 @@ Accuracy = Literal[
     "cross_subspace_accuracy",
     "others_subspace_accuracy",
     "pooled_subspace_accuracy",
+    "own_centered_subspace_accuracy",
+    "cross_centered_subspace_accuracy",
     "own_knn_accuracy",
     "cross_knn_accuracy",
     "own_abs_knn_accuracy",

@@ -3,10 +3,10 @@
     U^k = the r eigenvectors of V^k with the largest eigenvalues          |z - U^k U^k' z|^2 = |z|^2 - |U^k' z|^2
 
 so that the largest |U^k' z| wins. Directions whose eigenvalue is below 1e-6 of the largest are dropped: where a class has fewer samples
-than r, they would be arbitrary. Second moments are not centered (the "SVD" of the sources); the centered form ("PCA", subspaces
-through the classes' means) is not built.
+than r, they would be arbitrary. Second moments are not centered (the "SVD" of the sources). The centered form ("PCA") has subspaces through the
+classes' means m^k, of the r largest eigenvectors of V^k - m^k m^k', and the smallest |z - m^k|^2 - |U^k' (z - m^k)|^2 wins. It tells z from -z.
 
-Yu et al., NeurIPS 2020 (arXiv 2006.08558), section 3.1 and its public code (30 components).
+Yu et al., NeurIPS 2020 (arXiv 2006.08558), section 3.1 and its public code (30 components, both forms).
 """
 
 from __future__ import annotations
@@ -39,6 +39,20 @@ def nearest(z: Tensor, subspaces: Tensor, candidates: Tensor) -> Tensor:
             for part in z.tensor_split(min(pieces, max(1, len(z))))
         ]
     )
+
+
+def nearest_centered(z: Tensor, means: Tensor, subspaces: Tensor, candidates: Tensor) -> Tensor:
+    """As `nearest`, of subspaces through means m^k [M, num_classes, d]."""
+    offsets = torch.einsum("mkrd,mkd->mkr", subspaces, means)  # U^k' m^k
+    flat, num_rows = subspaces.flatten(0, 2), means.shape[0] * means.shape[1]
+    pieces = max(1, -(-len(z) * len(flat) * z.element_size() // PIECE_BYTES))
+    found = []
+    for part in z.tensor_split(min(pieces, max(1, len(z)))):
+        inside = ((part @ flat.mT).unflatten(1, subspaces.shape[:3]) - offsets).square().sum(3)
+        beside = part.square().sum(1, keepdim=True) - 2 * part @ means.view(num_rows, -1).mT
+        distance = beside.unflatten(1, means.shape[:2]) + means.square().sum(2)
+        found.append(chosen(inside - distance, candidates))
+    return torch.cat(found)
 
 
 def chosen(scores: Tensor, candidates: Tensor) -> Tensor:

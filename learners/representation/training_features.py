@@ -51,6 +51,16 @@ class TrainingFeatures:
         return moments(self.sums, self.counts)
 
     @cached_property
+    def means(self) -> Tensor:
+        """m^k = t^k / n^k, float64 [num_classes, d]; 0 of classes that are not held."""
+        return self.totals / self.counts.clamp(min=1).unsqueeze(1)
+
+    @cached_property
+    def centered_eigen(self) -> tuple[Tensor, Tensor]:
+        """As `eigen`, of V^k - m^k m^k'."""
+        return eigen(self.second_moments - self.means.unsqueeze(2) * self.means.unsqueeze(1))
+
+    @cached_property
     def eigen(self) -> tuple[Tensor, Tensor]:
         """Eigenvalues [num_classes, d], rising, and eigenvectors [num_classes, d, d] in columns, of V^k."""
         return eigen(self.second_moments)

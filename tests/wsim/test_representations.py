@@ -92,6 +92,15 @@ class Twin:
             residuals[:, k] = np.linalg.norm(features - features @ u.T @ u, axis=1)
         return residuals.argmin(axis=1)
 
+    def centered_subspace(self, z: np.ndarray, y: np.ndarray, features: np.ndarray) -> np.ndarray:
+        residuals = np.full((len(features), K), np.inf)
+        for k in set(y.tolist()):
+            mean = z[y == k].mean(axis=0)
+            _, values, directions = np.linalg.svd(z[y == k] - mean, full_matrices=False)
+            u = directions[: self.dim][values[: self.dim] ** 2 > 1e-6 * values[0] ** 2]
+            residuals[:, k] = np.linalg.norm((features - mean) - (features - mean) @ u.T @ u, axis=1)
+        return residuals.argmin(axis=1)
+
     def knn(self, z: np.ndarray, y: np.ndarray, features: np.ndarray, absolute: bool = False) -> np.ndarray:
         found = []
         for feature in features:
@@ -229,10 +238,20 @@ def test_signs_matter_to_signed_cosines_only() -> None:
     assert judged("cross_knn_accuracy", [AGREES, mirrored], *test) == 0.0
 
 
+def test_centered_subspaces_lie_where_the_class_lies() -> None:
+    """Class 0 on the line x = .6, class 1 on y = -1: from (.6, -.8) they are 0 and .2 away, from (0, -.9) .6 and .1. A class of one sample is a
+    point."""
+    lines = [[0.6, 0.8], [0.6, 0.4], [0.5, -1.0], [-0.5, -1.0]], [0, 0, 1, 1]
+    test = [[0.6, -0.8], [0.0, -0.9]], [0, 1]
+    assert judged("own_centered_subspace_accuracy", [lines], *test) == 1.0
+    points = [UP, RIGHT], [0, 1]
+    assert judged("own_centered_subspace_accuracy", [points], [DOWN, [-0.6, 0.8]], [0, 0]) == 0.5
+
+
 def test_a_class_that_the_judge_lacks_is_no_candidate() -> None:
     lacks = [UP, DOWN], [0, 0]
     test = [UP, RIGHT], [0, 1]
-    for way in ("subspace", "knn", "abs_knn", "linear_probe"):
+    for way in ("subspace", "centered_subspace", "knn", "abs_knn", "linear_probe"):
         assert judged(f"cross_{way}_accuracy", [AGREES, lacks], *test) == 0.5
 
 
