@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learners.representation.linear_probe import Probes
+from learners.representation.linear_probe import Probes, least_squares
 from learners.representation.neighbors import References
 from learners.representation.subspaces import bases, nearest, nearest_centered
+from learners.representation.support_vectors import machines
 from learners.representation.training_features import TrainingFeatures, eigen, moments
 
 Judge = Callable[[Tensor], Tensor]
@@ -92,7 +93,9 @@ class Judges:
             candidates = torch.stack([one.candidates for one in trained])
             return lambda z: nearest_centered(z, means, found, candidates)
         if way == "linear_probe":
-            return Probes(trained).classify
+            return Probes(trained, least_squares).classify
+        if way == "svm":
+            return Probes(trained, machines).classify
         references = References(trained)
         return lambda z: references.nearest(z, absolute=way == "abs_knn")
 

@@ -2,13 +2,13 @@
 
     W = argmin  sum_b |W' z_b + c - e_(y_b)|^2 + ridge n |W|^2            e_k: one-hot
 
-in closed form from the second moments and sums of the classes; c is free. It stands for the linear support vector machines and heads
-of the sources, which it is not. Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2nd ed., section 4.2.
+in closed form from the second moments and sums of the classes; c is free. It stands for the trained heads of the sources; their linear
+support vector machines are in `support_vectors`. Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2nd ed., section 4.2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -21,10 +21,10 @@ RIDGE = 1e-4
 
 
 class Probes:
-    """Heads of M devices."""
+    """Linear heads of M devices. trained: what makes one of a device's features, W above c, float64 [d + 1, num_classes]."""
 
-    def __init__(self, devices: Sequence[TrainingFeatures]) -> None:
-        weights = torch.stack([_weights(one) for one in devices])  # [M, d + 1, num_classes]
+    def __init__(self, devices: Sequence[TrainingFeatures], trained: Callable[[TrainingFeatures], Tensor]) -> None:
+        weights = torch.stack([trained(one) for one in devices])  # [M, d + 1, num_classes]
         self._weights = weights.to(devices[0].z.dtype)
         self._held = torch.stack([one.candidates for one in devices])
 
@@ -34,7 +34,7 @@ class Probes:
         return chosen(scores, self._held)
 
 
-def _weights(device: TrainingFeatures) -> Tensor:
+def least_squares(device: TrainingFeatures) -> Tensor:
     """W above c, float64 [d + 1, num_classes]."""
     d = device.z.shape[1]
     n = device.counts.sum()

@@ -21,6 +21,8 @@ Accuracy = Literal[
     "cross_abs_knn_accuracy",
     "own_linear_probe_accuracy",
     "cross_linear_probe_accuracy",
+    "own_svm_accuracy",
+    "cross_svm_accuracy",
 ]
 Number = Literal["coding_rate", "class_coding_rate", "consensus_gap", "effective_rank", "between_classes"]
 Metric = Literal[Accuracy, Number, "similarity"]

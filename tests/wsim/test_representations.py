@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 
 from learners.deferred import Op
 from learners.models.bias_mlp import BiasMlp
@@ -118,6 +119,20 @@ class Twin:
         w = np.linalg.lstsq(rows, targets, rcond=None)[0]
         scores = features @ w[:-1] + w[-1]
         scores[:, [k for k in range(K) if k not in y]] = -np.inf
+        return scores.argmax(axis=1)
+
+    def svm(self, z: np.ndarray, y: np.ndarray, features: np.ndarray) -> np.ndarray:
+        scores = np.full((len(features), K), -np.inf)
+        for k in set(y.tolist()):
+            rows = np.hstack([z, np.ones((len(z), 1))]) * np.where(y == k, 1.0, -1.0)[:, None]
+
+            def loss(w: np.ndarray, rows: np.ndarray = rows) -> tuple[float, np.ndarray]:
+                slack = np.maximum(0, 1 - rows @ w)
+                return 0.5 * w @ w + slack @ slack, w - 2 * rows.T @ slack
+
+            options = {"gtol": 1e-10, "ftol": 1e-16, "maxiter": 5000}
+            w = minimize(loss, np.zeros(z.shape[1] + 1), jac=True, method="L-BFGS-B", options=options).x
+            scores[:, k] = features @ w[:-1] + w[-1]
         return scores.argmax(axis=1)
 
     def accuracy(self, metric: str, data: str, j: int) -> float:
@@ -251,7 +266,7 @@ def test_centered_subspaces_lie_where_the_class_lies() -> None:
 def test_a_class_that_the_judge_lacks_is_no_candidate() -> None:
     lacks = [UP, DOWN], [0, 0]
     test = [UP, RIGHT], [0, 1]
-    for way in ("subspace", "centered_subspace", "knn", "abs_knn", "linear_probe"):
+    for way in ("subspace", "centered_subspace", "knn", "abs_knn", "linear_probe", "svm"):
         assert judged(f"cross_{way}_accuracy", [AGREES, lacks], *test) == 0.5
 
 
