@@ -96,7 +96,7 @@ class SemanticMcr2(StatisticsSgd):
             )
 
     def check_parts(self, class_counts: np.ndarray) -> None:
-        """Raise ValueError unless every class that a device holds has enough samples; warn once where a minibatch has few of a class.
+        """Raise ValueError also unless every class that a device holds has enough samples; warn once where a minibatch has few of a class.
         class_counts: int [num_devices, num_classes]."""
         for device, counts in enumerate(class_counts):
             held = counts[counts > 0]
@@ -106,11 +106,7 @@ class SemanticMcr2(StatisticsSgd):
                     f"least_class_samples = {self.least_class_samples}: device {device} holds {held.min()} sample(s) of class {k}, "
                     "too few for a second moment; deal more samples, or lower this"
                 )
-            if self.batch_size < len(held):
-                raise ValueError(
-                    f"batch_size = {self.batch_size}: device {device} holds {len(held)} classes, and a batch needs samples of "
-                    f"each; {20 * len(held)} make some 20 a class"
-                )
+        super().check_parts(class_counts)
         self._warn_of_small_batches(class_counts)
 
     def _warn_of_small_batches(self, class_counts: np.ndarray) -> None:

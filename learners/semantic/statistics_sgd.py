@@ -6,11 +6,14 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+
 from learners.decentralized.neighbor_sgd import Heard, NeighborSgd, Sent
 from learners.local_step import OptimizerName
 from learners.models.flat import Model
 from learners.protocol import Batches, Message, Node, Receive, Received
 from learners.quantities import Count, LearningRate, PositiveOrZero
+from learners.task import cross_entropy
 
 
 class Links(Protocol):
@@ -48,6 +51,18 @@ class StatisticsSgd(NeighborSgd):
             raise ValueError(
                 f"mixing_weights = {self.mixing_weights!r}: neighbors are not averaged here; leave this out"
             )
+
+    def check_parts(self, class_counts: np.ndarray) -> None:
+        """Raise ValueError where a minibatch has no room for all classes of a device, unless each sample is a term of the objective by
+        itself. class_counts: int [num_devices, num_classes]."""
+        if getattr(self.task, "objective", None) is cross_entropy:
+            return
+        for device, held in enumerate((class_counts > 0).sum(1).tolist()):
+            if self.batch_size < held:
+                raise ValueError(
+                    f"batch_size = {self.batch_size}: device {device} holds {held} classes, and a batch needs samples of "
+                    f"each; {20 * held} make some 20 a class"
+                )
 
     def check_models(self, models: Sequence[Model]) -> None:
         """Raise ValueError unless all representations have one length."""

@@ -28,6 +28,11 @@ CASES = {
         ["algorithm.batch_size=3"],
         "batch_size = 3: device 0 holds 4 classes",
     ),
+    "a batch of views without room for all classes": (
+        "compositional_mcr2",
+        ["algorithm.batch_size=3"],
+        "batch_size = 3: device 0 holds 4 classes",
+    ),
     "representations of two lengths": (
         "semantic_mcr2",
         [
@@ -62,6 +67,17 @@ CASES = {
         "is trained in the last round; stop by rounds",
     ),
 }
+
+
+def test_the_cross_entropy_takes_batches_of_any_size() -> None:
+    Run(
+        calm("compositional_mcr2", "algorithm.batch_size=3", "task.objective=cross_entropy"),
+        "null",
+        None,
+        None,
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize("case", CASES)
