@@ -31,6 +31,7 @@ import numpy as np
 from wsim import results
 from wsim.errors import ResultError, WsimError
 from wsim.generalization import generalization_gaps
+from wsim.headline import share_of
 from wsim.record import RunRecord
 from wsim.report import num_rounds
 from wsim.scenario.arms import split
@@ -249,7 +250,10 @@ CURVES: dict[str, dict[str, str]] = {
     "accuracy_worst": {"units": "1", "long_name": "accuracy of the worst device"},
     "accuracy_p10": {"units": "1", "long_name": "accuracy, 10th percentile over devices"},
     "accuracy_std": {"units": "1", "long_name": "accuracy, standard deviation over devices"},
-    "test_loss": {"units": "1", "long_name": "mean cross-entropy of the headline, in nats"},
+    "test_loss": {
+        "units": "1",
+        "long_name": "mean loss of the headline: cross-entropy in nats, of control problems minus the sum of rates in bit/s/Hz",
+    },
     "payload_bits": {"units": "bit", "long_name": "payload bits so far"},
     "coded_bits": {"units": "bit", "long_name": "coded bits so far"},
     "on_air_bits": {"units": "bit", "long_name": "bits on the air so far"},
@@ -288,7 +292,7 @@ def _totals(record: RunRecord) -> dict[str, Any]:
         "stop_reason": record.stop_reason,
         "simulated_s": record.simulated_s,
         "rounds": num_rounds(record),
-        "measured": headline_name(record),
+        "measured": ", ".join(filter(None, (headline_name(record), share_of(record.resolved)))),
         "accuracy": last(record.accuracy),
         "accuracy_worst": last(record.accuracy_worst),
         "test_loss": last(record.test_loss),

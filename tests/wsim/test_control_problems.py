@@ -11,8 +11,11 @@ import torch
 from learners.control.scale_stream import ScaleWalk, decoded
 from learners.protocol import SERVER
 from tests.contract.worlds import LEARNERS, calm, kind_of
+from wsim import results
 from wsim.engine import simulate
 from wsim.errors import DataError, ScenarioError
+from wsim.report import summary_dict
+from wsim.views import open_results
 
 SMALL = [
     'data={name="interference_channel", scales=[2, 3], train_samples=24, test_samples=4, noise=1.0, test_scales=[5]}',
@@ -96,6 +99,16 @@ def test_a_model_of_few_objects_has_no_score_at_more() -> None:
     assert np.isnan(record.series_accuracy[record.series_data.index("scale_5"), -1])
 
 
+def test_results_say_that_accuracy_is_a_share_and_targets_may_be_above_one(tmp_path: Path) -> None:
+    """Untrained powers are one half and more of the largest: at noise 100 they have some half of the rate and more, and 9 times it nobody."""
+    record = simulate(calm("fedavg", *control("data.noise=100.0", "evaluation.targets={accuracy=[0.3, 9.0]}")))
+    assert np.isfinite(record.target_time_s).tolist() == [True, False]
+    assert summary_dict(record)["accuracy_is"] == "share of the WMMSE rate"
+    results.write(record, tmp_path / "a.h5")
+    assert open_results(tmp_path).runs.measured[0] == "server · global test, share of the WMMSE rate"
+    assert summary_dict(simulate(calm("fedavg", "stop.rounds=1"), "null"))["accuracy_is"] == "accuracy"
+
+
 def test_padding_is_not_charged() -> None:
     """Devices of 3 objects of at most 3 compute at full price, those of 2 for less, and by as much as unpadded samples take."""
     record = simulate(calm("local_only", *control("devices.0.compute.spread=none", "stop.rounds=1")))
@@ -149,11 +162,17 @@ def test_the_window_of_the_executor_changes_no_bit() -> None:
         ("data.local_test_fraction=0.2", r"\[data\] local_test_fraction"),
         ('model.variants=[{name="edge_equivariant"}]', r"\[model\] variants"),
         ('evaluation.metrics=["effective_rank"]', r"\[evaluation\] metrics"),
+        ("model.head=ego", r'\[model\] head = "ego": decides about one object'),
+        (
+            'data={name="parallel_channels"}; model={name="equivariant", head="invariant"}',
+            r'\[model\] head = "invariant": gives all objects one score',
+        ),
+        ("evaluation.targets={accuracy=[10.5]}", r"accuracy\.0 = 10.5: accuracies are below 1, shares .* at most 10"),
     ],
 )
 def test_bad_input_is_one_line(override: str, says: str) -> None:
     with pytest.raises(ScenarioError, match=says) as error:
-        calm("fedavg", *SMALL, override)
+        calm("fedavg", *SMALL, *override.split("; "))
     assert "\n" not in str(error.value)
 
 
@@ -163,6 +182,10 @@ def test_bad_input_is_one_line(override: str, says: str) -> None:
         ('model={name="edge_equivariant"}', "is a controller, and data gaussian_mixture are samples to classify"),
         ('evaluation.data=["scale_4"]', "is of control problems"),
         ('evaluation.data=["own_scale"]', "is of control problems"),
+        (
+            "evaluation.targets={accuracy=[0.9, 1.0]}",
+            r"accuracy\.1 = 1: accuracies are below 1; only of control problems",
+        ),
     ],
 )
 def test_controllers_and_scales_are_of_control_problems(override: str, says: str) -> None:
@@ -211,7 +234,7 @@ def test_who_joins_controls_at_its_own_scale_at_once() -> None:
     assert record.series_accuracy_by_device[1][joined, 3] in (server[joined], server[joined - 1])
 
 
-def recorded(folder: Path, scales: str = "[2, 3]", **arrays: np.ndarray) -> list[str]:
+def recorded(folder: Path, scales: str = "[2, 3]", /, **arrays: np.ndarray) -> list[str]:
     np.savez(folder / "channels.npz", **arrays)
     data = f'data={{name="recorded_channels", file="{folder}/channels.npz", scales={scales}}}'
     return [data, 'model={name="edge_equivariant", hidden=[4]}', "stop.rounds=1"]

@@ -52,6 +52,10 @@ def check(scenario: Scenario, learner: Any, source: str) -> None:
             if word == "own_scale" or scale_of(word) is not None:
                 says = f"is of control problems, such as data interference_channel, and this is {scenario.data.name}"
                 raise problem(source, ("evaluation", "data", number), says, value=word)
+        for number, target in enumerate(scenario.evaluation.targets.accuracy):
+            if target >= 1:
+                says = "accuracies are below 1; only of control problems are they shares of a reference's rate, which may be more"
+                raise problem(source, ("evaluation", "targets", "accuracy", number), says, value=target)
         return
     name = scenario.data.name
     if getattr(learner, "needs_classes", False):
@@ -63,6 +67,7 @@ def check(scenario: Scenario, learner: Any, source: str) -> None:
         raise problem(
             source, ("model", "variants"), f"controllers of data {name} are of one architecture; leave this out"
         )
+    _head(scenario, source)
     for key in ("objective", "distortion"):
         if (value := getattr(scenario.task, key)) is not None:
             raise problem(source, ("task", key), f"data {name} have their own; leave this out", value=value)
@@ -82,3 +87,17 @@ def check(scenario: Scenario, learner: Any, source: str) -> None:
         if scale is not None and scale not in tested:
             says = f"nothing is tested with {scale} objects; add it to data.test_scales, or one of {', '.join(map(str, tested))}"
             raise problem(source, ("evaluation", "data", number), says, value=word)
+
+
+def _head(scenario: Scenario, source: str) -> None:
+    """Of a model with several, one whose scores decide about every object."""
+    head, name = scenario.model.own.get("head"), scenario.data.name
+    if head == "ego":
+        says = f'decides about one object, and data {name} ask for powers of all; "equivariant", or leave it out'
+    elif head == "invariant" and controls_of(name) == "vector":
+        says = (
+            f'gives all objects one score, and data {name} a budget to split by scores; "equivariant", or leave it out'
+        )
+    else:
+        return
+    raise problem(source, ("model", "head"), says, value=head)

@@ -59,10 +59,10 @@ def scale_of(data: str) -> int | None:
 
 
 class Targets(Table):
-    """Absolute accuracies; met when held for `sustained_evaluations` in a row. What they are measured on is the headline,
+    """Absolute accuracies, or of a control problem shares of the reference's rate, which may be above 1; met when held for `sustained_evaluations` in a row. What they are measured on is the headline,
     where nothing else is said."""
 
-    accuracy: tuple[q.Fraction, ...] = ()
+    accuracy: tuple[q.TargetAccuracy, ...] = ()
     subject: Subject | None = None
     data: TestData | None = None
     over_devices: Level | None = None

@@ -161,6 +161,10 @@ Joules = Annotated[float, Quantity(0.0, 1e12, "energies are in J", typical=(1e-3
 JoulesOrZero = Annotated[float, Quantity(0.0, 1e9, "energies are in J")]
 Efficiency = Annotated[float, Quantity(0.0, 1.0, "efficiencies are fractions", above=True)]
 Overhead = Annotated[float, Quantity(0.0, 1.0, "overheads are fractions", below=True)]
+TargetAccuracy = Annotated[
+    float,
+    Quantity(0.0, 10.0, "accuracies are below 1, shares of a control problem's reference may be more", above=True),
+]
 Fraction = Annotated[float, Quantity(0.0, 1.0, "fractions are between 0 and 1", above=True, below=True)]
 DelaySpreadS = Annotated[float, Quantity(0.0, 1e-3, "r.m.s. delay spreads are in s", typical=(1e-9, 1e-5), above=True)]
 Blocks = Annotated[int, Quantity(1, 4096, "resource blocks are counted")]

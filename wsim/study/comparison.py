@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from wsim.headline import share_of
 from wsim.scenario.study import Definition
 from wsim.study.finished import Finished
 from wsim.study.names import short_keys, words
@@ -28,8 +29,10 @@ class Row:
 
     @property
     def measured(self) -> str:
-        """What the accuracies are of."""
-        return " or ".join(dict.fromkeys(run.measured for run in self.runs))
+        """What the accuracies are of; of control problems, also what they are."""
+        return " or ".join(
+            dict.fromkeys(", ".join(filter(None, (run.measured, share_of(run.resolved)))) for run in self.runs)
+        )
 
     def estimate(self, measure: Measure) -> Estimate:
         return estimate([measure.of(run, self.equal_time_s) for run in self.runs])

@@ -197,6 +197,17 @@ def test_what_the_accuracies_are_of_is_said_for_each_arm() -> None:
     assert "| device (mean), own_test |" in markdown_text(both)
 
 
+def test_of_control_problems_it_is_said_what_accuracy_is_a_share_of() -> None:
+    comparison = make_comparison()
+    rows = [
+        replace(row, runs=tuple(replace(run, resolved={"data": {"name": "parallel_channels"}}) for run in row.runs))
+        for row in comparison.rows
+    ]
+    text = printed(compared("x", rows, "slow", 5), 120)
+    assert text.splitlines()[-1].endswith("global_test, share of the water-filling rate")
+    assert "share of" not in printed(comparison, 120)
+
+
 def test_what_was_evaluated_side_by_side_stands_side_by_side() -> None:
     slow, fast = make_comparison().rows
     name = "device (mean), own_test"
