@@ -20,8 +20,8 @@ from learners.deferred import Op
 from learners.models.flat import Model, flatten, unflatten
 from learners.task import DTYPES, Task
 
-_PRICED = 16
-"""Samples of a batch whose operations are counted."""
+PRICED_SAMPLES = 16
+"""Of a batch whose operations are counted."""
 
 
 class ControlSamples(Samples):
@@ -66,8 +66,8 @@ class ControlTask(Task):
         return decoded(indices, self.samples.train_inputs, self.problem.kind), indices
 
     def step_flops(self, scale: int) -> int:
-        """Floating-point operations of the gradient on samples of so many objects: what one that is padded really takes."""
-        shape = (_PRICED, scale, sample_width(self.problem.kind, scale))
+        """Floating-point operations of the gradient on `PRICED_SAMPLES` samples of so many objects: what padded ones really take."""
+        shape = (PRICED_SAMPLES, scale, sample_width(self.problem.kind, scale))
         return self._unpadded.flops(self.zero_parameters, torch.empty(shape, dtype=self.dtype, device="meta"))
 
     def of_scale(self, scale: int) -> tuple[Tensor, Tensor]:

@@ -57,10 +57,6 @@ class Controller:
     def initial(self, rng: np.random.Generator) -> np.ndarray:
         raise NotImplementedError
 
-    def sample_flops(self, num_objects: int) -> int:
-        """Of a forward pass of one sample of so many objects without padding: two for every multiplication in a product of matrices."""
-        raise NotImplementedError
-
 
 def checked_objects(model: str, shape: tuple[int, ...], num_classes: int, kinds: Sequence[str]) -> int:
     """K_max of a sample's shape. kinds: of `PROBLEMS`. Raises ValueError for a shape that is of none of them."""

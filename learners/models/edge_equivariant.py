@@ -78,7 +78,3 @@ class EdgeEquivariant(Controller):
     def initial(self, rng: np.random.Generator) -> np.ndarray:
         divisor = max(1, self.max_objects - 1) if self._aggregation == "sum" else 1
         return self._network.initial(rng, divisor, self._last_layer_scale)
-
-    def sample_flops(self, num_objects: int) -> int:
-        sums = sum(2 * 2 * num_objects * num_objects * i for _, i in self._network.sizes())
-        return self._network.products_flops(num_objects) + sums

@@ -54,6 +54,3 @@ class Equivariant(Controller):
 
     def initial(self, rng: np.random.Generator) -> np.ndarray:
         return self._network.initial(rng, max(1, self.max_objects - 1) if self._aggregation == "sum" else 1)
-
-    def sample_flops(self, num_objects: int) -> int:
-        return self._network.products_flops(num_objects)

@@ -15,7 +15,6 @@ u 35-16-1, 3 iterations. Layers start as linear layers of torch do (`flat.unifor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 import numpy as np
 import torch
@@ -78,8 +77,3 @@ class MessagePassing(Controller):
 
     def initial(self, rng: np.random.Generator) -> np.ndarray:
         return uniform_layers(rng, self.shapes)
-
-    def sample_flops(self, num_objects: int) -> int:
-        K, (first, second) = num_objects, self.shapes[2][::-1]
-        an_iteration = K * STATE * first + K * K * first * second + K * (prod(self.shapes[4]) + self.shapes[4][0])
-        return 2 * (K * K * EDGE * first + self._iterations * an_iteration)

@@ -95,12 +95,6 @@ class PaddedMlp(Controller):
                 layers += [np.ones(after), np.zeros(after)]
         return np.concatenate([layer.ravel() for layer in layers])
 
-    def sample_flops(self, num_objects: int) -> int:
-        """The same for any number up to K_max: padding spares nothing."""
-        if num_objects > self.max_objects:
-            raise ValueError(f"PaddedMlp: samples of {num_objects} objects, it has inputs for {self.max_objects}")
-        return sum(2 * before * after for before, after in zip(self._widths, self._widths[1:], strict=False))
-
 
 class PaddedTrainMode:
     """A `PaddedMlp` in train mode, for one pass over one batch.

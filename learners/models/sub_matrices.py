@@ -15,7 +15,7 @@ measurements; Guo and Yang's are not known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from math import sqrt
 from typing import Literal, get_args
 
@@ -74,12 +74,3 @@ class SubMatrices:
             return invariant_head(h, presence, *parameters[-2:]) * presence
         scores = layer(h, *parameters[-3:]).squeeze(-1)
         return ego_head(scores) if self.head == "ego" else scores
-
-    def sizes(self) -> Iterator[tuple[int, int]]:
-        """(o, i) of every layer of two sub-matrices."""
-        return iter(self._layers)
-
-    def products_flops(self, num_objects: int) -> int:
-        """Of U, V and the head, for one sample."""
-        flops = sum(2 * num_objects * (1 + self._num_sums) * o * i for o, i in self._layers)
-        return flops + (2 * self.shapes[-2][1] if self.head == "invariant" else 0)

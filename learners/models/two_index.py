@@ -52,7 +52,3 @@ class TwoIndex(Controller):
             for shape in self.shapes
         ]
         return np.concatenate([part.ravel() for part in parts])
-
-    def sample_flops(self, num_objects: int) -> int:
-        num_entries_and_means = num_objects**2 + 2 * num_objects + 1
-        return sum(2 * num_entries_and_means * o * i for o, i in self._layers)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from learners.control import data_sets
-from learners.control.control_task import ControlTask
+from learners.control.control_task import PRICED_SAMPLES, ControlTask
 from learners.control.problem import Problem, packed, padded
 from learners.control.rules import PowerControl, PowerSplit, SumRate, log_feature
 from learners.models.flat import flatten, unflatten
@@ -53,6 +53,18 @@ def test_mixed_scales_in_one_call_are_the_unpadded_samples(name: str) -> None:
     alone = flatten(torch.func.grad(loss)(unflatten(x, task.model.shapes)))
     assert alone.abs().max() > 1e-4
     torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("K", [1, 5])
+def test_the_price_of_a_step_by_hand(K: int) -> None:
+    """Two operations a multiplication, of products of matrices only: forward, and backward to all parameters and to all layers' inputs but the
+    first's. 1-16-16-16-1: two matrices an object. 2-32-32-32-1: three, and A and its transpose times 2 + 3 x 32 columns of states."""
+    numbers = 16 + 256 + 256 + 16
+    split, _ = task_of("parallel_channels")
+    assert split.step_flops(K) == PRICED_SAMPLES * 2 * K * 2 * (3 * numbers - 16)
+    numbers, columns = 2 * 32 + 2 * 1024 + 32, 2 + 3 * 32
+    power, _ = task_of("interference_channel")
+    assert power.step_flops(K) == PRICED_SAMPLES * 2 * K * (3 * (3 * numbers - 64) + 2 * K * (2 * columns - 2))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from learners.control.baselines import full_power, random_power
 from learners.control.interference_channel import draw_interference
 from learners.control.rates import link_rates, parallel_rates, sum_rates
 from learners.control.wmmse import best_of_starts, filters_and_weights, wmmse
@@ -231,8 +230,7 @@ def test_mean_sum_rates_of_rayleigh_channels(noise: float, num_links: int) -> No
     num = 1000 if num_links > 10 else 2000
     rng = np.random.default_rng(18)
     gains = draw_interference(rng, num, num_links) ** 2 / noise
-    presence = np.ones(gains.shape[:2])
-    powers = (wmmse(gains, tolerance=1e-3), full_power(presence), random_power(presence, rng))
+    powers = (wmmse(gains, tolerance=1e-3), np.ones(gains.shape[:2]), rng.random(gains.shape[:2]))
     for found, expected in zip(powers, TABLE[noise, num_links], strict=True):
         rates = sums(gains, found)
         standard_error = rates.std() * sqrt(1 / num + 1 / 1000)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from learners.control.baselines import equal_split, full_power, random_power
 from learners.control.parallel_channels import draw_parallel
 from learners.control.water_filling import water_filling
 
@@ -57,8 +56,7 @@ def test_what_an_equal_split_reaches(num_channels: int, share: float) -> None:
     gains = draw_parallel(np.random.default_rng(3), 1000, num_channels)
     budget = 0.3 * num_channels
     best, equal = (
-        np.log2(1 + gains * powers).sum(1)
-        for powers in (water_filling(gains, budget), equal_split(np.ones(gains.shape), budget))
+        np.log2(1 + gains * powers).sum(1) for powers in (water_filling(gains, budget), np.full(gains.shape, 0.3))
     )
     found = equal.mean() / best.mean()
     standard_error = (equal - found * best).std() / best.mean() * sqrt(2 / 1000)
@@ -98,16 +96,3 @@ def test_extreme_gains_keep_the_budget() -> None:
 def test_bad_input_is_refused(gains: np.ndarray, budget: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         water_filling(gains, budget)
-
-
-def test_baselines_look_at_presence_only() -> None:
-    presence = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0]])
-    assert full_power(presence).tolist() == presence.tolist()
-    assert equal_split(presence, 2.0).tolist() == [[1, 1, 0], [2, 0, 0], [0, 0, 0]]
-    assert equal_split(presence, np.array([2.0, 1.0, 1.0])).tolist() == [[1, 1, 0], [1, 0, 0], [0, 0, 0]]
-    drawn = random_power(presence, np.random.default_rng(5))
-    assert ((drawn > 0) == (presence > 0)).all()
-    whole = random_power(np.ones((3, 3)), np.random.default_rng(5))
-    assert np.array_equal(drawn, whole * presence)  # who is there does not change the others' draws
-    with pytest.raises(ValueError, match="budget = 0.0: a positive"):
-        equal_split(presence, 0.0)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from learners import registry
 from learners.models.batch_norm import MOMENTUM
@@ -234,24 +233,6 @@ def test_numbers_of_parameters(model: Controller, expected: int) -> None:
     assert model.initial(np.random.default_rng(1)).shape == (expected,)
 
 
-@pytest.mark.parametrize("K", [1, 4, K_MAX])
-@pytest.mark.parametrize("name", ALL)
-def test_stated_flops_are_those_that_torch_counts(name: str, K: int) -> None:
-    model = ALL[name]()
-    with FlopCounterMode(display=False) as counter:
-        model.forward(parameters_of(model), samples(model, K, count=1))
-    assert counter.get_total_flops() == model.sample_flops(K)
-    with FlopCounterMode(display=False) as counter:
-        model.forward(parameters_of(model), samples(model, K, count=3))
-    assert counter.get_total_flops() == 3 * model.sample_flops(K)
-
-
-def test_flops_by_hand() -> None:
-    """1-16-16-16-1 at K objects: 2 K (2 x (16 + 256 + 256 + 16)); 2-32-32-32-1: 3 matrices, and A and A^T times 2 + 3 x 32 columns."""
-    assert Equivariant((8, 2), 1).sample_flops(6) == 2 * 6 * 2 * 544
-    assert EdgeEquivariant((8, 9), 1).sample_flops(6) == 2 * 6 * 3 * (64 + 2 * 1024 + 32) + 2 * 2 * 6 * 6 * 98
-
-
 # Many devices
 
 
@@ -403,7 +384,6 @@ def test_networks_of_others_start_as_their_sources_say() -> None:
         (lambda: MessagePassing((8, 9), 1, update=0), "update = 0: a positive integer"),
         (lambda: MessagePassing((8, 9), 1, iterations=0), "iterations = 0: a positive integer"),
         (lambda: PaddedMlp((8, 9), 1).forward((), torch.zeros(1, 9, 10)), "samples of 9 objects, it has inputs for 8"),
-        (lambda: PaddedMlp((8, 9), 1).sample_flops(9), "samples of 9 objects, it has inputs for 8"),
     ],
 )  # fmt: skip
 def test_controllers_refuse_what_they_cannot_be_built_for(make: Callable[[], Any], message: str) -> None:
