@@ -101,6 +101,7 @@ DATASETS = {
     "interference_channel": "learners.control.data_sets:interference_channel",
     "link_activation": "learners.control.data_sets:link_activation",
     "recorded_channels": "learners.control.data_sets:recorded_channels",
+    "observed_links": "learners.control.observed_links:observed_links",
     "parallel_channels": "learners.control.data_sets:parallel_channels",
 }
 

@@ -28,8 +28,8 @@ from wsim.compute import slow_down
 from wsim.driver import Driver
 from wsim.errors import ScenarioError
 from wsim.evaluation import Evaluator
-from wsim.flows import build_flows
-from wsim.learning import Learning
+from wsim.flows import build_flows, recorded_air
+from wsim.learning import Learning, registered
 from wsim.ledger import Ledger
 from wsim.limits import STOP, Limits
 from wsim.mac.air_watch import AirWatch
@@ -49,7 +49,7 @@ from wsim.streams import Streams
 from wsim.switched_radios import SwitchedRadios
 from wsim.topology import BeaconTopology, RadioTopology, build_hearing, build_topology
 from wsim.transport import Transport, TransportConfig
-from wsim.world import build_world
+from wsim.world import World, build_world
 
 if TYPE_CHECKING:
     from learners.own_task import OwnTask
@@ -156,18 +156,24 @@ class Run:
             scenario.scenario.seed, scenario.seeds.data, scenario.seeds.radio, scenario.seeds.learner
         )
         self.clock = Clock()
-        self.learning = Learning(
-            scenario, self.streams, executor, window, learner, loaded.directory, task, lambda: self.clock.now_s
-        )
-        has_edges = self._has_edges()
         with self._blaming_the_scenario():
             self.mac = medium_access(scenario)
-            world = self.world = build_world(scenario, self.mac, loaded.files, self.streams, has_edges)
+        says = registered(scenario.algorithm.name) if learner is None else learner
+        has_edges = getattr(says, "uses_edges", False)
+        world = self.world = self._build_world(has_edges)  # first: its channels may be what is learned
+        self.flows = build_flows(scenario, world)
+        air = recorded_air(scenario, world, self.flows, executor != "null")
+        self.learning = Learning(
+            scenario, self.streams, executor, window, learner, loaded.directory, task, lambda: self.clock.now_s, air
+        )
+        if getattr(self.learning.learner, "uses_edges", False) != has_edges:  # of what a function has made
+            world = self.world = self._build_world(not has_edges)
+            self.flows = build_flows(scenario, world)
+        with self._blaming_the_scenario():
             self.cells = self._build_cells()
             star = None if self.cells is None else CellTopology(self.cells)
             self.topology = build_topology(scenario, self.mac, loaded.files, world, self.streams, star)
             self.hearing = build_hearing(scenario, self.mac, world)
-        self.flows = build_flows(scenario, world)
         world.links.expect(self.topology.edges())
         if hasattr(self.learning.learner, "check_graph"):
             with self._blaming_the_scenario("[algorithm] "):
@@ -327,16 +333,16 @@ class Run:
             world.server_index,
         )
 
-    def _has_edges(self) -> bool:
-        """Whether the learner's programs run at the base stations, too."""
-        if not getattr(self.learning.learner, "uses_edges", False):
-            return False
-        if self.scenario.cells is None:
-            name = self.scenario.algorithm.name
+    def _build_world(self, has_edges: bool) -> World:
+        """has_edges: the learner's programs run at the base stations, too."""
+        scenario = self.scenario
+        if has_edges and scenario.cells is None:
+            name = scenario.algorithm.name
             raise ScenarioError(
                 f"{_source(self.loaded)}: {name} has edge servers at the stations of [cells], which is missing"
             )
-        return True
+        with self._blaming_the_scenario():
+            return build_world(scenario, self.mac, self.loaded.files, self.streams, has_edges)
 
     def _build_backhaul(self) -> Backhaul | None:
         """What leads from base stations to the server, where there are several."""

@@ -15,6 +15,7 @@ which pair is looked at every update_every_s, and is, like the channels, a funct
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -22,14 +23,15 @@ import numpy as np
 from channels.units import dbm_to_w
 from wsim.clock import NS_PER_S, to_ns
 from wsim.links import Links
+from wsim.scenario.control import OBSERVED
 from wsim.topology import Proximity
 
 if TYPE_CHECKING:
     from wsim.scenario import Scenario
     from wsim.world import World
 
-OBSERVED = "observed_links"
-"""The data set whose samples are the objects of devices."""
+DECORRELATION_M = 25.0
+CELLS_PER_PERIOD = 50  # of the Doppler, see `channels.channel`
 
 HEARD_DB = -10.0
 """Senders whose local mean at a receiver is less than this over noise, at full power, are left out of its interference."""
@@ -169,6 +171,41 @@ class Flows:
             cuts = np.searchsorted(to[order], np.arange(1, self._num_devices))
             self._last_heard = step.number, np.split(sender[order], cuts)
         return self._last_heard[1][receiver]
+
+
+@dataclass(frozen=True)
+class RecordedAir:
+    """What a data set may look at, see `learners.control.observed_links.Air`."""
+
+    flows: Flows
+    num_devices: int
+    run_s: float | None
+    decorrelation_s: float
+    with_gains: bool
+
+    def owners(self, time_s: float, max_scale: int) -> list[Owner]:
+        return self.flows.owners(time_s, max_scale)
+
+    def snr(self, tx: np.ndarray, rx: np.ndarray, time_s: float) -> np.ndarray:
+        return self.flows.snr(tx, rx, time_s)
+
+
+def recorded_air(scenario: Scenario, world: World, flows: Flows, with_gains: bool) -> RecordedAir:
+    """with_gains: False in an estimate."""
+    num = world.num_devices
+    return RecordedAir(flows, num, scenario.stop.simulated_s, decorrelation_s(scenario, world), with_gains)
+
+
+def decorrelation_s(scenario: Scenario, world: World) -> float:
+    """After which channels are other ones: as long as the fastest device takes for a correlation distance of the shadowing
+    (DECORRELATION_M where none is given), and a block of the fading or a period of its Doppler; 0 where nothing changes."""
+    speed_mps = float(world.positions.max_speeds_mps[: world.num_devices].max(initial=0.0))
+    distance_m = scenario.channel.shadowing.correlation_m or DECORRELATION_M
+    moved_s = distance_m / speed_mps if speed_mps > 0.0 else 0.0
+    cell_s, fading = world.links.channel.cell_s, scenario.channel.fading
+    if fading.kind == "none" or not math.isfinite(cell_s):
+        return moved_s
+    return max(moved_s, cell_s if fading.own.get("correlation") == "block" else CELLS_PER_PERIOD * cell_s)
 
 
 def build_flows(scenario: Scenario, world: World) -> Flows:

@@ -9,6 +9,7 @@ REFERENCES = {
     "interference_channel": "WMMSE",
     "link_activation": "greedy/WMMSE activation",
     "recorded_channels": "WMMSE",
+    "observed_links": "WMMSE",
     "parallel_channels": "water-filling",
 }
 """Of control problems: whose rate is 1."""

@@ -13,6 +13,8 @@ import numpy as np
 from learners import executors, tensors
 from learners.batching import BatchStream
 from learners.control.control_task import ControlTask
+from learners.control.observed_links import FEWEST_TESTS, Air, Recording
+from learners.control.observed_stream import ObservedStream
 from learners.control.problem import Problem
 from learners.control.scale_stream import ScaleStream, ScaleWalk
 from learners.data.holdout import hold_out, set_aside
@@ -28,7 +30,7 @@ from wsim.catalog import find, names_of
 from wsim.errors import DataError, ScenarioError
 from wsim.scenario import Scenario
 from wsim.scenario.evaluation import metrics_of, scale_of
-from wsim.scenario.keys import keys_of, own_keys
+from wsim.scenario.keys import keys_of, own_keys, taken
 from wsim.scenario.learning import Model, Variant
 from wsim.scenario.objectives import CODING_RATE, CROSS_ENTROPY, objective_of
 from wsim.streams import Streams
@@ -40,13 +42,16 @@ OBJECTIVES: dict[str, Callable[[Scenario], Any]] = {
     CODING_RATE: lambda scenario: CodingRateReduction(scenario.task.distortion or DISTORTION),
 }
 
+Stream = BatchStream | ScaleStream | ObservedStream
+
 
 class Learning:
     """`parts`, `own_tests`: [num_devices] arrays of indices into the training set, what a device trains on and what it tests on.
     `train_subset`: those of the common training samples that accuracy is measured on; empty where [evaluation] data has no "train".
     `learner`: instead of the scenario's own, a class that takes the keys of [algorithm], a function (task, codec, num_rounds)
     -> learner, or a learner. `directory`: where relative names of data files start. `task`: instead of that of [data] and
-    [model], of which the partition remains. `now_s`: the present time."""
+    [model], of which the partition remains. `now_s`: the present time. `air`: what a data set may look at that is recorded in the
+    network, whose devices it also deals it to."""
 
     def __init__(
         self,
@@ -58,6 +63,7 @@ class Learning:
         directory: Path = Path(),
         task: OwnTask | None = None,
         now_s: Callable[[], float] = lambda: 0.0,
+        air: Air | None = None,
     ) -> None:
         self._now_s = now_s
         tensors.set_threads(1)
@@ -65,9 +71,13 @@ class Learning:
         self._streams = streams
         self.estimates = executor == "null"
         try:
-            dataset: Any = _dataset(scenario, streams, directory) if task is None else task
+            dataset: Any = _dataset(scenario, streams, directory, air) if task is None else task
             labels = dataset.train_labels
-            public, dealt = _dealt(scenario, labels, streams)
+            recording: Recording | None = getattr(dataset, "recording", None) if task is None else None
+            if recording is not None:
+                public, dealt = NO_SAMPLES, list(recording.parts)
+            else:
+                public, dealt = _dealt(scenario, labels, streams)
             views = scenario.data.views if task is None else None
             if views is not None:
                 dealt = seen(dealt, len(labels), len(views.corners))
@@ -78,13 +88,14 @@ class Learning:
             raise DataError(f"{scenario.scenario.name} [data]: {error}") from None
         self.class_counts = _class_counts(self.parts, labels, getattr(dataset, "num_classes", 0))
         self.problem: Problem | None = dataset if isinstance(dataset, Problem) else None
+        self._recording = recording
         self.task: Any
         self._tasks: list[Any]
         if self.problem is not None:
             self.task = ControlTask(self.problem, _controller(scenario.model, self.problem, scenario), scenario.dtype)
             self._tasks = [self.task] * scenario.num_devices
         elif task is None:
-            says = learner if hasattr(learner, "objectives") else _registered(scenario.algorithm.name)
+            says = learner if hasattr(learner, "objectives") else registered(scenario.algorithm.name)
             objective = OBJECTIVES[objective_of(scenario, says)](scenario)
             model = _model(scenario.model, dataset, scenario, objective)
             self.task = Task(dataset, model, scenario.dtype, objective=objective, public_samples=public)
@@ -114,7 +125,7 @@ class Learning:
         self.notes = [note] if note else []
         if self.problem is not None:
             self.notes += self.problem.notes
-        if handed_in is not None and handed_in is not _registered(scenario.algorithm.name):
+        if handed_in is not None and handed_in is not registered(scenario.algorithm.name):
             says = "was handed in; [algorithm] does not say all of it"
             self.name = type(self.learner).__name__
             self.notes.append(f"own learner {self.name}: {says}")
@@ -189,7 +200,7 @@ class Learning:
         counts: np.ndarray = self.class_counts[device]
         return counts
 
-    def samples_of(self, id: int) -> BatchStream | ScaleStream | None:
+    def samples_of(self, id: int) -> Stream | None:
         """A node's training samples; in an estimate nothing is drawn of them. None where it holds none."""
         return self._batch_streams.get(id)
 
@@ -197,11 +208,11 @@ class Learning:
         stream = self._batch_streams.get(id)
         return 0 if stream is None else len(stream.sample_indices)
 
-    def _streams_of_samples(self, has_server: bool) -> dict[int, BatchStream | ScaleStream]:
+    def _streams_of_samples(self, has_server: bool) -> dict[int, Stream]:
         """By node id. Where the learner pools all samples in one place, that is the server, or device 0 without one."""
         if not self.pools_samples:
             return {i: self._batch_stream(part, i) for i, part in enumerate(self.parts)}
-        everything = np.sort(np.concatenate(self.parts))
+        everything = np.unique(np.concatenate(self.parts)) if self._recording else np.sort(np.concatenate(self.parts))
         place, index = (SERVER, len(self.parts)) if has_server else (0, 0)
         return {place: self._batch_stream(everything, index)}
 
@@ -242,10 +253,22 @@ class Learning:
         for data in scenario.evaluation.data:
             if (scale := scale_of(data)) is not None:
                 assert self.problem is not None
+                if self._recording is not None and scale not in self.problem.tests:
+                    raise ScenarioError(
+                        f'{scenario.scenario.name} [evaluation] data = "{data}": fewer than {FEWEST_TESTS} test samples have {scale} '
+                        f"objects; of {', '.join(map(str, sorted(self.problem.tests))) or 'no number'} there are enough"
+                    )
                 inputs, references = self.task.of_scale(scale)
                 fits = scale <= getattr(self.task.model, "largest_scale", scale)
                 found[data] = Examples(inputs, references, None if fits else NO_SAMPLES)
         return found
+
+    def _observed_stream(self, part: np.ndarray, index: int, recording: Recording) -> ObservedStream:
+        """Of one device, or of the place where all samples are."""
+        assert self.problem is not None
+        rng = None if self.estimates else self._streams("batches", index)
+        task, largest = self.task, self.problem.max_scale
+        return ObservedStream(part, recording, rng, task.dtype, largest, task.step_flops, self._now_s)
 
     def _scale_stream(self, part: np.ndarray, index: int) -> ScaleStream:
         """Of one device; of all of them, where they are pooled."""
@@ -269,7 +292,9 @@ class Learning:
         task = self.task
         return ScaleStream(part, rng, task.dtype, walks, walk_of, problem.max_scale, task.step_flops, self._now_s)
 
-    def _batch_stream(self, part: np.ndarray, index: int) -> BatchStream | ScaleStream:
+    def _batch_stream(self, part: np.ndarray, index: int) -> Stream:
+        if self._recording is not None:
+            return self._observed_stream(part, index, self._recording)
         if self.problem is not None:
             return self._scale_stream(part, index)
         if self.estimates:
@@ -361,13 +386,13 @@ class Learning:
         return self._scorer.consensus(values)
 
 
-def _dataset(scenario: Scenario, streams: Streams, directory: Path) -> Any:
+def _dataset(scenario: Scenario, streams: Streams, directory: Path, air: Air | None) -> Any:
     load = find("dataset", scenario.data.name)
     keys = own_keys("dataset", load, scenario.data)
     for name, key in keys_of("dataset", load).items():
         if key.is_place and keys[name] is not None:
             keys[name] = str(directory / keys[name])
-    return load(streams("split"), **keys)
+    return load(streams("split"), **taken(load, air=air), **keys)
 
 
 def _tasks_of_devices(scenario: Scenario, task: Task) -> list[Task]:
@@ -401,7 +426,7 @@ def _controller(table: Model, problem: Problem, scenario: Scenario) -> Any:
         raise DataError(f"{scenario.scenario.name} [model]: {error}") from None
 
 
-def _registered(name: str) -> Any:
+def registered(name: str) -> Any:
     """The learner's class of this name, None where there is none."""
     return find("learner", name) if name in names_of("learner") else None
 

@@ -12,6 +12,7 @@ from learners.protocol import SERVER, Batches, Message
 
 if TYPE_CHECKING:
     from learners.batching import BatchStream
+    from learners.control.observed_stream import ObservedStream
     from learners.control.scale_stream import ScaleStream
     from learners.task import Task
     from wsim.driver import Runner, Waiting
@@ -37,7 +38,7 @@ class SimNode:
         task: Task,
         packet_payload_bits: int,
         initial_parameters: Callable[[], Any],
-        samples: BatchStream | ScaleStream | None,
+        samples: BatchStream | ScaleStream | ObservedStream | None,
         tensor: Callable[[Any], Any],
         noise: Callable[[int, int, int], Any],
         uniform: Callable[[int, int], Any],
@@ -130,7 +131,7 @@ class SimNode:
     def all_samples(self, batch_size: int) -> Batches:
         return self._own_samples().all_samples(batch_size)
 
-    def _own_samples(self) -> BatchStream | ScaleStream:
+    def _own_samples(self) -> BatchStream | ScaleStream | ObservedStream:
         if self._samples is None:
             raise ValueError("a server holds no training samples")
         return self._samples

@@ -9,6 +9,7 @@ from wsim.scenario.evaluation import scale_of
 from wsim.scenario.messages import Path, problem
 from wsim.scenario.root import Scenario
 
+OBSERVED = "observed_links"
 WITH_SAMPLES = ("own_test", "own_classes", "own_view", "train")
 """Test data that are labelled samples of devices."""
 
@@ -78,6 +79,9 @@ def check(scenario: Scenario, learner: Any, source: str) -> None:
         says = f"are of representations of classes, and data {name} have none; leave them out"
         raise problem(source, ("evaluation", "metrics"), says, value=scenario.evaluation.metrics)
     own = scenario.data.own
+    if name == OBSERVED:
+        _observed(scenario, source)
+        return
     tested = sorted({*own["scales"], *own["test_scales"]})
     for number, word in enumerate(data):
         if word in WITH_SAMPLES:
@@ -101,3 +105,25 @@ def _head(scenario: Scenario, source: str) -> None:
     else:
         return
     raise problem(source, ("model", "head"), says, value=head)
+
+
+def _observed(scenario: Scenario, source: str) -> None:
+    """Samples that devices record as time passes."""
+    data, stop = scenario.data, scenario.stop
+    if "partition" in data.model_fields_set:
+        says = f"devices hold what they observe, and {OBSERVED} are dealt by nobody; leave this out"
+        raise problem(source, ("data", "partition"), says, value=data.partition)
+    if data.own["horizon_s"] is None and stop.simulated_s is None:
+        says = "this key is missing; without stop.simulated_s it has to say for how long samples are recorded, in s"
+        raise problem(source, ("data", "horizon_s"), says)
+    if scenario.algorithm.own.get("local_epochs") is not None:
+        says = f"samples of {OBSERVED} come in while time passes, and there are no passes over them; local_steps"
+        raise problem(source, ("algorithm", "local_epochs"), says, value=scenario.algorithm.own["local_epochs"])
+    for number, word in enumerate(scenario.evaluation.data):
+        scale, largest = scale_of(word), data.own["max_scale"]
+        if word in (*WITH_SAMPLES, "own_scale") or (scale is not None and scale > largest):
+            says = "devices have no samples of their own to test on, and another number of objects at any time"
+            if scale is not None:
+                says = f"samples have at most data.max_scale = {largest} objects"
+            says = f'{says}; "global_test", or "scale_2" and others for so many objects'
+            raise problem(source, ("evaluation", "data", number), says, value=word)

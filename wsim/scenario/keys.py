@@ -30,7 +30,7 @@ GIVEN: dict[str, tuple[str, ...]] = {  # what the engine hands in, by kind of it
     "learner": ("task", "codec", "num_rounds"),
     "codec": (),
     "model": ("input_shape", "num_classes"),
-    "dataset": ("rng",),
+    "dataset": ("rng", "air"),
     "partition": ("labels", "num_devices", "rng"),
     "path_loss": ("los",),
     "fading": (),
