@@ -162,9 +162,17 @@ class Run:
         has_edges = getattr(says, "uses_edges", False)
         world = self.world = self._build_world(has_edges)  # first: its channels may be what is learned
         self.flows = build_flows(scenario, world)
-        air = recorded_air(scenario, world, self.flows, executor != "null")
+        observed = recorded_air(scenario, world, self.flows, executor != "null")
         self.learning = Learning(
-            scenario, self.streams, executor, window, learner, loaded.directory, task, lambda: self.clock.now_s, air
+            scenario,
+            self.streams,
+            executor,
+            window,
+            learner,
+            loaded.directory,
+            task,
+            lambda: self.clock.now_s,
+            observed,
         )
         if getattr(self.learning.learner, "uses_edges", False) != has_edges:  # of what a function has made
             world = self.world = self._build_world(not has_edges)

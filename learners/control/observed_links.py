@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -48,14 +48,24 @@ class Air(Protocol):
     """What is looked at: the simulator's `wsim.flows.RecordedAir`. run_s: how long the run lasts at most, None where nobody knows.
     decorrelation_s: after which the channels are other ones. with_gains: False in an estimate, where only who is where is wanted."""
 
-    num_devices: int
-    run_s: float | None
-    decorrelation_s: float
-    with_gains: bool
+    @property
+    def num_devices(self) -> int: ...
+
+    @property
+    def run_s(self) -> float | None: ...
+
+    @property
+    def decorrelation_s(self) -> float: ...
+
+    @property
+    def with_gains(self) -> bool: ...
 
     def owners(self, time_s: float, max_scale: int) -> Sequence[Owner]: ...
 
     def snr(self, tx: np.ndarray, rx: np.ndarray, time_s: float) -> np.ndarray: ...
+
+
+Snapshots = list[tuple[float, Sequence[Owner]]]
 
 
 class Recording(NamedTuple):
@@ -161,7 +171,8 @@ def observed_links(
             f"{says} = {gap:g}: leaves no time to train between {test_blocks} blocks in {horizon:g} s; below "
             f"{period_s * (1 - TEST_SHARE) / 2:g}, fewer blocks, or a longer horizon_s"
         )
-    taken, kept = [], []
+    taken: Snapshots = []
+    kept: Snapshots = []
     for time_s, is_test in times_of(horizon, snapshot_every_s, test_blocks, gap):
         found = air.owners(time_s, max_scale)
         (kept if is_test else taken).append((time_s, found))
@@ -176,7 +187,7 @@ def observed_links(
     every, apart, notes = _tested(tests, rule, rng, air.with_gains)
     where = f"{len(tests)} test samples of {candidates}, of {horizon:g} s, {gap:g} s or more from any training sample"
     genie = "samples are recorded from the simulated channels by a genie: they cost no time or energy, and no device could know all of them"
-    problem = ObservedProblem(
+    return ObservedProblem(
         "observed_links",
         rule,
         (max_scale,),
@@ -188,7 +199,6 @@ def observed_links(
         recording=recording,
         every_test=every,
     )
-    return problem
 
 
 def times_of(horizon_s: float, every_s: float, num_blocks: int, gap_s: float) -> Iterator[tuple[float, bool]]:
@@ -203,9 +213,6 @@ def times_of(horizon_s: float, every_s: float, num_blocks: int, gap_s: float) ->
             yield time_s, True
         elif time_s < begin_s - gap_s and since_last_s > gap_s:
             yield time_s, False
-
-
-Snapshots = list[tuple[float, Sequence[Owner]]]
 
 
 def _recorded(air: Air, snapshots: Snapshots, max_scale: int, memory: int) -> tuple[np.ndarray, Recording]:
