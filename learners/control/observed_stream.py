@@ -37,6 +37,7 @@ class ObservedStream:
         self._shapes = BatchStream(sample_indices, None, dtype)
         self._largest = largest
         self._flops_of = flops_of
+        self._costs: dict[int, int] = {}
         self._now_s = now_s
 
     def draw(
@@ -76,9 +77,17 @@ class ObservedStream:
 
     def _real(self, rows: np.ndarray) -> float:
         """The share of a padded step's operations that is real work, in the mean over these rows."""
-        scales = self._recording.scales[rows].tolist() or [1]
-        costs = [self._flops_of(scale) for scale in scales]
-        return sum(costs) / len(costs) / self._flops_of(self._largest)
+        scales, times = np.unique(self._recording.scales[rows], return_counts=True)
+        if not len(scales):
+            scales, times = np.ones((2, 1), dtype=np.int64)
+        cost = sum(self._cost(scale) * n for scale, n in zip(scales.tolist(), times.tolist(), strict=True))
+        return cost / int(times.sum()) / self._cost(self._largest)
+
+    def _cost(self, scale: int) -> int:
+        found = self._costs.get(scale)
+        if found is None:
+            found = self._costs[scale] = self._flops_of(scale)
+        return found
 
     def _codes(self, rows: np.ndarray) -> torch.Tensor:
         scales = self._recording.scales
