@@ -205,7 +205,7 @@ def learning_tests(problem: ObservedProblem) -> tuple[torch.Tensor, torch.Tensor
 
 
 def test_an_estimate_has_the_times_of_the_run_and_no_gains() -> None:
-    loaded = observed("scenario.seed=3")
+    loaded = observed("scenario.seed=3", "stop.simulated_s=2.5", "data.horizon_s=12.0")
     run, estimate = simulate(loaded), simulate(loaded, "null")
     assert estimate.event_digest == run.event_digest
     assert np.array_equal(estimate.processor_s, run.processor_s)
@@ -215,7 +215,7 @@ def test_an_estimate_has_the_times_of_the_run_and_no_gains() -> None:
 
 
 def test_the_window_of_the_executor_changes_no_bit() -> None:
-    loaded = observed("dtype=float32", "stop.simulated_s=6.0", "data.horizon_s=12.0")
+    loaded = observed("dtype=float32", "stop.simulated_s=2.5", "data.horizon_s=12.0")
     one, many = (simulate(loaded, window=window) for window in (1, 4096))
     assert one.event_digest == many.event_digest
     assert np.array_equal(one.series_accuracy_by_device, many.series_accuracy_by_device)
