@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -123,3 +125,46 @@ def test_log_features_are_gains_again(gain: float) -> None:
     assert PowerControl(feature="log").gains(features).flatten().tolist() == pytest.approx([gain] * 4, rel=1e-9)
     in_float32 = PowerControl(feature="log").gains(features.float())
     assert in_float32.flatten().tolist() == pytest.approx([gain] * 4, rel=3e-5)
+
+
+class Scores:
+    """A model that answers with these."""
+
+    def forward(self, parameters: object, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs.new_full(inputs.shape[:-1], 50.0)
+
+
+def test_what_is_minimized_is_minus_the_sum_of_rates() -> None:
+    """The specification's worked example: |H| = [[1, .5], [.4, .8]], sigma^2 = .1, full power: 3.738946 bit/s/Hz."""
+    samples = torch.from_numpy(packed(np.array([[[1, 0.5], [0.4, 0.8]]])))
+    loss = SumRate(PowerControl(noise=0.1))(Scores(), (), samples, samples, samples.new_ones(1))
+    assert loss.item() == pytest.approx(-3.738946, abs=1e-6)
+
+
+def test_noise_and_budget_are_those_of_the_keys() -> None:
+    rng = np.random.default_rng(1)
+    noisy = data_sets.interference_channel(rng, scales=(2,), train_samples=2, test_samples=2, noise=0.5)
+    assert noisy.rule == PowerControl(0.5)
+    split = data_sets.parallel_channels(rng, scales=(2, 5), train_samples=2, test_samples=6, mean_gain=3.0, budget=0.7)
+    for scale, (inputs, reference) in split.tests.items():
+        gains = 3 * inputs[..., 0]
+        rates = np.log2(1 + gains * data_sets.water_filling(gains, 0.7 * scale)).sum(-1)
+        assert reference == pytest.approx(rates.mean(), rel=1e-12)
+
+
+def test_link_activation_is_tested_on_or_off() -> None:
+    task, x = task_of("link_activation")
+    inputs, references = task.of_scale(5)
+    powers = task.problem.rule.decide(task.model.forward(unflatten(x, task.model.shapes), inputs), inputs)
+    assert ((powers > 0.01) & (powers < 0.99)).any()
+    rates = task.problem.rule.rates((powers > 0.5).to(F64), inputs).sum(-1)
+    torch.testing.assert_close(task.metric.fn(x, inputs, references)[1], -rates)
+
+
+def test_recorded_samples_are_trained_on_or_tested_by_their_first_links(tmp_path: Path) -> None:
+    gains = np.random.default_rng(3).exponential(10.0, (10, 3, 3))
+    np.savez(tmp_path / "my.npz", gains=gains)
+    problem = data_sets.recorded_channels(np.random.default_rng(4), file=str(tmp_path / "my.npz"), scales=(2, 3))
+    assert len(problem.train_inputs) == 8
+    held = [*problem.train_inputs[:, :2, :2], *problem.tests[2].inputs[..., :2]]
+    assert sorted(sample[0, 1] for sample in held) == pytest.approx(sorted(log_feature(gains[:, 0, 1])))
