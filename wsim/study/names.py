@@ -8,8 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsim.scenario.messages import bare, shown
-
 LONGEST = 120  # characters of a name without seed and ending
 
 
@@ -33,6 +31,8 @@ def words(point: Mapping[str, Any], short: Mapping[str, str], limit: int = 60) -
 
 def value_text(value: Any, limit: int = 60) -> str:
     """A value of an axis on one line and not too long; a table with what is in it, which tells it from others."""
+    from wsim.scenario.messages import bare, shown  # late: `wsim list` needs file names, and no scenarios
+
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{bare(key)} = {value_text(inner, limit)}" for key, inner in value.items()) + " }"
     return shown(value, limit)
