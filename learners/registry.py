@@ -47,6 +47,7 @@ LEARNERS = {
     "semantic_mcr2": "learners.semantic.semantic_mcr2:SemanticMcr2",
     "semantic_mcr2_clusters": "learners.semantic.semantic_mcr2_clusters:SemanticMcr2Clusters",
     "compositional_mcr2": "learners.semantic.compositional_mcr2:CompositionalMcr2",
+    "closed_loop": "learners.control.closed_loop:ClosedLoop",
     "local_only": "learners.references.local_only:LocalOnly",
     "centralized": "learners.references.centralized:Centralized",
 }

@@ -42,21 +42,35 @@ from learners.control.rules import Rule
 from learners.control.wmmse import NUM_ITERATIONS
 from learners.decentralized.neighbor_sgd import Heard, NeighborSgd
 from learners.deferred import Op
-from learners.fields import check_choice, check_count
+from learners.fields import check_choice, check_count, check_number
 from learners.models.flat import unflatten
-from learners.protocol import Actuate, Batches, Compute, Measure, Node, Observe, Payload, Program, Read, Report, Value
-from learners.quantities import Count, Decibel
+from learners.protocol import (
+    Actuate,
+    Batches,
+    Compute,
+    Measure,
+    Node,
+    Observe,
+    Payload,
+    Program,
+    Read,
+    Report,
+    Sleep,
+    Value,
+)
+from learners.quantities import Count, Decibel, Seconds
 from learners.task import Task
 
 
 @dataclass(frozen=True)
 class ClosedLoop(NeighborSgd):
     """controller: "learned", "wmmse" or "full". trains: devices train and exchange models; not given: with controller = "learned", which
-    has to. memory: latest samples that a device keeps and trains on. min_power_db: the least power, over the device's largest; nobody
+    has to. period_s: from the beginning of a round to that of the next, unless it takes longer. memory: latest samples that a device keeps and trains on. min_power_db: the least power, over the device's largest; nobody
     falls silent."""
 
     controller: Literal["learned", "wmmse", "full"] = "learned"
     trains: bool | None = None
+    period_s: Seconds = 0.1
     memory: Count = 32
     min_power_db: Decibel = -20.0
 
@@ -82,6 +96,7 @@ class ClosedLoop(NeighborSgd):
             object.__setattr__(self, "trains", learned)
         if learned and not self.trains:
             raise ValueError('trains = False: controller = "learned" would stay as it starts; True')
+        check_number("period_s", self.period_s)
         check_count("memory", self.memory)
         if not -60 <= self.min_power_db <= 0:
             raise ValueError(f"min_power_db = {self.min_power_db!r}: over the device's largest power, from -60 to 0")
@@ -89,7 +104,7 @@ class ClosedLoop(NeighborSgd):
             raise ValueError(
                 f"local_epochs = {self.local_epochs!r}: samples come round by round and there is no epoch; local_steps"
             )
-        object.__setattr__(self, "value_dependent", learned)
+        object.__setattr__(self, "value_dependent", self.controller != "full")
 
     def program(self, node: Node) -> Program:
         if node.num_devices > MAX_DEVICES:
@@ -99,6 +114,7 @@ class ClosedLoop(NeighborSgd):
         power, acts = 1.0, self._acts(node)
         largest_dbm: float = yield Observe("max_power")
         samples: deque[np.ndarray] = deque(maxlen=self.memory)
+        start_s: float = yield Observe("time")
         while self.goes_on(k):
             own, roles = yield from self._roles(node, k)
             rows = yield from self._rows(node, own, roles)
@@ -118,12 +134,20 @@ class ClosedLoop(NeighborSgd):
                 x, heard = yield from self._learned(node, k, x, samples)
             yield from self._measured(node, own, power)
             k = yield from self.close(node, x, heard, self._metric(node))
+            if self.goes_on(k):
+                start_s = yield from self._next_start(start_s)
+
+    def _next_start(self, start_s: float) -> Generator[Any, Any, float]:
+        """Sleeps until the next round may begin. Returns that time, s."""
+        now_s: float = yield Observe("time")
+        if start_s + self.period_s <= now_s:
+            return now_s
+        yield Sleep(start_s + self.period_s - now_s)
+        return start_s + self.period_s
 
     def _acts(self, node: Node) -> bool:
-        """Whether anything is decided; what is learned is not known in an estimate, in which powers stay full."""
-        if self.controller == "learned":
-            return node.batches(1, steps=1).drawn
-        return self.controller != "full"
+        """Whether anything is decided: not in an estimate, in which there are no numbers and powers stay full."""
+        return self.controller != "full" and node.batches(1, steps=1).drawn
 
     def _roles(self, node: Node, k: int) -> Generator[Any, Any, tuple[Role, Heard]]:
         """Exchange 1: the own role, and those that have arrived."""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.contract.learning import LEARNING, assert_books_close, assert_half_is_learned
-from tests.contract.worlds import LEARNERS, VARIANTS, calm, harsh, has_key, says
+from tests.contract.worlds import LEARNERS, OF_LINKS, VARIANTS, calm, harsh, has_key, says
 from wsim.engine import simulate
 from wsim.record import RADIO_STATES, RunRecord
 from wsim.scenario import Loaded
@@ -45,7 +45,7 @@ def ends(loaded: Loaded) -> RunRecord:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("learner", [*LEARNERS, *VARIANTS])
+@pytest.mark.parametrize("learner", [*LEARNERS, *VARIANTS, *OF_LINKS])
 def test_learner_ends_whoever_comes_and_goes(learner: str, pattern: str) -> None:
     mac = "tdma" if says(learner, "uses_server", False) else "shared"
     worlds = ((calm,), (calm, f"mac.kind={mac}", "algorithm.local_steps=1"), (harsh,))
@@ -66,7 +66,9 @@ def repeats(world: int, pattern: str) -> bool:
 RADIO = 'topology={kind="radio", neighbor_mean_snr_db=20.0, update_every_s=0.05}'
 BEACONS = RADIO.replace("}", ', discovery="beacon", beacon_every_s=0.04}')
 ON_RADIO_GRAPHS = [
-    name for name in LEARNERS if not says(name, "uses_server", False) and not says(name, "fixed_graph", False)
+    name
+    for name in [*LEARNERS, *OF_LINKS]
+    if not says(name, "uses_server", False) and not says(name, "fixed_graph", False)
 ]
 
 

@@ -12,9 +12,10 @@ from learners.loopback import LoopbackNode, loopback
 from learners.protocol import SERVER
 from tests.contract.equality import assert_equal_records
 from tests.contract.recording import Recording, record, tensors_of
-from tests.contract.worlds import LEARNERS, VARIANTS, calm, harsh, has_key, says
+from tests.contract.worlds import LEARNERS, OF_LINKS, VARIANTS, calm, harsh, has_key, says
 from wsim.engine import Run
 from wsim.scenario import Loaded
+from wsim.senses import Senses
 
 WINDOWS = (1, 7, 4096)
 MORE_WINDOWS = (2, 30, 100, 1000)
@@ -65,11 +66,14 @@ def run_loopback(loaded: Loaded) -> Recording:
             )
         )
     recording = Recording(learning.learner)
-    loopback(recording.program, nodes)
+    senses = Senses(run)
+    looks = says(loaded.scenario.algorithm.name, "needs_links", False)  # at a world in which nothing changes
+    observe = (lambda id, request: senses.observe(run.driver.nodes[id], request)[0]) if looks else None
+    loopback(recording.program, nodes, observe=observe)
     return recording
 
 
-@pytest.mark.parametrize("learner", [*LEARNERS, *VARIANTS])
+@pytest.mark.parametrize("learner", [*LEARNERS, *VARIANTS, *OF_LINKS])
 def test_loopback_eager_and_batched_give_equal_traces_and_values(learner: str) -> None:
     loaded = comparable(learner)
     bench = run_loopback(loaded)
@@ -96,7 +100,7 @@ def test_loopback_eager_and_batched_give_equal_traces_and_values(learner: str) -
     assert max(float((model - start).abs().max()) for model in learned) > 0.01, "nothing was learned"
 
 
-@pytest.mark.parametrize("learner", [*LEARNERS, *VARIANTS])
+@pytest.mark.parametrize("learner", [*LEARNERS, *VARIANTS, *OF_LINKS])
 def test_eager_and_batched_agree_where_models_arrive_in_part(learner: str) -> None:
     """Masks, deadlines, fading: paths that the bench cannot take. No float16 here: rounding is discontinuous. Messages that only
     count as a whole are lost instead."""
@@ -135,7 +139,7 @@ def reports_by_node(recording: Recording) -> dict[int, list[tuple[str, list[torc
 
 
 @pytest.mark.parametrize("windows", [WINDOWS, pytest.param(MORE_WINDOWS, marks=pytest.mark.slow)], ids=["few", "more"])
-@pytest.mark.parametrize("learner", [*LEARNERS, *VARIANTS])
+@pytest.mark.parametrize("learner", [*LEARNERS, *VARIANTS, *OF_LINKS])
 def test_result_and_models_are_bit_equal_whatever_the_window(learner: str, windows: tuple[int, ...]) -> None:
     """The last one twice: the same run again."""
     loaded = harsh(learner)

@@ -11,11 +11,12 @@ import pytest
 
 from tests.contract.recording import record
 from tests.contract.test_survival import BETWEEN_DEVICES
-from tests.contract.worlds import calm
+from tests.contract.worlds import OF_LINKS, calm
 
 N = 6
 M = 8 * 8 + 8 + 8 * 4 + 4
 C, F = 4, 8
+EDGE = (3 * 2 + 1) * 8 + 3 * 8 + 1
 MODEL = {(M, 2): N}
 """One broadcast of M scalars to both neighbors on the ring a device."""
 TRAFFIC: dict[str, dict[tuple[int, int], float]] = {  # (scalars, receivers) -> transmissions of all devices in a round
@@ -39,10 +40,12 @@ TRAFFIC: dict[str, dict[tuple[int, int], float]] = {  # (scalars, receivers) -> 
     "ad_psgd": {(M, 1): 2 * N},
     "gossip": {(M, 1): N},
     "local_only": {},
+    # roles; rows of three receivers, of two or all three senders, as they hear of them on the ring; an edge network of 8 hidden numbers
+    "closed_loop": {(1, 2): N, (1.5 * 2, 2): 2, (1.5 * 3, 2): 1, (EDGE, 2): N},
 }
 
 
-@pytest.mark.parametrize("learner", BETWEEN_DEVICES)
+@pytest.mark.parametrize("learner", [*BETWEEN_DEVICES, *OF_LINKS])
 def test_learner_sends_what_its_specification_says(learner: str) -> None:
     _, recording = record(calm(learner), "null")
     sends = [line for trace in recording.traces.values() for line in trace if line[0] == "send"]

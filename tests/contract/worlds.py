@@ -61,6 +61,11 @@ KEYS: dict[str, list[str]] = {
         'cells={layout="positions", positions_m=[[-20.0, 0.0], [20.0, 0.0]], backhaul_latency_s=0.001}',
         "mac.kind=fdma",
     ],
+    # the links of the world itself; one block of tests, at the end of what runs take
+    "closed_loop": [
+        'data={name="observed_links", max_scale=3, snapshot_every_s=0.1, update_every_s=0.5, horizon_s=4.0, test_blocks=1, gap_s=0.1, test_samples=20}',
+        'model={name="edge_equivariant", hidden=[8]}',
+    ],
     # a tree; and missing sums filled with what has been learned: "initial" pulls back to the common start, by as much as is missing
     "relay_sgd": ["topology.kind=chain", "algorithm.fill=own"],
 }
@@ -82,7 +87,9 @@ VARIANTS: dict[str, Variant] = {
 which that matters."""
 
 BATCH_SIZE = 16
-LEARNERS = sorted(registry.LEARNERS)
+OF_LINKS = [name for name in sorted(registry.LEARNERS) if getattr(registry.load("learner", name), "needs_links", False)]
+"""Those that decide about the links that they run over, which are their data: they take part where no samples to classify are needed."""
+LEARNERS = [name for name in sorted(registry.LEARNERS) if name not in OF_LINKS]
 
 
 def kind_of(learner: str) -> type:

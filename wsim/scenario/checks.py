@@ -22,7 +22,7 @@ def check(scenario: Scenario, learner: Any, source: str, texts: Mapping[str, str
     """Raise a ScenarioError for the first combination that cannot be run.
 
     learner: the learner's class; only `objectives`, `uses_server`, `synchronous`, `heterogeneous`, `directed`, `fixed_graph`,
-        `takes_matrix`, `negative_weights`, `uses_public_samples`, `needs_classes` and `sends` are used.
+        `takes_matrix`, `negative_weights`, `uses_public_samples`, `needs_classes`, `needs_links` and `sends` are used.
     texts: referenced files by name.
     """
     _stop(scenario, source)

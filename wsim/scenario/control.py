@@ -46,8 +46,11 @@ def check_model(name: str, data_name: str, path: Path, source: str) -> None:
 
 
 def check(scenario: Scenario, learner: Any, source: str) -> None:
-    """Raise a ScenarioError for the first key that does not go with the data. learner: its class, of which `needs_classes` is used."""
+    """Raise a ScenarioError for the first key that does not go with the data. learner: its class, of which `needs_classes` and `needs_links` are used."""
     data = scenario.evaluation.data
+    if getattr(learner, "needs_links", False) and scenario.data.name != OBSERVED:
+        says = f"decides about the links of the network that it runs on, and this is data {scenario.data.name}; data {OBSERVED}"
+        raise problem(source, ("algorithm", "name"), says, value=scenario.algorithm.name)
     if controls_of(scenario.data.name) is None:
         for number, word in enumerate(data):
             if word == "own_scale" or scale_of(word) is not None:

@@ -60,6 +60,8 @@ def bench(
                 return FULL_DBM
             case "link_rate":
                 return 2.0
+            case "time":
+                return None
         raise AssertionError(request)
 
     def program(node: LoopbackNode) -> Any:
