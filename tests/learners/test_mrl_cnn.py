@@ -55,6 +55,12 @@ def test_sizes_of_the_small_shared_network(
         assert Float32().num_bits((params,)) == 8 * num_bytes
 
 
+@pytest.mark.parametrize("classes", [10, 100])
+def test_size_of_the_fifth_network_without_its_last_layer(classes: int) -> None:
+    """What an extractor that is shared alone (pFedAFM) would send, whatever the classes."""
+    assert num_params(MrlCnn(IMAGE, classes, 5).shapes[:-2]) == 665_048
+
+
 def images(shape: tuple[int, ...]) -> Dataset:
     rng = np.random.default_rng(5)
     inputs, labels = rng.random((3, *shape)), np.arange(3)
