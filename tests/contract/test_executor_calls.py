@@ -16,7 +16,7 @@ import math
 
 import pytest
 
-from tests.contract.worlds import BATCH_SIZE, MANY, calm, has_key
+from tests.contract.worlds import BATCH_SIZE, MANY, calm, every_other, has_key
 from wsim.engine import simulate
 from wsim.record import RunRecord
 
@@ -50,7 +50,7 @@ def longest_chain(run: RunRecord) -> int:
     return EPOCHS * math.ceil(int(run.num_samples.max()) / BATCH_SIZE)
 
 
-@pytest.mark.parametrize("learner", MANY)
+@pytest.mark.parametrize("learner", every_other(MANY, 0))
 def test_steps_of_a_dirichlet_split_batch_as_well_as_equal_ones(learner: str) -> None:
     even, uneven = split_runs(learner, "local_steps=5")
     assert uneven.num_samples.max() > 2 * even.num_samples.max()
@@ -59,7 +59,7 @@ def test_steps_of_a_dirichlet_split_batch_as_well_as_equal_ones(learner: str) ->
     assert calls(even) < jobs / JOBS_A_CALL.get(learner, 5), "nothing was batched"
 
 
-@pytest.mark.parametrize("learner", [name for name in MANY if has_key(name, "local_epochs")])
+@pytest.mark.parametrize("learner", every_other([name for name in MANY if has_key(name, "local_epochs")], 1))
 def test_epochs_of_a_dirichlet_split_cost_little_more_than_the_longest_chain(learner: str) -> None:
     even, uneven = split_runs(learner, f"local_epochs={EPOCHS}")
     stretch = longest_chain(uneven) / longest_chain(even)

@@ -21,7 +21,7 @@ import torch
 from channels import channel
 from learners.executors import blocks
 from learners.values import Deferred
-from tests.contract.worlds import LEARNERS, harsh
+from tests.contract.worlds import LEARNERS, every_other, harsh
 from wsim.driver import sending
 from wsim.driver.runner import FINISHED
 from wsim.engine import Run
@@ -137,7 +137,7 @@ def test_everything_that_is_kept_is_counted() -> None:
         del kept
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", every_other(LEARNERS, 0))
 def test_memory_is_flat_in_simulated_time(learner: str) -> None:
     """Half again as many rounds add less than 15 % to what is live after 120 (by then even the rarest calls have been recorded),
     and nothing but noise to the tensors: an object of 300 bytes kept by mistake once a device and round would add that much of
@@ -148,7 +148,7 @@ def test_memory_is_flat_in_simulated_time(learner: str) -> None:
     assert late.tensors < early.tensors + 80_000, (early, late)
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", every_other(LEARNERS, 1))
 def test_memory_is_linear_in_devices(learner: str) -> None:
     """Four times as many devices hold at most half more each; with anything for every pair of devices it would be up to four
     times as much."""

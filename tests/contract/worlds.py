@@ -7,7 +7,10 @@ A learner joins by being listed in `learners.registry.LEARNERS`: what it needs (
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pytest
 
 from learners import registry
 from wsim.scenario import Loaded, load_text
@@ -90,6 +93,13 @@ BATCH_SIZE = 16
 OF_LINKS = [name for name in sorted(registry.LEARNERS) if getattr(registry.load("learner", name), "needs_links", False)]
 """Those that decide about the links that they run over, which are their data: they take part where no samples to classify are needed."""
 LEARNERS = [name for name in sorted(registry.LEARNERS) if name not in OF_LINKS]
+
+
+def every_other(names: Sequence[str], first: int) -> list[Any]:
+    """Cases by learner, of which every other one is slow: of two tests with first = 0 and 1 each learner has one in the default suite."""
+    return [
+        pytest.param(name, marks=() if (LEARNERS.index(name) + first) % 2 == 0 else pytest.mark.slow) for name in names
+    ]
 
 
 def kind_of(learner: str) -> type:

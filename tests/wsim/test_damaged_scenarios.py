@@ -106,7 +106,7 @@ def damaged_documents(draw: st.DrawFn) -> bytes:
     return "\n".join(f"{toml(key)} = {toml(item)}" for key, item in document.items()).encode("utf-8", "surrogatepass")
 
 
-@pytest.mark.parametrize("num_files", [100, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_files", [70, pytest.param(2000, marks=pytest.mark.slow)])
 def test_damaged_scenarios_are_run_or_refused_in_one_line(
     num_files: int, worker: CommandWorker, tmp_path: Path
 ) -> None:
