@@ -24,15 +24,17 @@ def in_one_place(*overrides: str) -> dict[str, float]:
     """After 100 steps a round on the samples of four devices, each with its scale, pooled at device 0."""
     keys = ["dtype=float32", "devices.0.count=4", "algorithm.local_steps=100", "algorithm.local_optimizer=adam"]
     keys += ["algorithm.batch_size=64", 'evaluation.subjects=["device"]', "evaluation.every_rounds=1000"]
-    return shares(simulate(calm("centralized", *keys, *overrides)))
+    found = shares(simulate(calm("centralized", *keys, *overrides)))
+    print({data: round(100 * share, 2) for data, share in found.items()})  # noqa: T201  # with pytest -s
+    return found
 
 
 @pytest.mark.slow
 def test_water_filling_at_any_number_of_channels() -> None:
     """Item 7: at least 99.5 % of the optimum from 4 to 32 channels, from training with 4, 6, 8 and 12. The specification saw 99.96 and more;
     the mean of 1,000 draws has a standard error of less than .02 % (draws of the reference are the same)."""
-    data = 'data={name="parallel_channels", scales=[4, 6, 8, 12], test_scales=[16, 24, 32], train_samples=128000}'
-    scales = [f"scale_{scale}" for scale in (4, 6, 8, 12, 16, 24, 32)]
+    data = 'data={name="parallel_channels", scales=[4, 6, 8, 12], test_scales=[2, 3, 16, 24, 32], train_samples=128000}'
+    scales = [f"scale_{scale}" for scale in (2, 3, 4, 8, 12, 16, 24, 32)]
     found = in_one_place(
         data,
         'model={name="equivariant"}',
@@ -40,14 +42,16 @@ def test_water_filling_at_any_number_of_channels() -> None:
         "stop.rounds=20",
         f"evaluation.data={scales}".replace("'", '"'),
     )
-    assert min(found.values()) >= 0.995, found
+    assert min(found[f"scale_{scale}"] for scale in (4, 8, 12, 16, 24, 32)) >= 0.995, found
 
 
 @pytest.mark.slow
 def test_power_control_at_other_numbers_of_links() -> None:
     """Item 8: trained with 4, 6, 8 and 10 links, at least 94 % of WMMSE from 4 to 10 and 85 % at 16. The specification saw 102.7, 99.9, 97.6,
     95.7 and 90.6; a share of 500 channels has a standard error of some 0.5 %, since both rates are of the same channels."""
-    data = 'data={name="interference_channel", scales=[4, 6, 8, 10], test_scales=[16], train_samples=40000}'
+    data = (
+        'data={name="interference_channel", scales=[4, 6, 8, 10], test_scales=[2, 12, 16, 20, 30], train_samples=40000}'
+    )
     found = in_one_place(
         data,
         'model={name="edge_equivariant"}',
@@ -57,11 +61,10 @@ def test_power_control_at_other_numbers_of_links() -> None:
         "algorithm.decay_rounds=16",
         "algorithm.decay_factor=0.25",
         "stop.rounds=24",
-        'evaluation.data=["scale_4", "scale_6", "scale_8", "scale_10", "scale_16"]',
+        f"evaluation.data={[f'scale_{scale}' for scale in (2, 4, 6, 8, 10, 12, 16, 20, 30)]}".replace("'", '"'),
     )
-    at_16 = found.pop("scale_16")
-    assert min(found.values()) >= 0.94, found
-    assert at_16 >= 0.85
+    assert min(found[f"scale_{scale}"] for scale in (4, 6, 8, 10)) >= 0.94, found
+    assert found["scale_16"] >= 0.85
 
 
 @pytest.mark.slow
